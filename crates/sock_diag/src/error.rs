@@ -100,6 +100,12 @@ pub enum Error {
         /// What was being read.
         operation: &'static str,
     },
+    /// The capture does not hold what is asked of it.
+    #[error("the capture holds no {what}")]
+    NotCaptured {
+        /// What is missing.
+        what: String,
+    },
     /// A filter term cannot be answered from what this source has (for example `autobound` on a capture).
     #[error("{0}")]
     Unanswerable(#[from] crate::filter::Unanswerable),

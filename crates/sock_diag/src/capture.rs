@@ -1,0 +1,409 @@
+//! Captures: the raw datagrams of sweeps in a small file, and the same file as a [`Source`].
+//!
+//! # Format, version 1
+//! A header of 16 bytes: `SOCKEYE\0`, the version (u16, little endian), the byte order of the datagrams (u16 0x0102 as the
+//! capturing machine stores it), 4 zero bytes. Then frames: kind (u8), 3 zero bytes, payload length (u32, little endian), CRC-32
+//! of those 8 bytes and the payload (u32, little endian), the payload. Kinds: 1 a request as it was sent, 2 a datagram that
+//! answered the request before it, 3 the end of a sweep with whatever its caller needs beside the datagrams (opaque here),
+//! 4 the end of the file with the number of frames before it (u64, little endian). A file without the last frame was cut.
+
+use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
+
+use netlink_packet_core::NLM_F_DUMP;
+use zerocopy::FromBytes;
+
+use crate::error::{Error, Result};
+use crate::record::Family;
+use crate::request::Asked;
+use crate::source::{Exchange, RecvBuffer, Source};
+use crate::state::StateSet;
+use crate::wire::NlHeader;
+
+const MAGIC: &[u8; 8] = b"SOCKEYE\0";
+const VERSION: u16 = 1;
+const BYTE_ORDER: u16 = 0x0102;
+const HEADER_LENGTH: u64 = 16;
+const FRAME_HEADER_LENGTH: usize = 12;
+/// Larger frames are damage: a datagram has 32 KiB, a context a few.
+const FRAME_LIMIT: usize = 1 << 20;
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum FrameKind {
+    Request = 1,
+    Datagram = 2,
+    SweepEnd = 3,
+    End = 4,
+}
+
+/// Why a capture cannot be read.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CaptureError {
+    /// Reading failed.
+    #[error("reading the capture: {0}")]
+    Read(#[from] io::Error),
+    /// It does not begin as a capture does.
+    #[error("this is not a sockeye capture")]
+    NotACapture,
+    /// A newer sockeye wrote it.
+    #[error("the capture has format version {0}; this sockeye reads version {VERSION}: use a newer one")]
+    Version(u16),
+    /// It comes from a machine that stores numbers the other way round.
+    #[error("the capture comes from a machine with another byte order")]
+    ByteOrder,
+    /// A checksum or length is wrong.
+    #[error("the capture is damaged at byte {offset}: {what}")]
+    Damaged {
+        /// Where the frame begins.
+        offset: u64,
+        /// What is wrong with it.
+        what: &'static str,
+    },
+    /// The last frame is missing.
+    #[error("the capture was cut at byte {offset}: it ends without its last frame")]
+    Cut {
+        /// Where a further frame should begin.
+        offset: u64,
+    },
+}
+
+/// Writes a capture.
+pub struct CaptureWriter<W: Write> {
+    out: W,
+    frames: u64,
+}
+
+impl<W: Write> CaptureWriter<W> {
+    /// Begins a capture.
+    ///
+    /// # Errors
+    /// What writing answers.
+    pub fn new(mut out: W) -> io::Result<CaptureWriter<W>> {
+        out.write_all(MAGIC)?;
+        out.write_all(&VERSION.to_le_bytes())?;
+        out.write_all(&BYTE_ORDER.to_ne_bytes())?;
+        out.write_all(&[0; 4])?;
+        Ok(CaptureWriter { out, frames: 0 })
+    }
+
+    /// Ends a sweep. `context` is what the caller will need on replay: settings, time, names.
+    ///
+    /// # Errors
+    /// What writing answers; `context` beyond 1 MiB is refused.
+    pub fn end_sweep(&mut self, context: &[u8]) -> io::Result<()> {
+        self.frame(FrameKind::SweepEnd, context)
+    }
+
+    /// Ends the capture and hands back what it was written to. Without this the file counts as cut.
+    ///
+    /// # Errors
+    /// What writing answers.
+    pub fn finish(mut self) -> io::Result<W> {
+        let frames = self.frames.to_le_bytes();
+        self.frame(FrameKind::End, &frames)?;
+        self.out.flush()?;
+        Ok(self.out)
+    }
+
+    fn frame(&mut self, kind: FrameKind, payload: &[u8]) -> io::Result<()> {
+        if payload.len() > FRAME_LIMIT {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "a frame of more than 1 MiB"));
+        }
+        let mut header = [0; 8];
+        header[0] = kind as u8;
+        header[4..].copy_from_slice(&(payload.len() as u32).to_le_bytes());
+        self.out.write_all(&header)?;
+        self.out.write_all(&checksum(&header, payload).to_le_bytes())?;
+        self.out.write_all(payload)?;
+        self.frames += 1;
+        Ok(())
+    }
+}
+
+fn checksum(header: &[u8; 8], payload: &[u8]) -> u32 {
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(header);
+    hasher.update(payload);
+    hasher.finalize()
+}
+
+/// A [`Source`] that passes everything through and writes it to a capture.
+///
+/// It sends no filter programs, so that the capture can answer other filters as well.
+pub struct Recording<'a, W: Write> {
+    source: &'a mut dyn Source,
+    capture: &'a mut CaptureWriter<W>,
+}
+
+impl<'a, W: Write> Recording<'a, W> {
+    /// Captures what `source` answers from now on.
+    pub fn new(source: &'a mut dyn Source, capture: &'a mut CaptureWriter<W>) -> Recording<'a, W> {
+        Recording { source, capture }
+    }
+}
+
+const WRITING: &str = "writing the capture";
+
+impl<W: Write> Source for Recording<'_, W> {
+    fn send(&mut self, request: &mut [u8]) -> Result<Exchange> {
+        let exchange = self.source.send(request)?;
+        self.capture
+            .frame(FrameKind::Request, request)
+            .map_err(|source| Error::System { operation: WRITING, source })?;
+        Ok(exchange)
+    }
+
+    fn receive(&mut self, buffer: &mut RecvBuffer) -> Result<usize> {
+        let length = self.source.receive(buffer)?;
+        if let Some(datagram) = buffer.bytes().get(..length) {
+            self.capture
+                .frame(FrameKind::Datagram, datagram)
+                .map_err(|source| Error::System { operation: WRITING, source })?;
+        }
+        Ok(length)
+    }
+
+    fn runs_filters(&self) -> bool {
+        false
+    }
+
+    fn next_answer(&mut self) -> Option<Exchange> {
+        self.source.next_answer()
+    }
+}
+
+/// A recorded request and where its answers are.
+#[derive(Debug)]
+struct Answered {
+    asked: Asked,
+    exchange: Exchange,
+    /// Offset of the first datagram's frame.
+    offset: u64,
+    datagrams: u64,
+}
+
+/// One sweep of a capture.
+#[derive(Debug, Default)]
+struct Sweep {
+    context: Vec<u8>,
+    answered: Vec<Answered>,
+}
+
+/// A capture as a [`Source`]: it answers dumps of its current sweep from what was recorded.
+///
+/// Opening reads the file once and checks every frame; the datagrams stay in the file. Memory: some bytes per request.
+#[derive(Debug)]
+pub struct Replay<R: Read + Seek> {
+    input: BufReader<R>,
+    sweeps: Vec<Sweep>,
+    current: usize,
+    /// Indices into the current sweep that still have to answer the request.
+    queue: Vec<usize>,
+    datagrams_left: u64,
+}
+
+impl<R: Read + Seek> Replay<R> {
+    /// Opens a capture, at its first sweep.
+    ///
+    /// # Errors
+    /// [`CaptureError`]; a capture that was cut or damaged anywhere is refused whole.
+    pub fn open(input: R) -> Result<Replay<R>, CaptureError> {
+        let mut input = BufReader::with_capacity(64 * 1024, input);
+        let mut header = [0; HEADER_LENGTH as usize];
+        if read_up_to(&mut input, &mut header)? < header.len() || header[..8] != *MAGIC {
+            return Err(CaptureError::NotACapture);
+        }
+        let version = u16::from_le_bytes([header[8], header[9]]);
+        if version != VERSION {
+            return Err(CaptureError::Version(version));
+        }
+        if u16::from_ne_bytes([header[10], header[11]]) != BYTE_ORDER {
+            return Err(CaptureError::ByteOrder);
+        }
+        let sweeps = index(&mut input)?;
+        Ok(Replay { input, sweeps, current: 0, queue: Vec::new(), datagrams_left: 0 })
+    }
+
+    /// How many sweeps it holds.
+    pub fn sweeps(&self) -> usize {
+        self.sweeps.len()
+    }
+
+    /// What the capturing program kept beside the current sweep; empty if the capture holds no sweep.
+    pub fn context(&self) -> &[u8] {
+        self.sweeps.get(self.current).map_or(&[], |sweep| &sweep.context)
+    }
+
+    /// Goes to the next sweep; false when there is none.
+    pub fn next_sweep(&mut self) -> bool {
+        let more = self.current + 1 < self.sweeps.len();
+        self.current += usize::from(more);
+        self.queue.clear();
+        more
+    }
+
+    fn begin_next_answer(&mut self) -> Result<Option<Exchange>, io::Error> {
+        let Some(index) = self.queue.pop() else { return Ok(None) };
+        let Some(answered) = self.sweeps.get(self.current).and_then(|s| s.answered.get(index)) else {
+            return Ok(None);
+        };
+        self.input.seek(SeekFrom::Start(answered.offset))?;
+        self.datagrams_left = answered.datagrams;
+        Ok(Some(answered.exchange))
+    }
+}
+
+/// Reads every frame once: sums are checked here, so that replay need not.
+fn index<R: Read>(input: &mut R) -> Result<Vec<Sweep>, CaptureError> {
+    let mut sweeps = Vec::new();
+    let mut sweep = Sweep::default();
+    let mut offset = HEADER_LENGTH;
+    let mut frames: u64 = 0;
+    let mut payload = Vec::new();
+    loop {
+        let kind = read_frame(input, offset, &mut payload)?;
+        let damaged = |what| CaptureError::Damaged { offset, what };
+        match kind {
+            FrameKind::Request => {
+                let asked = Asked::decode(&payload).ok_or(damaged("a request that cannot be read"))?;
+                let (header, _) = NlHeader::ref_from_prefix(&payload)
+                    .map_err(|_| damaged("a request that cannot be read"))?;
+                sweep.answered.push(Answered {
+                    asked,
+                    exchange: Exchange { sequence: header.sequence.get(), port_id: header.port_id.get() },
+                    offset: offset + (FRAME_HEADER_LENGTH + payload.len()) as u64,
+                    datagrams: 0,
+                });
+            }
+            FrameKind::Datagram => {
+                sweep.answered.last_mut().ok_or(damaged("a datagram before any request"))?.datagrams += 1;
+            }
+            FrameKind::SweepEnd => {
+                sweep.context = std::mem::take(&mut payload);
+                offset += (FRAME_HEADER_LENGTH + sweep.context.len()) as u64;
+                frames += 1;
+                sweeps.push(std::mem::take(&mut sweep));
+                continue;
+            }
+            FrameKind::End => {
+                if payload != frames.to_le_bytes() {
+                    return Err(damaged("frames are missing"));
+                }
+                if !sweep.answered.is_empty() {
+                    return Err(damaged("a sweep has no end"));
+                }
+                return Ok(sweeps);
+            }
+        }
+        offset += (FRAME_HEADER_LENGTH + payload.len()) as u64;
+        frames += 1;
+    }
+}
+
+fn read_frame<R: Read>(input: &mut R, offset: u64, payload: &mut Vec<u8>) -> Result<FrameKind, CaptureError> {
+    let mut header = [0; FRAME_HEADER_LENGTH];
+    if read_up_to(input, &mut header)? < header.len() {
+        return Err(CaptureError::Cut { offset });
+    }
+    let [kind, _, _, _, l0, l1, l2, l3, c0, c1, c2, c3] = header;
+    let length = u32::from_le_bytes([l0, l1, l2, l3]) as usize;
+    if length > FRAME_LIMIT {
+        return Err(CaptureError::Damaged { offset, what: "a frame of an impossible length" });
+    }
+    payload.resize(length, 0);
+    if read_up_to(input, payload)? < length {
+        return Err(CaptureError::Cut { offset });
+    }
+    let fixed = [kind, header[1], header[2], header[3], l0, l1, l2, l3];
+    if checksum(&fixed, payload) != u32::from_le_bytes([c0, c1, c2, c3]) {
+        return Err(CaptureError::Damaged { offset, what: "a checksum does not fit" });
+    }
+    match kind {
+        1 => Ok(FrameKind::Request),
+        2 => Ok(FrameKind::Datagram),
+        3 => Ok(FrameKind::SweepEnd),
+        4 => Ok(FrameKind::End),
+        _ => Err(CaptureError::Damaged { offset, what: "a frame of an unknown kind" }),
+    }
+}
+
+fn read_up_to<R: Read>(input: &mut R, mut into: &mut [u8]) -> io::Result<usize> {
+    let mut total = 0;
+    while !into.is_empty() {
+        match input.read(into) {
+            Ok(0) => break,
+            Ok(n) => {
+                total += n;
+                into = &mut into[n..];
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(total)
+}
+
+const READING: &str = "reading the capture";
+
+impl<R: Read + Seek> Source for Replay<R> {
+    fn send(&mut self, request: &mut [u8]) -> Result<Exchange> {
+        let not_captured = |what: String| Error::NotCaptured { what };
+        let is_dump =
+            NlHeader::ref_from_prefix(request).is_ok_and(|(h, _)| h.flags.get() & NLM_F_DUMP == NLM_F_DUMP);
+        let asked = Asked::decode(request)
+            .filter(|_| is_dump)
+            .ok_or_else(|| not_captured("the answer to a lookup".to_owned()))?;
+        let answered = self.sweeps.get(self.current).map_or(&[][..], |sweep| &sweep.answered);
+        let serves = |answer: &Answered| {
+            answer.asked.protocol == asked.protocol
+                && (answer.asked.family.is_none()
+                    || asked.family.is_none()
+                    || answer.asked.family == asked.family)
+                && !answer.asked.states.intersection(asked.states).is_empty()
+        };
+        for family in [Family::Inet, Family::Inet6] {
+            if asked.family.is_some_and(|asked| asked != family) {
+                continue;
+            }
+            let held = answered
+                .iter()
+                .filter(|a| serves(a) && a.asked.family.is_none_or(|f| f == family))
+                .fold(StateSet::EMPTY, |held, a| held.union(a.asked.states));
+            let missing = asked.states.intersection(StateSet::ALL).minus(held);
+            if !missing.is_empty() || held.is_empty() {
+                return Err(not_captured(format!(
+                    "{} {} sockets in {missing:?}",
+                    family.name(),
+                    asked.protocol
+                )));
+            }
+        }
+        self.queue = (0..answered.len()).rev().filter(|i| serves(&answered[*i])).collect();
+        self.begin_next_answer()
+            .map_err(|source| Error::System { operation: READING, source })?
+            .ok_or(Error::Ended { operation: READING })
+    }
+
+    fn receive(&mut self, buffer: &mut RecvBuffer) -> Result<usize> {
+        if self.datagrams_left == 0 {
+            return Err(Error::Ended { operation: READING });
+        }
+        self.datagrams_left -= 1;
+        let failed = |source| Error::System { operation: READING, source };
+        let mut header = [0; FRAME_HEADER_LENGTH];
+        self.input.read_exact(&mut header).map_err(failed)?;
+        let length = u32::from_le_bytes([header[4], header[5], header[6], header[7]]) as usize;
+        let room = length.min(buffer.bytes().len());
+        self.input.read_exact(&mut buffer.bytes_mut()[..room]).map_err(failed)?;
+        self.input.seek_relative((length - room) as i64).map_err(failed)?;
+        Ok(length)
+    }
+
+    fn runs_filters(&self) -> bool {
+        false
+    }
+
+    fn next_answer(&mut self) -> Option<Exchange> {
+        self.begin_next_answer().ok().flatten()
+    }
+}
