@@ -1,1 +1,41 @@
-fn main() {}
+//! The `sockeye` program: arguments in, exit code out.
+
+mod args;
+mod command;
+mod explain;
+mod feed;
+mod names;
+mod render;
+mod surroundings;
+mod terminal;
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use args::Command;
+
+/// Wrong usage, or an error. 1 is kept for "a budget, threshold or comparison failed".
+const FAILED: u8 = 2;
+
+fn main() -> ExitCode {
+    let line = match args::parse(std::env::args_os()) {
+        Ok(line) => line,
+        Err(error) => {
+            // clap writes help and version to stdout, usage errors to stderr; a closed pipe is no failure.
+            let _ = error.print();
+            return if error.use_stderr() { ExitCode::from(FAILED) } else { ExitCode::SUCCESS };
+        }
+    };
+    let done = match &line.command {
+        None => command::snapshot::run(&line.snapshot),
+        Some(Command::Snapshot(args)) => command::snapshot::run(args),
+        Some(Command::Sockets(args)) => command::sockets::run(args),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let _ = writeln!(std::io::stderr(), "sockeye: {error:#}");
+            ExitCode::from(FAILED)
+        }
+    }
+}

@@ -48,5 +48,5 @@ pub use record::{Cookie, Family, Protocol, SocketId, SocketOptions, SocketRecord
 pub use request::Extensions;
 pub use source::{Exchange, Kernel, RecvBuffer, Source};
 pub use state::{SocketState, StateSet};
-pub use tcp_info::TcpInfo;
-pub use wire::{Attribute, Attributes, DiagMsg, NlMsg, NlMsgs, SocketMemory, attribute};
+pub use tcp_info::{TcpInfo, TcpInfoField};
+pub use wire::{Attribute, Attributes, DiagMsg, NlMsg, NlMsgs, SocketMemory, SocketMemoryField, attribute};

@@ -9,6 +9,14 @@ pub struct TcpInfo<'b> {
     bytes: &'b [u8],
 }
 
+/// One field of [`TcpInfo`], for code that treats them all alike.
+pub struct TcpInfoField {
+    /// The name of its accessor, unit included.
+    pub name: &'static str,
+    /// Its value; None where this kernel's struct is too short for it.
+    pub read: fn(&TcpInfo<'_>) -> Option<u64>,
+}
+
 /// One line per field: name, type, offset, and what it means.
 macro_rules! fields {
     ($($(#[$doc:meta])* $name:ident: $type:ty = $offset:literal;)*) => {
@@ -16,9 +24,14 @@ macro_rules! fields {
             $($(#[$doc])* pub fn $name(&self) -> Option<$type> {
                 self.bytes.get($offset..)?.first_chunk().map(|b| <$type>::from_ne_bytes(*b))
             })*
+
+            /// Every field by its name, in the struct's order: what renderers loop over.
+            pub const FIELDS: &'static [TcpInfoField] = &[
+                $(TcpInfoField { name: stringify!($name), read: |info| info.$name().map(u64::from) }),*
+            ];
         }
         #[cfg(test)]
-        const FIELDS: &[(&str, usize, usize)] = &[$((stringify!($name), $offset, size_of::<$type>())),*];
+        const LAYOUT: &[(&str, usize, usize)] = &[$((stringify!($name), $offset, size_of::<$type>())),*];
     };
 }
 
@@ -212,14 +225,14 @@ mod tests {
     fn fields_agree_with_the_c_struct() {
         // libc's struct is the kernel's up to its own vintage.
         use std::mem::offset_of;
-        let known = |name: &str| FIELDS.iter().find(|f| f.0 == name).map(|f| f.1);
+        let known = |name: &str| LAYOUT.iter().find(|f| f.0 == name).map(|f| f.1);
         assert_eq!(known("rto_us"), Some(offset_of!(libc::tcp_info, tcpi_rto)));
         assert_eq!(known("rtt_us"), Some(offset_of!(libc::tcp_info, tcpi_rtt)));
         assert_eq!(known("congestion_window"), Some(offset_of!(libc::tcp_info, tcpi_snd_cwnd)));
         assert_eq!(known("total_retransmits"), Some(offset_of!(libc::tcp_info, tcpi_total_retrans)));
         // No two fields share a byte, and each is aligned to its size.
         let mut end = 0;
-        for (name, offset, size) in FIELDS {
+        for (name, offset, size) in LAYOUT {
             assert!(*offset >= end && offset % size == 0, "{name}");
             end = offset + size;
         }

@@ -365,6 +365,31 @@ pub struct SocketMemory {
     pub drops: Option<u32>,
 }
 
+/// One field of [`SocketMemory`], for code that treats them all alike.
+pub struct SocketMemoryField {
+    /// The name of the field, unit included.
+    pub name: &'static str,
+    /// What ss calls it.
+    pub ss_name: &'static str,
+    /// Its value.
+    pub read: fn(&SocketMemory) -> Option<u32>,
+}
+
+impl SocketMemory {
+    /// Every field by its name, in the kernel's order: what renderers loop over.
+    pub const FIELDS: &'static [SocketMemoryField] = &[
+        SocketMemoryField { name: "receive_bytes", ss_name: "r", read: |m| Some(m.receive_bytes) },
+        SocketMemoryField { name: "receive_limit_bytes", ss_name: "rb", read: |m| Some(m.receive_limit_bytes) },
+        SocketMemoryField { name: "send_bytes", ss_name: "t", read: |m| Some(m.send_bytes) },
+        SocketMemoryField { name: "send_limit_bytes", ss_name: "tb", read: |m| Some(m.send_limit_bytes) },
+        SocketMemoryField { name: "forward_bytes", ss_name: "f", read: |m| Some(m.forward_bytes) },
+        SocketMemoryField { name: "send_queued_bytes", ss_name: "w", read: |m| Some(m.send_queued_bytes) },
+        SocketMemoryField { name: "option_bytes", ss_name: "o", read: |m| Some(m.option_bytes) },
+        SocketMemoryField { name: "backlog_bytes", ss_name: "bl", read: |m| Some(m.backlog_bytes) },
+        SocketMemoryField { name: "drops", ss_name: "d", read: |m| m.drops },
+    ];
+}
+
 #[inline]
 fn address(family: Family, bytes: &[u8; 16]) -> IpAddr {
     match family {

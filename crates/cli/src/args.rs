@@ -1,0 +1,296 @@
+//! What can be typed: the command line as clap sees it, and the one spelling clap cannot (`-o`).
+//!
+//! What the words mean together is decided in [`settings`](crate::settings).
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// The command line.
+#[derive(Parser, Debug)]
+#[command(
+    name = "sockeye",
+    version,
+    about = "Ephemeral ports, connection churn and sockets of a Linux host, read from the kernel",
+    long_about = "Ephemeral ports, connection churn and sockets of a Linux host, read from the kernel.\n\n\
+        Without a command sockeye takes one look (`sockeye snapshot`): how many ephemeral ports are left, towards which \
+        destinations they are used up, in which states the sockets are, how many connections were closed in the last minute. \
+        It needs no privilege and changes nothing.",
+    after_help = EXAMPLES,
+    args_conflicts_with_subcommands = true,
+    disable_help_subcommand = false,
+    max_term_width = 100
+)]
+pub(crate) struct CommandLine {
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+    #[command(flatten)]
+    pub(crate) snapshot: SnapshotArgs,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  sockeye                                     one look at this host
+  sockeye --sort closes --top 20              the 20 destinations with the most closes
+  sockeye --json | jq '.destinations[0]'      the worst destination, for a script
+  sockeye -N web                              the same for a network namespace (name, path or process id)
+  sockeye sockets -tan state time-wait        sockets, with the filters of ss
+  sockeye --capture now.sockeye               keep what the kernel said; read it elsewhere with --replay
+
+Exit codes: 0 done, 2 wrong usage or an error.";
+
+#[derive(Subcommand, Debug)]
+pub(crate) enum Command {
+    /// One look at the host: pool, worst destinations, states, closes of the last minute, notes
+    #[command(after_help = SNAPSHOT_HELP)]
+    Snapshot(SnapshotArgs),
+    /// The sockets themselves, with the options and filters of ss
+    #[command(after_help = SOCKETS_HELP)]
+    Sockets(SocketsArgs),
+}
+
+const SNAPSHOT_HELP: &str = "\
+How to read it:
+  IN USE      ports of the pool this destination has taken, TIME_WAIT included, and their share of what is usable
+  LIVE        sockets that are not in TIME_WAIT
+  CLOSES/s    connections closed by this side, mean of the last 60 s, from the age of the TIME_WAIT sockets
+  HEADROOM    how many more connect() to this destination succeed now; an interval where the kernel does not tell enough
+A destination is (protocol, local address, remote address, remote port): what connect() runs out of ports against.
+Sockets accepted by a listener take no ephemeral port and are no destination.";
+
+const SOCKETS_HELP: &str = "\
+Filters (the grammar of ss):
+  state STATE, exclude STATE      established, time-wait, listening, bound-inactive, … or all, connected, synchronized
+  src ADDRESS[/PREFIX][:PORT]     local address;  dst: remote address;  [::1]:80, *:80, :80
+  sport OP PORT, dport OP PORT    OP is = != < > <= >= (or eq ne lt gt le ge); PORT a number, :number, name, or LOW-HIGH
+  dev NAME, fwmark MARK[/MASK], cgroup PATH, autobound
+  and or not ( )                  `not` binds tightest, then `and` (also understood between two terms), then `or`
+
+Examples:
+  sockeye sockets -tan                                   all TCP sockets, numeric (always is)
+  sockeye sockets -to state established dst 10.0.0.0/8   with timers
+  sockeye sockets -t '( dport = :443 or dport = :8443 ) and not src 127.0.0.0/8'
+  sockeye sockets -tai --json | jq '.[] | select(.tcp_info.rtt_us > 50000)'
+  sockeye sockets -ta -o csv > sockets.csv               `-o FORMAT` chooses a format, a bare -o shows timers as in ss";
+
+/// Where sockets are read from; the same for every command.
+#[derive(Args, Debug, Clone, Default)]
+pub(crate) struct FeedArgs {
+    /// Look at another network namespace: a name of `ip netns`, a path, or a process id
+    #[arg(short = 'N', long = "netns", alias = "net", value_name = "NETNS")]
+    pub(crate) netns: Option<String>,
+    /// Also write the kernel's answers to FILE, to be read back with --replay
+    #[arg(long, value_name = "FILE", conflicts_with = "replay")]
+    pub(crate) capture: Option<PathBuf>,
+    /// Read a capture instead of the kernel
+    #[arg(long, value_name = "FILE", conflicts_with = "netns")]
+    pub(crate) replay: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, ValueEnum)]
+pub(crate) enum ColorChoice {
+    /// Colour on a terminal, unless NO_COLOR is set
+    #[default]
+    Auto,
+    Always,
+    Never,
+}
+
+#[derive(Args, Debug, Clone, Default)]
+pub(crate) struct SnapshotArgs {
+    #[command(flatten)]
+    pub(crate) feed: FeedArgs,
+    /// Show at most N destinations
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    pub(crate) top: usize,
+    /// Which destinations come first
+    #[arg(long, value_name = "KEY", value_enum, default_value_t = SortBy::Occupancy)]
+    pub(crate) sort: SortBy,
+    /// One JSON object (the same as --output json)
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Output format
+    #[arg(short, long, value_name = "FORMAT", value_enum, conflicts_with = "json")]
+    pub(crate) output: Option<SnapshotFormat>,
+    /// When to use colour
+    #[arg(long, value_name = "WHEN", value_enum, default_value_t = ColorChoice::Auto)]
+    pub(crate) color: ColorChoice,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, ValueEnum)]
+pub(crate) enum SortBy {
+    /// Closest to running out of ports
+    #[default]
+    Occupancy,
+    /// Most ports in use
+    InUse,
+    /// Most live sockets
+    Live,
+    /// Most sockets in TIME_WAIT
+    TimeWait,
+    /// Most closes per second
+    Closes,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub(crate) enum SnapshotFormat {
+    Table,
+    Json,
+}
+
+#[derive(Args, Debug, Clone, Default)]
+pub(crate) struct SocketsArgs {
+    /// All states; the default is what has a peer, without TIME_WAIT
+    #[arg(short, long)]
+    pub(crate) all: bool,
+    /// Listening sockets, and UDP sockets that are not connected
+    #[arg(short, long, conflicts_with = "all")]
+    pub(crate) listening: bool,
+    /// TCP sockets that are bound but neither listen nor are connected
+    #[arg(short = 'B', long, conflicts_with_all = ["all", "listening"])]
+    pub(crate) bound_inactive: bool,
+    /// TCP sockets; without -t, -u, -U and -M: TCP and UDP
+    #[arg(short, long)]
+    pub(crate) tcp: bool,
+    /// UDP sockets
+    #[arg(short, long)]
+    pub(crate) udp: bool,
+    /// UDP-Lite sockets
+    #[arg(short = 'U', long)]
+    pub(crate) udplite: bool,
+    /// MPTCP sockets
+    #[arg(short = 'M', long)]
+    pub(crate) mptcp: bool,
+    /// IPv4 sockets only
+    #[arg(short = '4', long, conflicts_with = "ipv6")]
+    pub(crate) ipv4: bool,
+    /// IPv6 sockets only
+    #[arg(short = '6', long)]
+    pub(crate) ipv6: bool,
+    /// Numbers, no names; always so, accepted for the habit
+    #[arg(short, long)]
+    pub(crate) numeric: bool,
+    /// No header line
+    #[arg(short = 'H', long)]
+    pub(crate) no_header: bool,
+    /// Everything of a socket on one line
+    #[arg(short = 'O', long)]
+    pub(crate) oneline: bool,
+    /// Timers: what each socket waits for and for how long
+    #[arg(short = 'o', long = "options", alias = "timers")]
+    pub(crate) timers: bool,
+    /// Owner's user id, inode, cookie, cgroup id, mark, shutdown directions
+    #[arg(short, long)]
+    pub(crate) extended: bool,
+    /// What TCP knows of the connection: round-trip time, window, retransmits, bytes
+    #[arg(short, long)]
+    pub(crate) info: bool,
+    /// Socket memory
+    #[arg(short, long)]
+    pub(crate) memory: bool,
+    /// A JSON array (the same as --output json)
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Output format (also: -o FORMAT)
+    #[arg(long, value_name = "FORMAT", value_enum, conflicts_with = "json")]
+    pub(crate) output: Option<SocketsFormat>,
+    #[command(flatten)]
+    pub(crate) feed: FeedArgs,
+    /// When to use colour
+    #[arg(long, value_name = "WHEN", value_enum, default_value_t = ColorChoice::Auto)]
+    pub(crate) color: ColorChoice,
+    /// Only sockets that match; the words are joined by spaces, so quoting is needed for ( ) ! < > only
+    #[arg(value_name = "FILTER")]
+    pub(crate) filter: Vec<String>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub(crate) enum SocketsFormat {
+    Table,
+    Json,
+    Jsonl,
+    Csv,
+}
+
+/// Parses the process' arguments; clap prints help, version and usage errors itself.
+pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<CommandLine, clap::Error> {
+    CommandLine::try_parse_from(output_spelled_out(arguments))
+}
+
+/// `-o jsonl` is a format, a bare `-o` shows timers as in ss: the word behind it decides, which clap cannot say.
+fn output_spelled_out(arguments: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
+    /// Short options of `sockets` that take no value: a cluster of these may end in `o`.
+    const FLAGS: &str = "alBtuUM46nHOoeim";
+    let is_format = |word: &str| SocketsFormat::from_str(word, false).is_ok();
+    let mut spelled = Vec::new();
+    let mut arguments = arguments.into_iter().peekable();
+    while let Some(argument) = arguments.next() {
+        let cluster = argument.to_str().and_then(|a| a.strip_prefix('-')).filter(|a| !a.starts_with('-'));
+        let Some(cluster) = cluster else {
+            spelled.push(argument);
+            continue;
+        };
+        if let Some(format) = cluster.strip_prefix('o').filter(|rest| is_format(rest)) {
+            spelled.push(format!("--output={format}").into());
+            continue;
+        }
+        let flags = cluster.strip_suffix('o').filter(|flags| flags.chars().all(|c| FLAGS.contains(c)));
+        let format = arguments.peek().and_then(|next| next.to_str()).filter(|next| is_format(next));
+        match (flags, format) {
+            (Some(flags), Some(format)) => {
+                if !flags.is_empty() {
+                    spelled.push(format!("-{flags}").into());
+                }
+                spelled.push(format!("--output={format}").into());
+                arguments.next();
+            }
+            _ => spelled.push(argument),
+        }
+    }
+    spelled
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    fn sockets(line: &str) -> SocketsArgs {
+        let words = ["sockeye", "sockets"].into_iter().chain(line.split_whitespace()).map(OsString::from);
+        match parse(words).map(|line| line.command) {
+            Ok(Some(Command::Sockets(args))) => args,
+            other => panic!("{line}: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_definition_is_sound() {
+        CommandLine::command().debug_assert();
+    }
+
+    #[test]
+    fn o_is_timers_or_a_format() {
+        assert!(sockets("-o").timers);
+        assert!(sockets("-tano").timers);
+        assert!(sockets("-o state established").timers);
+        assert_eq!(sockets("-o state established").filter, ["state", "established"]);
+        let csv = sockets("-o csv");
+        assert_eq!((csv.output, csv.timers), (Some(SocketsFormat::Csv), false));
+        let cluster = sockets("-tao jsonl state listening");
+        assert_eq!((cluster.output, cluster.tcp, cluster.all), (Some(SocketsFormat::Jsonl), true, true));
+        assert_eq!(sockets("-ojson").output, Some(SocketsFormat::Json));
+        assert_eq!(sockets("--output csv -o").output, Some(SocketsFormat::Csv));
+        assert!(sockets("--output csv -o").timers);
+        // -N takes a value: "o" is a namespace here.
+        assert_eq!(sockets("-No json").feed.netns.as_deref(), Some("o"));
+    }
+
+    #[test]
+    fn a_bare_call_is_a_snapshot() {
+        let bare = parse(["sockeye", "--top", "3", "-o", "json"].map(OsString::from)).unwrap();
+        assert!(bare.command.is_none());
+        assert_eq!((bare.snapshot.top, bare.snapshot.output), (3, Some(SnapshotFormat::Json)));
+    }
+}

@@ -1,0 +1,4 @@
+//! One file per command: settings in, exit code out.
+
+pub(crate) mod snapshot;
+pub(crate) mod sockets;

@@ -1,0 +1,154 @@
+//! `sockeye sockets`: every matching socket, written as the kernel tells it.
+
+use std::io::{self, Write};
+use std::ops::ControlFlow;
+
+use anyhow::Context as _;
+use sock_diag::filter::Filter;
+use sock_diag::{DumpRequest, Extensions, Protocol, SocketState, StateSet};
+
+use crate::args::{SocketsArgs, SocketsFormat};
+use crate::explain;
+use crate::feed::Feed;
+use crate::names::HostNames;
+use crate::render::socket_fields::{Extra, Socket};
+use crate::render::socket_formats::{Csv, Json, SocketSink};
+use crate::render::socket_table::{SocketTable, TableOptions};
+use crate::terminal::{Palette, buffered_stdout, ignore_closed_pipe};
+
+/// What the options mean together.
+struct Settings {
+    protocols: Vec<Protocol>,
+    /// The protocols were not named: one the kernel does not have is left out, not an error.
+    protocols_by_default: bool,
+    family: Option<sock_diag::Family>,
+    states: StateSet,
+    extensions: Extensions,
+}
+
+impl Settings {
+    fn of(args: &SocketsArgs, filter: Option<&Filter>) -> Settings {
+        let mut protocols: Vec<Protocol> = [
+            (args.tcp, Protocol::Tcp),
+            (args.udp, Protocol::Udp),
+            (args.udplite, Protocol::UdpLite),
+            (args.mptcp, Protocol::Mptcp),
+        ]
+        .into_iter()
+        .filter_map(|(wanted, protocol)| wanted.then_some(protocol))
+        .collect();
+        let protocols_by_default = protocols.is_empty();
+        if protocols_by_default {
+            protocols = vec![Protocol::Tcp, Protocol::Udp];
+        }
+        // As in ss: states named in the filter replace those of the options.
+        let by_options = if args.all {
+            StateSet::ALL
+        } else if args.listening {
+            StateSet::of(&[SocketState::Listen, SocketState::Close])
+        } else if args.bound_inactive {
+            StateSet::BOUND_INACTIVE
+        } else {
+            StateSet::CONNECTED_DEFAULT
+        };
+        let wanted = [
+            (args.info, Extensions::INFO.union(Extensions::CONG)),
+            (args.memory, Extensions::SKMEMINFO),
+            (args.extended, Extensions::SHUTDOWN),
+        ];
+        Settings {
+            protocols,
+            protocols_by_default,
+            family: match (args.ipv4, args.ipv6) {
+                (true, _) => Some(sock_diag::Family::Inet),
+                (_, true) => Some(sock_diag::Family::Inet6),
+                _ => None,
+            },
+            states: filter.and_then(Filter::states).unwrap_or(by_options),
+            extensions: wanted
+                .into_iter()
+                .filter(|(wanted, _)| *wanted)
+                .fold(Extensions::NONE, |all, (_, extension)| all.union(extension)),
+        }
+    }
+}
+
+/// Runs the command.
+pub(crate) fn run(args: &SocketsArgs) -> anyhow::Result<()> {
+    let mut feed = Feed::open(&args.feed)?;
+    let filter_text = args.filter.join(" ");
+    let filter = match filter_text.trim() {
+        "" => None,
+        text => Some(
+            Filter::parse(text, &HostNames::new(feed.surroundings()))
+                .map_err(|error| anyhow::anyhow!("cannot read the filter\n{}", error.render(text)))?,
+        ),
+    };
+    let settings = Settings::of(args, filter.as_ref());
+    let interfaces = feed.surroundings().interfaces.clone();
+    let mut sink = sink(args, &settings)?;
+    let mut refused = Vec::new();
+    for protocol in &settings.protocols {
+        let request = DumpRequest {
+            protocol: *protocol,
+            family: settings.family,
+            states: settings.states,
+            extensions: settings.extensions,
+            filter: filter.as_ref(),
+        };
+        let mut written = Ok(());
+        let dumped = feed.dump(&request, |diag| {
+            let record = diag.to_record();
+            let interface = record.id.interface.map(|index| interfaces.name(index.get()));
+            written = sink.socket(&Socket { record, diag, interface: interface.as_deref() });
+            if written.is_err() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        });
+        if written.is_err() {
+            return Ok(ignore_closed_pipe(written).context("writing to standard output")?);
+        }
+        match dumped {
+            Ok(_) => {}
+            Err(error) if settings.protocols_by_default && explain::is_missing(&error) => {
+                refused.push(explain::dump(*protocol, error));
+            }
+            Err(error) => return Err(explain::dump(*protocol, error)),
+        }
+    }
+    ignore_closed_pipe(sink.finish()).context("writing to standard output")?;
+    // What was left out is said after the result, and is an error only when nothing is left.
+    if refused.len() == settings.protocols.len()
+        && let Some(error) = refused.pop()
+    {
+        return Err(error);
+    }
+    for error in refused {
+        let _ = writeln!(io::stderr(), "sockeye: {error:#}");
+    }
+    feed.finish()
+}
+
+fn sink(args: &SocketsArgs, settings: &Settings) -> anyhow::Result<Box<dyn SocketSink>> {
+    let out = buffered_stdout();
+    let extra = Extra { info: args.info, memory: args.memory };
+    let format = if args.json { SocketsFormat::Json } else { args.output.unwrap_or(SocketsFormat::Table) };
+    Ok(match format {
+        SocketsFormat::Json => Box::new(Json::new(out, extra, false)),
+        SocketsFormat::Jsonl => Box::new(Json::new(out, extra, true)),
+        SocketsFormat::Csv => Box::new(
+            Csv::new(out, extra, !args.no_header).context("writing to standard output")?,
+        ),
+        SocketsFormat::Table => Box::new(SocketTable::new(
+            out,
+            TableOptions {
+                header: !args.no_header,
+                protocol: settings.protocols.len() > 1,
+                timers: args.timers,
+                extended: args.extended,
+                info: args.info,
+                memory: args.memory,
+                oneline: args.oneline,
+            },
+            Palette::choose(args.color),
+        )),
+    })
+}

@@ -1,0 +1,132 @@
+//! Where this run's sockets come from: the live kernel, perhaps captured on the way, or a capture.
+
+use std::fs::File;
+use std::io::BufWriter;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use anyhow::Context as _;
+use sock_diag::{
+    CaptureWriter, DiagMsg, DumpRequest, DumpSummary, Kernel, Namespace, RecvBuffer, Recording, Replay, dump,
+};
+use tempfile::NamedTempFile;
+
+use crate::args::FeedArgs;
+use crate::explain;
+use crate::surroundings::Surroundings;
+
+/// An open source of sockets, and what is known of the host beside them.
+pub(crate) struct Feed {
+    input: Input,
+    surroundings: Surroundings,
+    buffer: RecvBuffer,
+    started: Instant,
+}
+
+enum Input {
+    Live(Kernel),
+    Captured(Kernel, Capture),
+    Replay(Replay<File>),
+}
+
+/// A capture being written: under its own name only once it is whole.
+struct Capture {
+    writer: CaptureWriter<BufWriter<NamedTempFile>>,
+    path: PathBuf,
+}
+
+impl Feed {
+    /// Opens what the options name.
+    pub(crate) fn open(args: &FeedArgs) -> anyhow::Result<Feed> {
+        let started = Instant::now();
+        let buffer = RecvBuffer::new();
+        if let Some(path) = &args.replay {
+            let (replay, surroundings) = open_replay(path)
+                .with_context(|| format!("cannot replay {}", path.display()))?;
+            return Ok(Feed { input: Input::Replay(replay), surroundings, buffer, started });
+        }
+        let (kernel, surroundings) = match &args.netns {
+            None => (Kernel::open().map_err(explain::open)?, Surroundings::read(Namespace::current().ok().as_ref())),
+            Some(text) => {
+                let namespace = Namespace::find(text).map_err(explain::namespace)?;
+                let opened = namespace.run(|| (Kernel::open(), Surroundings::read(Some(&namespace))));
+                let (kernel, surroundings) = opened.map_err(explain::open)?;
+                (kernel.map_err(explain::open)?, surroundings)
+            }
+        };
+        let input = match &args.capture {
+            None => Input::Live(kernel),
+            Some(path) => Input::Captured(
+                kernel,
+                Capture::create(path).with_context(|| format!("cannot write {}", path.display()))?,
+            ),
+        };
+        Ok(Feed { input, surroundings, buffer, started })
+    }
+
+    /// What is known of the host beside its sockets.
+    pub(crate) fn surroundings(&self) -> &Surroundings {
+        &self.surroundings
+    }
+
+    /// One dump from wherever the sockets come from.
+    pub(crate) fn dump(
+        &mut self,
+        request: &DumpRequest<'_>,
+        each: impl FnMut(&DiagMsg<'_>) -> ControlFlow<()>,
+    ) -> sock_diag::Result<DumpSummary> {
+        match &mut self.input {
+            Input::Live(kernel) => dump(kernel, request, &mut self.buffer, each),
+            Input::Captured(kernel, capture) => {
+                let mut recording = Recording::new(kernel, &mut capture.writer);
+                dump(&mut recording, request, &mut self.buffer, each)
+            }
+            Input::Replay(replay) => dump(replay, request, &mut self.buffer, each),
+        }
+    }
+
+    /// Says that the sweep is over: from here on its duration is known. Of a replay, it is the captured sweep's.
+    pub(crate) fn end_sweep(&mut self) -> anyhow::Result<()> {
+        if !matches!(self.input, Input::Replay(_)) {
+            self.surroundings.sweep_duration_ms = self.started.elapsed().as_secs_f64() * 1000.0;
+        }
+        if let Input::Captured(_, capture) = &mut self.input {
+            let context = serde_json::to_vec(&self.surroundings)?;
+            capture.writer.end_sweep(&context).context("writing the capture")?;
+        }
+        Ok(())
+    }
+
+    /// Completes a capture and gives it its name; without this call nothing is left of it.
+    pub(crate) fn finish(self) -> anyhow::Result<()> {
+        let Input::Captured(_, capture) = self.input else { return Ok(()) };
+        let failed = || format!("cannot write {}", capture.path.display());
+        let file = capture.writer.finish().with_context(failed)?.into_inner().with_context(failed)?;
+        file.as_file().sync_all().with_context(failed)?;
+        file.persist(&capture.path).with_context(failed)?;
+        Ok(())
+    }
+}
+
+impl Capture {
+    fn create(path: &Path) -> anyhow::Result<Capture> {
+        let directory = match path.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => parent,
+            _ => Path::new("."),
+        };
+        let file = NamedTempFile::new_in(directory)?;
+        let writer = CaptureWriter::new(BufWriter::with_capacity(1 << 16, file))?;
+        Ok(Capture { writer, path: path.to_owned() })
+    }
+}
+
+fn open_replay(path: &Path) -> anyhow::Result<(Replay<File>, Surroundings)> {
+    let file = File::open(path)?;
+    anyhow::ensure!(file.metadata()?.is_file(), "a capture must be a regular file: it is read twice");
+    let replay = Replay::open(file)?;
+    anyhow::ensure!(replay.sweeps() > 0, "the capture holds no sweep");
+    let surroundings = serde_json::from_slice(replay.context())
+        .context("what the capture says of its host cannot be read; was it written by a newer sockeye?")?;
+    Ok((replay, surroundings))
+}

@@ -1,0 +1,7 @@
+//! Renderers: each turns values into bytes of one format, and owns that format.
+
+pub(crate) mod snapshot_json;
+pub(crate) mod snapshot_screen;
+pub(crate) mod socket_fields;
+pub(crate) mod socket_formats;
+pub(crate) mod socket_table;

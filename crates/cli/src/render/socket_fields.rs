@@ -1,0 +1,155 @@
+//! The fields of one socket for machines: one table that JSON, JSON lines and CSV loop over.
+//!
+//! A new attribute is one row here.
+
+use std::net::IpAddr;
+
+use sock_diag::{DiagMsg, SocketMemory, SocketRecord, TcpInfo, TimerKind};
+
+/// One socket on its way out: the record, and the view it came from for what was asked beyond it.
+pub(crate) struct Socket<'a> {
+    pub(crate) record: SocketRecord,
+    pub(crate) diag: &'a DiagMsg<'a>,
+    /// Name of the interface it is bound to, or its index as text.
+    pub(crate) interface: Option<&'a str>,
+}
+
+/// A field's value.
+pub(crate) enum Value<'a> {
+    /// Unknown, or does not apply: left out of JSON, empty in CSV.
+    Absent,
+    Unsigned(u64),
+    Word(&'static str),
+    Text(String),
+    Borrowed(&'a str),
+    Address(IpAddr),
+}
+
+impl<'a> Value<'a> {
+    fn number<N: Into<u64>>(value: Option<N>) -> Value<'a> {
+        value.map_or(Value::Absent, |n| Value::Unsigned(n.into()))
+    }
+}
+
+/// One field: the JSON object it is nested in, its name, its value. In CSV both names are joined by `_`.
+pub(crate) struct Field {
+    pub(crate) group: &'static str,
+    pub(crate) name: &'static str,
+    pub(crate) value: for<'a> fn(&Socket<'a>) -> Value<'a>,
+}
+
+const fn field(name: &'static str, value: for<'a> fn(&Socket<'a>) -> Value<'a>) -> Field {
+    Field { group: "", name, value }
+}
+
+const fn timer(name: &'static str, value: for<'a> fn(&Socket<'a>) -> Value<'a>) -> Field {
+    Field { group: "timer", name, value }
+}
+
+fn if_timer<'a>(socket: &Socket<'a>, value: Value<'a>) -> Value<'a> {
+    if socket.record.timer.kind == TimerKind::Off { Value::Absent } else { value }
+}
+
+/// Whether the socket has a peer: a listener's zeros are no address.
+fn has_remote(record: &SocketRecord) -> bool {
+    record.id.remote_port != 0 || !record.id.remote_address.is_unspecified()
+}
+
+/// The fields every socket has, in the order of the columns. Groups stand together.
+pub(crate) const FIELDS: &[Field] = &[
+    field("protocol", |s| Value::Word(s.record.protocol.name())),
+    field("family", |s| Value::Word(s.record.family.name())),
+    field("state", |s| Value::Word(s.record.state.snake_name())),
+    field("local_address", |s| Value::Address(s.record.id.local_address)),
+    field("local_port", |s| Value::Unsigned(s.record.id.local_port.into())),
+    field("remote_address", |s| match has_remote(&s.record) {
+        true => Value::Address(s.record.id.remote_address),
+        false => Value::Absent,
+    }),
+    field("remote_port", |s| match has_remote(&s.record) {
+        true => Value::Unsigned(s.record.id.remote_port.into()),
+        false => Value::Absent,
+    }),
+    field("interface", |s| s.interface.map_or(Value::Absent, Value::Borrowed)),
+    field("rqueue_bytes", |s| match s.record.state {
+        sock_diag::SocketState::Listen => Value::Absent,
+        _ => Value::Unsigned(s.record.rqueue_bytes.into()),
+    }),
+    field("wqueue_bytes", |s| match s.record.state {
+        sock_diag::SocketState::Listen => Value::Absent,
+        _ => Value::Unsigned(s.record.wqueue_bytes.into()),
+    }),
+    field("accept_queue", |s| match s.record.state {
+        sock_diag::SocketState::Listen => Value::Unsigned(s.record.rqueue_bytes.into()),
+        _ => Value::Absent,
+    }),
+    field("backlog", |s| match s.record.state {
+        sock_diag::SocketState::Listen => Value::Unsigned(s.record.wqueue_bytes.into()),
+        _ => Value::Absent,
+    }),
+    timer("kind", |s| if_timer(s, Value::Word(s.record.timer.kind.name()))),
+    timer("expires_ms", |s| if_timer(s, Value::Unsigned(s.record.timer.expires_ms.into()))),
+    timer("retransmits", |s| if_timer(s, Value::Unsigned(s.record.timer.retransmits.into()))),
+    field("uid", |s| Value::number(s.record.uid)),
+    field("inode", |s| Value::number(s.record.inode.map(|i| i.get()))),
+    // As text: JSON's numbers lose digits above 2^53.
+    field("cookie", |s| Value::Text(s.record.id.cookie.to_string())),
+    field("cgroup_id", |s| Value::number(s.record.cgroup_id)),
+    field("mark", |s| Value::number(s.record.mark)),
+    field("shutdown", |s| match s.record.shutdown {
+        Some(1) => Value::Word("receive"),
+        Some(2) => Value::Word("send"),
+        Some(3) => Value::Word("both"),
+        _ => Value::Absent,
+    }),
+    field("congestion", |s| match s.diag.congestion() {
+        Some(name) => Value::Text(String::from_utf8_lossy(name).into_owned()),
+        None => Value::Absent,
+    }),
+    field("upper_layer", |s| match s.diag.upper_layer() {
+        Some(name) => Value::Text(String::from_utf8_lossy(name).into_owned()),
+        None => Value::Absent,
+    }),
+];
+
+/// What was asked for beside [`FIELDS`].
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Extra {
+    pub(crate) info: bool,
+    pub(crate) memory: bool,
+}
+
+/// Calls `each` with every field's group, name and value, absent ones included: columns must stay in place.
+pub(crate) fn for_each_field<'a, E>(
+    socket: &Socket<'a>,
+    extra: Extra,
+    mut each: impl FnMut(&'static str, &'static str, Value<'a>) -> Result<(), E>,
+) -> Result<(), E> {
+    for field in FIELDS {
+        each(field.group, field.name, (field.value)(socket))?;
+    }
+    if extra.info {
+        let info = socket.diag.tcp_info();
+        for field in TcpInfo::FIELDS {
+            each("tcp_info", field.name, Value::number(info.as_ref().and_then(field.read)))?;
+        }
+    }
+    if extra.memory {
+        let memory = socket.diag.memory();
+        for field in SocketMemory::FIELDS {
+            each("memory", field.name, Value::number(memory.as_ref().and_then(field.read)))?;
+        }
+    }
+    Ok(())
+}
+
+/// The names [`for_each_field`] will tell, in its order.
+pub(crate) fn names(extra: Extra) -> impl Iterator<Item = (&'static str, &'static str)> {
+    let info = extra.info.then_some(TcpInfo::FIELDS).unwrap_or_default();
+    let memory = extra.memory.then_some(SocketMemory::FIELDS).unwrap_or_default();
+    FIELDS
+        .iter()
+        .map(|field| (field.group, field.name))
+        .chain(info.iter().map(|field| ("tcp_info", field.name)))
+        .chain(memory.iter().map(|field| ("memory", field.name)))
+}
