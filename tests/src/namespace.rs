@@ -1,0 +1,475 @@
+//! Private user and network namespaces: a test body, a command or a whole program alone with its own sockets.
+//!
+//! What runs inside them is for others to say.
+
+use std::ffi::{CStr, CString};
+use std::io::{self, Read};
+use std::net::Ipv6Addr;
+use std::os::unix::process::CommandExt;
+use std::panic::Location;
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+use std::{cell::RefCell, collections::HashMap, env, mem, ptr, thread};
+
+use crate::deadline::within;
+
+/// Tells a re-executed test binary which call of [`Namespace::run`] it is there for.
+const MARKER: &str = "SOCKEYE_TESTS_BODY";
+/// Exit code of a child whose body ran to its end: the test harness itself never exits with it, so a child that did
+/// not reach the body cannot pass for one that did.
+const COMPLETED: i32 = 77;
+/// User id inside a namespace made [`without_privilege`](Namespace::without_privilege).
+const ORDINARY_USER: u32 = 1000;
+/// Whether this process has begun the body it was made for.
+static INSIDE_BODY: AtomicBool = AtomicBool::new(false);
+
+/// Runs `body` as the rest of the calling test, in a fresh process with its own user and network namespace.
+/// Short for [`Namespace::new`]`().`[`run`](Namespace::run)`(body)`.
+#[track_caller]
+pub fn in_namespace<F: FnOnce()>(body: F) {
+    Namespace::new().run(body);
+}
+
+/// A network namespace to be made, in a user namespace of its own: `lo` is up, nothing else is there.
+///
+/// Needs no privilege where unprivileged user namespaces are allowed; root falls back to a network namespace alone.
+#[derive(Clone, Debug)]
+pub struct Namespace {
+    privileged: bool,
+    settings: Vec<Setting>,
+    addresses: Vec<Ipv6Addr>,
+    limit: Duration,
+}
+
+/// One value to be written under `/proc/sys` before `lo` comes up.
+#[derive(Clone, Debug)]
+struct Setting {
+    path: CString,
+    value: CString,
+    /// A kernel without that setting is as good as one that has taken it.
+    optional: bool,
+}
+
+impl Default for Namespace {
+    fn default() -> Namespace {
+        Namespace::new()
+    }
+}
+
+impl Namespace {
+    /// A namespace in which the process is root over its own network.
+    pub fn new() -> Namespace {
+        Namespace {
+            privileged: true,
+            settings: Vec::new(),
+            addresses: Vec::new(),
+            limit: Duration::from_secs(60),
+        }
+    }
+
+    /// Once set up, the process becomes an ordinary user (uid 1000 inside) with no capability in any set and no way to
+    /// gain one.
+    pub fn without_privilege(mut self) -> Namespace {
+        self.privileged = false;
+        self
+    }
+
+    /// Writes `value` to the setting `name` (`net.ipv4.ip_local_port_range`) of the new namespace.
+    ///
+    /// # Panics
+    /// When name or value contains a NUL byte.
+    pub fn sysctl(self, name: &str, value: &str) -> Namespace {
+        self.setting(name, value, false)
+    }
+
+    /// Without IPv6: no address, not even `::1`.
+    pub fn no_ipv6(self) -> Namespace {
+        self.setting("net.ipv6.conf.all.disable_ipv6", "1", true).setting(
+            "net.ipv6.conf.default.disable_ipv6",
+            "1",
+            true,
+        )
+    }
+
+    /// Gives `lo` a further IPv6 address (all of 127/8 is there anyway).
+    pub fn address(mut self, address: Ipv6Addr) -> Namespace {
+        self.addresses.push(address);
+        self
+    }
+
+    /// How long the body of [`run`](Self::run) may take before it is killed; 60 s unless told.
+    pub fn deadline(mut self, limit: Duration) -> Namespace {
+        self.limit = limit;
+        self
+    }
+
+    fn setting(mut self, name: &str, value: &str, optional: bool) -> Namespace {
+        let path = format!("/proc/sys/{}", name.replace('.', "/"));
+        let c_string = |text: &str| match CString::new(text) {
+            Ok(text) => text,
+            Err(_) => panic!("a NUL byte in {text:?}"),
+        };
+        self.settings.push(Setting { path: c_string(&path), value: c_string(value), optional });
+        self
+    }
+
+    /// Runs `body` in a fresh process inside the namespace. To be called from a `#[test]`.
+    ///
+    /// The test binary is executed again inside the namespace, for this one test; there, everything before this call
+    /// runs once more, then `body`, then the process ends. In the calling process nothing of `body` happens. A test may call this
+    /// several times, also in a loop, but not inside a body.
+    ///
+    /// # Panics
+    /// With the child's output when it fails, hangs past the [`deadline`](Self::deadline), or never reaches `body`;
+    /// when namespaces cannot be made and `CI` is `true` (otherwise that prints `SKIPPED` and returns).
+    #[track_caller]
+    pub fn run<F: FnOnce()>(self, body: F) {
+        let call = this_call(Location::caller());
+        if let Ok(wanted) = env::var(MARKER) {
+            assert!(
+                !INSIDE_BODY.load(Ordering::SeqCst),
+                "Namespace::run inside its own body would do nothing"
+            );
+            if wanted == call {
+                INSIDE_BODY.store(true, Ordering::SeqCst);
+                body();
+                std::process::exit(COMPLETED);
+            }
+            return;
+        }
+        let test = test_name::<F>();
+        let mut command = Command::new(own_executable());
+        command
+            .args([&*test, "--exact", "--nocapture", "--include-ignored", "--test-threads", "1"])
+            .env(MARKER, &call)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .process_group(0);
+        let child = match self.spawn_reporting(&mut command) {
+            Ok(child) => child,
+            Err(failure) if failure.step.is_permission() && env::var("CI").as_deref() != Ok("true") => {
+                eprintln!("SKIPPED: {test}: {}", failure.into_io());
+                return;
+            }
+            Err(failure) => panic!("{test}: no namespace: {}", failure.into_io()),
+        };
+        let (ending, output) = finish(child, self.limit);
+        if ending == Ending::Exited(COMPLETED) {
+            eprint!("{output}");
+            return;
+        }
+        let why = match ending {
+            Ending::Exited(0) => "never reached its body".to_string(),
+            Ending::Exited(code) => format!("failed (exit code {code})"),
+            Ending::Killed(signal) => format!("was killed by signal {signal}"),
+            Ending::Hung => format!("was still running after {:?} and was killed", self.limit),
+        };
+        panic!("{test} in its namespace {why}; it printed:\n{output}");
+    }
+
+    /// Starts `command` in a new namespace. It is killed when the calling thread ends.
+    ///
+    /// # Errors
+    /// Names the step that failed, or the program that could not be executed.
+    pub fn spawn(&self, command: &mut Command) -> io::Result<Child> {
+        self.spawn_reporting(command).map_err(Failure::into_io)
+    }
+
+    /// Moves the calling process, which must have one thread only, into a new namespace: for programs to call at the
+    /// start of main.
+    ///
+    /// # Errors
+    /// Names the step that failed; the process may then be half way and had better end.
+    pub fn enter(&self) -> io::Result<()> {
+        self.plan().establish().map_err(Failure::into_io)
+    }
+
+    fn spawn_reporting(&self, command: &mut Command) -> Result<Child, Failure> {
+        let plan = self.plan();
+        let establish = move || {
+            plan.establish().map_err(Failure::into_raw)?;
+            // SAFETY: prctl with integer arguments touches no memory of ours. It comes last because a change of
+            // credentials clears the setting.
+            unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
+            Ok(())
+        };
+        // SAFETY: between fork and exec `establish` makes only system calls, on memory prepared before the fork.
+        unsafe { command.pre_exec(establish) };
+        command.spawn().map_err(Failure::from_raw)
+    }
+
+    fn plan(&self) -> Plan {
+        // SAFETY: both only read the credentials of this process.
+        let (user, group) = unsafe { (libc::geteuid(), libc::getegid()) };
+        let inside = if self.privileged { 0 } else { ORDINARY_USER };
+        Plan {
+            was_root: user == 0,
+            user_map: format!("{inside} {user} 1"),
+            group_map: format!("{inside} {group} 1"),
+            settings: self.settings.clone(),
+            addresses: self.addresses.clone(),
+            drop_privilege: !self.privileged,
+        }
+    }
+}
+
+/// Everything [`Plan::establish`] needs, made before the fork: after it nothing may allocate.
+struct Plan {
+    was_root: bool,
+    user_map: String,
+    group_map: String,
+    settings: Vec<Setting>,
+    addresses: Vec<Ipv6Addr>,
+    drop_privilege: bool,
+}
+
+/// What was being done when making a namespace failed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Step {
+    Execute,
+    Unshare,
+    MapUser,
+    Sysctl,
+    Loopback,
+    Address,
+    DropPrivilege,
+}
+
+impl Step {
+    const ALL: [(Step, &str); 7] = [
+        (Step::Execute, "executing the program"),
+        (Step::Unshare, "unshare(CLONE_NEWUSER | CLONE_NEWNET)"),
+        (Step::MapUser, "writing uid_map and gid_map"),
+        (Step::Sysctl, "writing a sysctl of the new namespace"),
+        (Step::Loopback, "bringing lo up"),
+        (Step::Address, "adding an address to lo"),
+        (Step::DropPrivilege, "dropping capabilities"),
+    ];
+
+    /// Whether a host that forbids namespaces fails here.
+    fn is_permission(self) -> bool {
+        matches!(self, Step::Unshare | Step::MapUser)
+    }
+}
+
+/// A failed step and its errno.
+#[derive(Debug)]
+struct Failure {
+    step: Step,
+    errno: i32,
+}
+
+/// Multiplier that carries a step beside an errno through [`Command::spawn`], which passes on one integer.
+const STEP_UNIT: i32 = 1 << 16;
+
+impl Failure {
+    fn of(step: Step) -> Failure {
+        Failure { step, errno: io::Error::last_os_error().raw_os_error().unwrap_or(0) }
+    }
+
+    fn into_raw(self) -> io::Error {
+        io::Error::from_raw_os_error(self.step as i32 * STEP_UNIT + self.errno)
+    }
+
+    fn from_raw(error: io::Error) -> Failure {
+        let raw = error.raw_os_error().unwrap_or(0);
+        let step = Step::ALL.iter().find(|(step, _)| *step as i32 == raw / STEP_UNIT);
+        Failure { step: step.map_or(Step::Execute, |row| row.0), errno: raw % STEP_UNIT }
+    }
+
+    fn into_io(self) -> io::Error {
+        let step = Step::ALL.iter().find(|row| row.0 == self.step).map_or("", |row| row.1);
+        let cause = io::Error::from_raw_os_error(self.errno);
+        io::Error::new(cause.kind(), format!("{step}: {cause}"))
+    }
+}
+
+impl Plan {
+    /// Makes the namespaces and sets them up, with system calls alone: it also runs between fork and exec.
+    fn establish(&self) -> Result<(), Failure> {
+        self.unshare()?;
+        for setting in &self.settings {
+            write(&setting.path, setting.value.as_bytes(), Step::Sysctl).or_else(|failure| {
+                if setting.optional && failure.errno == libc::ENOENT { Ok(()) } else { Err(failure) }
+            })?;
+        }
+        self.bring_loopback_up()?;
+        if self.drop_privilege {
+            drop_privilege()?;
+        }
+        Ok(())
+    }
+
+    fn unshare(&self) -> Result<(), Failure> {
+        // SAFETY: unshare takes flags only and changes no memory.
+        let unshare = |flags| unsafe { libc::unshare(flags) };
+        if unshare(libc::CLONE_NEWUSER | libc::CLONE_NEWNET) == 0 {
+            // gid_map is writable without privilege only after setgroups is denied.
+            write(c"/proc/self/setgroups", b"deny", Step::MapUser)?;
+            write(c"/proc/self/gid_map", self.group_map.as_bytes(), Step::MapUser)?;
+            return write(c"/proc/self/uid_map", self.user_map.as_bytes(), Step::MapUser);
+        }
+        let failure = Failure::of(Step::Unshare);
+        if self.was_root && unshare(libc::CLONE_NEWNET) == 0 { Ok(()) } else { Err(failure) }
+    }
+
+    fn bring_loopback_up(&self) -> Result<(), Failure> {
+        // SAFETY: an ifreq is plain data; zero is a valid value of it.
+        let mut request: libc::ifreq = unsafe { mem::zeroed() };
+        for (to, from) in request.ifr_name.iter_mut().zip(c"lo".to_bytes()) {
+            *to = *from as libc::c_char;
+        }
+        request.ifr_ifru.ifru_flags = (libc::IFF_UP | libc::IFF_RUNNING) as libc::c_short;
+        configure(libc::AF_INET, libc::SIOCSIFFLAGS, ptr::from_mut(&mut request).cast(), Step::Loopback)?;
+        for address in &self.addresses {
+            /// `struct in6_ifreq`, linux/ipv6.h: address, prefix length, interface.
+            #[repr(C)]
+            struct AddressRequest([u8; 16], u32, i32);
+            // lo has index 1 in every namespace.
+            let mut request = AddressRequest(address.octets(), 128, 1);
+            configure(libc::AF_INET6, libc::SIOCSIFADDR, ptr::from_mut(&mut request).cast(), Step::Address)?;
+        }
+        Ok(())
+    }
+}
+
+/// One interface ioctl; `request` points to the struct that `operation` takes.
+fn configure(family: i32, operation: u64, request: *mut libc::c_void, step: Step) -> Result<(), Failure> {
+    // SAFETY: a socket of ours is opened, used for one ioctl whose argument lives through the call, and closed.
+    unsafe {
+        let socket = libc::socket(family, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0);
+        if socket < 0 {
+            return Err(Failure::of(step));
+        }
+        let result = match libc::ioctl(socket, operation as _, request) {
+            0 => Ok(()),
+            _ => Err(Failure::of(step)),
+        };
+        libc::close(socket);
+        result
+    }
+}
+
+/// Writes a file of /proc in one piece.
+fn write(path: &CStr, value: &[u8], step: Step) -> Result<(), Failure> {
+    // SAFETY: path is NUL-terminated, value outlives the call, the descriptor is ours and closed again.
+    unsafe {
+        let file = libc::open(path.as_ptr(), libc::O_WRONLY | libc::O_CLOEXEC);
+        if file < 0 {
+            return Err(Failure::of(step));
+        }
+        let written = libc::write(file, value.as_ptr().cast(), value.len());
+        let result = if written == value.len() as isize { Ok(()) } else { Err(Failure::of(step)) };
+        libc::close(file);
+        result
+    }
+}
+
+/// Empties every capability set of this process, for good.
+fn drop_privilege() -> Result<(), Failure> {
+    /// `struct __user_cap_header_struct` and two of `struct __user_cap_data_struct`, linux/capability.h.
+    #[repr(C)]
+    struct Header(u32, i32);
+    const VERSION_3: u32 = 0x2008_0522;
+    let header = Header(VERSION_3, 0);
+    let none = [0_u32; 6];
+    // SAFETY: prctl takes integers here; capset reads the two structs, which live through the call.
+    unsafe {
+        // The bounding set first, as lowering it needs a capability. It ends where the kernel says EINVAL.
+        let mut capability = 0;
+        while libc::prctl(libc::PR_CAPBSET_DROP, capability, 0, 0, 0) == 0 {
+            capability += 1;
+        }
+        let done = capability > 0
+            && libc::prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) == 0
+            && libc::syscall(libc::SYS_capset, ptr::from_ref(&header), none.as_ptr()) == 0
+            && libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0;
+        if done { Ok(()) } else { Err(Failure::of(Step::DropPrivilege)) }
+    }
+}
+
+/// How a child ended.
+#[derive(PartialEq, Debug)]
+enum Ending {
+    Exited(i32),
+    Killed(i32),
+    Hung,
+}
+
+/// Waits for the child, kills its process group at the deadline, and takes all it printed.
+fn finish(mut child: Child, limit: Duration) -> (Ending, String) {
+    fn collect(stream: Option<impl Read + Send + 'static>) -> thread::JoinHandle<Vec<u8>> {
+        thread::spawn(move || {
+            let mut bytes = Vec::new();
+            if let Some(mut stream) = stream {
+                // What was read before an error is still worth showing.
+                let _ = stream.read_to_end(&mut bytes);
+            }
+            bytes
+        })
+    }
+    let streams = [collect(child.stdout.take()), collect(child.stderr.take())];
+    let group = child.id() as libc::pid_t;
+    let ended = within(limit, || has_ended(group).then_some(())).is_some();
+    // SAFETY: kill takes integers. The child is not reaped yet, so its group id cannot belong to anyone else.
+    // Whatever the child left behind would keep its output open.
+    unsafe { libc::kill(-group, libc::SIGKILL) };
+    use std::os::unix::process::ExitStatusExt;
+    let ending = match child.wait() {
+        _ if !ended => Ending::Hung,
+        Ok(status) => match (status.code(), status.signal()) {
+            (Some(code), _) => Ending::Exited(code),
+            (None, signal) => Ending::Killed(signal.unwrap_or(0)),
+        },
+        Err(_) => Ending::Hung,
+    };
+    let mut output = String::new();
+    for stream in streams {
+        output.push_str(&String::from_utf8_lossy(&stream.join().unwrap_or_default()));
+    }
+    (ending, output)
+}
+
+/// Whether this child of ours has ended; it stays unreaped.
+fn has_ended(child: libc::pid_t) -> bool {
+    // SAFETY: waitid fills the siginfo given, which is plain data.
+    unsafe {
+        let mut about: libc::siginfo_t = mem::zeroed();
+        let flags = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
+        let result = libc::waitid(libc::P_PID, child as libc::id_t, &mut about, flags);
+        result != 0 || about.si_pid() != 0
+    }
+}
+
+/// A name for this call that the child computes as well: where it stands, and how often this thread came by.
+fn this_call(place: &Location<'_>) -> String {
+    thread_local!(static CALLS: RefCell<HashMap<String, u32>> = RefCell::default());
+    let place = place.to_string();
+    CALLS.with_borrow_mut(|calls| {
+        let count = calls.entry(place.clone()).or_default();
+        *count += 1;
+        format!("{place}#{count}")
+    })
+}
+
+/// The calling test's name as the harness knows it: the thread's name, or (with --test-threads 1, where tests run on the
+/// main thread) the path of the closure that stands in it.
+fn test_name<F>() -> String {
+    match thread::current().name() {
+        Some(name) if name != "main" => name.to_string(),
+        _ => {
+            let path = std::any::type_name::<F>();
+            let path = path.split("::{{closure}}").next().unwrap_or(path);
+            path.split_once("::").map_or(path, |(_crate, path)| path).to_string()
+        }
+    }
+}
+
+fn own_executable() -> std::path::PathBuf {
+    match env::current_exe() {
+        Ok(path) => path,
+        Err(error) => panic!("the path of this test binary: {error}"),
+    }
+}
