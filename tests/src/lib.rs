@@ -27,6 +27,6 @@ pub use burst::{Burst, BurstCount, Destroyed};
 pub use churn::{Churn, Close, Phase};
 pub use deadline::{wait_for, wait_until, within};
 pub use load::Load;
-pub use namespace::{Namespace, in_namespace};
+pub use namespace::{Namespace, drop_privilege, in_namespace};
 pub use proc_net::{ProcLine, proc_net};
 pub use zoo::{Specimen, Zoo, ZooSpec};

@@ -36,6 +36,7 @@ pub fn in_namespace<F: FnOnce()>(body: F) {
 /// Needs no privilege where unprivileged user namespaces are allowed; root falls back to a network namespace alone.
 #[derive(Clone, Debug)]
 pub struct Namespace {
+    host_root: bool,
     privileged: bool,
     settings: Vec<Setting>,
     addresses: Vec<Ipv6Addr>,
@@ -61,6 +62,7 @@ impl Namespace {
     /// A namespace in which the process is root over its own network.
     pub fn new() -> Namespace {
         Namespace {
+            host_root: false,
             privileged: true,
             settings: Vec::new(),
             addresses: Vec::new(),
@@ -68,8 +70,15 @@ impl Namespace {
         }
     }
 
+    /// Without a user namespace: the process keeps root over the host, as SO_RCVBUFFORCE, perf and bpf ask for.
+    /// Only root can make this one; for others it counts as a namespace that cannot be made.
+    pub fn host_root(mut self) -> Namespace {
+        self.host_root = true;
+        self
+    }
+
     /// Once set up, the process becomes an ordinary user (uid 1000 inside) with no capability in any set and no way to
-    /// gain one.
+    /// gain one. Outside it is still who it was: files of that user, root's too, stay its own.
     pub fn without_privilege(mut self) -> Namespace {
         self.privileged = false;
         self
@@ -205,7 +214,7 @@ impl Namespace {
         let (user, group) = unsafe { (libc::geteuid(), libc::getegid()) };
         let inside = if self.privileged { 0 } else { ORDINARY_USER };
         Plan {
-            was_root: user == 0,
+            user_namespace: !self.host_root,
             user_map: format!("{inside} {user} 1"),
             group_map: format!("{inside} {group} 1"),
             settings: self.settings.clone(),
@@ -217,7 +226,7 @@ impl Namespace {
 
 /// Everything [`Plan::establish`] needs, made before the fork: after it nothing may allocate.
 struct Plan {
-    was_root: bool,
+    user_namespace: bool,
     user_map: String,
     group_map: String,
     settings: Vec<Setting>,
@@ -240,7 +249,7 @@ enum Step {
 impl Step {
     const ALL: [(Step, &str); 7] = [
         (Step::Execute, "executing the program"),
-        (Step::Unshare, "unshare(CLONE_NEWUSER | CLONE_NEWNET)"),
+        (Step::Unshare, "unshare() of user and network namespaces"),
         (Step::MapUser, "writing uid_map and gid_map"),
         (Step::Sysctl, "writing a sysctl of the new namespace"),
         (Step::Loopback, "bringing lo up"),
@@ -297,7 +306,7 @@ impl Plan {
         }
         self.bring_loopback_up()?;
         if self.drop_privilege {
-            drop_privilege()?;
+            empty_capabilities()?;
         }
         Ok(())
     }
@@ -305,14 +314,19 @@ impl Plan {
     fn unshare(&self) -> Result<(), Failure> {
         // SAFETY: unshare takes flags only and changes no memory.
         let unshare = |flags| unsafe { libc::unshare(flags) };
-        if unshare(libc::CLONE_NEWUSER | libc::CLONE_NEWNET) == 0 {
+        if self.user_namespace && unshare(libc::CLONE_NEWUSER | libc::CLONE_NEWNET) == 0 {
             // gid_map is writable without privilege only after setgroups is denied.
             write(c"/proc/self/setgroups", b"deny", Step::MapUser)?;
             write(c"/proc/self/gid_map", self.group_map.as_bytes(), Step::MapUser)?;
             return write(c"/proc/self/uid_map", self.user_map.as_bytes(), Step::MapUser);
         }
         let failure = Failure::of(Step::Unshare);
-        if self.was_root && unshare(libc::CLONE_NEWNET) == 0 { Ok(()) } else { Err(failure) }
+        match unshare(libc::CLONE_NEWNET) {
+            0 => Ok(()),
+            // Of root's two failures the first is the one to know about, of anyone else's host_root() the second.
+            _ if self.user_namespace => Err(failure),
+            _ => Err(Failure::of(Step::Unshare)),
+        }
     }
 
     fn bring_loopback_up(&self) -> Result<(), Failure> {
@@ -367,8 +381,18 @@ fn write(path: &CStr, value: &[u8], step: Step) -> Result<(), Failure> {
     }
 }
 
-/// Empties every capability set of this process, for good.
-fn drop_privilege() -> Result<(), Failure> {
+/// Takes every capability from the calling thread, and from all threads and processes it starts from now on, for good.
+///
+/// For bodies that need privilege to set the scene and none to look at it. The user id stays.
+///
+/// # Errors
+/// CAP_SETPCAP was missing already.
+pub fn drop_privilege() -> io::Result<()> {
+    empty_capabilities().map_err(Failure::into_io)
+}
+
+/// Empties every capability set of this thread; system calls only.
+fn empty_capabilities() -> Result<(), Failure> {
     /// `struct __user_cap_header_struct` and two of `struct __user_cap_data_struct`, linux/capability.h.
     #[repr(C)]
     struct Header(u32, i32);

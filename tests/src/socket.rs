@@ -29,21 +29,22 @@ pub(crate) fn family_of(address: IpAddr) -> Family {
 
 /// bind().
 pub(crate) fn bind(socket: &OwnedFd, address: SocketAddr) -> io::Result<()> {
-    Ok(nix::sys::socket::bind(socket.as_raw_fd(), &SockaddrStorage::from(address))?)
+    let bound = nix::sys::socket::bind(socket.as_raw_fd(), &SockaddrStorage::from(address));
+    bound.map_err(|errno| named("bind()", errno.into()))
 }
 
 /// connect() without waiting: a handshake in progress is success.
 pub(crate) fn connect(socket: &OwnedFd, address: SocketAddr) -> io::Result<()> {
     match nix::sys::socket::connect(socket.as_raw_fd(), &SockaddrStorage::from(address)) {
         Ok(()) | Err(nix::errno::Errno::EINPROGRESS) => Ok(()),
-        Err(errno) => Err(errno.into()),
+        Err(errno) => Err(named("connect()", errno.into())),
     }
 }
 
 /// listen().
 pub(crate) fn listen(socket: &OwnedFd, backlog: i32) -> io::Result<()> {
     // SAFETY: listen takes integers.
-    check(unsafe { libc::listen(socket.as_raw_fd(), backlog) })
+    check("listen()", unsafe { libc::listen(socket.as_raw_fd(), backlog) })
 }
 
 /// accept() without waiting; None when nobody is there yet.
@@ -64,7 +65,7 @@ pub(crate) fn accept(socket: &OwnedFd) -> io::Result<Option<OwnedFd>> {
 /// shutdown(SHUT_WR).
 pub(crate) fn shutdown_send(socket: &OwnedFd) -> io::Result<()> {
     // SAFETY: shutdown takes integers.
-    check(unsafe { libc::shutdown(socket.as_raw_fd(), libc::SHUT_WR) })
+    check("shutdown()", unsafe { libc::shutdown(socket.as_raw_fd(), libc::SHUT_WR) })
 }
 
 /// Sends `bytes` in one call.
@@ -80,18 +81,21 @@ pub(crate) fn set(socket: &OwnedFd, level: i32, name: i32, value: i32) -> io::Re
     set_value(socket, level, name, &value)
 }
 
-/// Makes the socket deaf: it drops every segment that comes, while it still sends. Needs no privilege.
+/// Makes the socket deaf: it drops every segment that comes, while it still sends.
+///
+/// Some kernels (6.18 here) ask for CAP_NET_ADMIN over the namespace.
 pub(crate) fn deafen(socket: &OwnedFd) -> io::Result<()> {
     // One instruction: accept 0 bytes of the packet.
     let mut reject = libc::sock_filter { code: (libc::BPF_RET | libc::BPF_K) as u16, jt: 0, jf: 0, k: 0 };
     let program = libc::sock_fprog { len: 1, filter: &mut reject };
     set_value(socket, libc::SOL_SOCKET, libc::SO_ATTACH_FILTER, &program)
+        .map_err(|error| named("SO_ATTACH_FILTER", error))
 }
 
 fn set_value<T>(socket: &OwnedFd, level: i32, name: i32, value: &T) -> io::Result<()> {
     let length = size_of::<T>() as libc::socklen_t;
     // SAFETY: the kernel reads `length` bytes of `value`, which are there.
-    check(unsafe {
+    check("setsockopt()", unsafe {
         libc::setsockopt(socket.as_raw_fd(), level, name, std::ptr::from_ref(value).cast(), length)
     })
 }
@@ -103,7 +107,7 @@ fn option<T: Copy>(socket: &OwnedFd, level: i32, name: i32, mut value: T) -> io:
     let result = unsafe {
         libc::getsockopt(socket.as_raw_fd(), level, name, std::ptr::from_mut(&mut value).cast(), &mut length)
     };
-    check(result)?;
+    check("getsockopt()", result)?;
     Ok(value)
 }
 
@@ -158,7 +162,7 @@ fn inode_of(descriptor: RawFd) -> io::Result<u64> {
     // SAFETY: fstat fills the struct given, which is plain data.
     unsafe {
         let mut about: libc::stat64 = std::mem::zeroed();
-        check(libc::fstat64(descriptor, &mut about))?;
+        check("fstat()", libc::fstat64(descriptor, &mut about))?;
         Ok(about.st_ino)
     }
 }
@@ -173,8 +177,13 @@ fn ip_address(address: &SockaddrStorage) -> io::Result<SocketAddr> {
     Err(io::Error::other(format!("address family {:?} instead of an IP one", address.family())))
 }
 
-fn check(result: i32) -> io::Result<()> {
-    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+fn check(call: &str, result: i32) -> io::Result<()> {
+    if result < 0 { Err(named(call, io::Error::last_os_error())) } else { Ok(()) }
+}
+
+/// The error, with what failed in front of it.
+pub(crate) fn named(what: &str, error: io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{what}: {error}"))
 }
 
 /// SO_LINGER that makes close() reset the connection: no FIN, no TIME_WAIT.
@@ -189,5 +198,5 @@ pub(crate) fn set_linger_reset(socket: &OwnedFd) -> io::Result<()> {
 pub(crate) fn set_nonblocking(socket: &OwnedFd, nonblocking: bool) -> io::Result<()> {
     let value = i32::from(nonblocking);
     // SAFETY: FIONBIO reads one int.
-    check(unsafe { libc::ioctl(socket.as_raw_fd(), libc::FIONBIO, &raw const value) })
+    check("ioctl(FIONBIO)", unsafe { libc::ioctl(socket.as_raw_fd(), libc::FIONBIO, &raw const value) })
 }

@@ -1,7 +1,7 @@
 //! The zoo: real sockets in every state there is, with a list of exactly what was opened.
 //!
 //! States that need a silent peer are made with a socket filter that drops every segment: it works on loopback, in
-//! every family, and for every user.
+//! every family. That and SO_MARK need CAP_NET_ADMIN over the namespace, which [`crate::Namespace`] gives to any user.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -13,7 +13,7 @@ use sock_diag::{Cookie, Family, Protocol, SocketState};
 
 use crate::deadline::within;
 use crate::proc_net::{ProcLine, proc_net};
-use crate::socket;
+use crate::socket::{self, named};
 
 /// How long the kernel may take to bring one specimen into its state.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -26,16 +26,12 @@ pub struct ZooSpec {
     pub herds: u8,
     /// Whether to add a herd on ::1, one of v4-mapped addresses, and IPv6 UDP. False where IPv6 is off.
     pub ipv6: bool,
-    /// Whether to add sockets with SO_MARK, which needs CAP_NET_ADMIN.
-    pub marks: bool,
-    /// Whether to add UDP-Lite sockets, where the kernel has them.
-    pub udp_lite: bool,
 }
 
 impl Default for ZooSpec {
-    /// Three IPv4 herds and everything else.
+    /// Three IPv4 herds, and IPv6.
     fn default() -> ZooSpec {
-        ZooSpec { herds: 3, ipv6: true, marks: true, udp_lite: true }
+        ZooSpec { herds: 3, ipv6: true }
     }
 }
 
@@ -187,6 +183,10 @@ impl Zoo {
     /// # Errors
     /// Names the specimen that could not be made; nothing asked for is left out, but for what
     /// [`missing`](Self::missing) says.
+    ///
+    /// # Privileges
+    /// CAP_NET_ADMIN over the network namespace. Where a test is about an ordinary user, it opens the zoo and then calls
+    /// [`drop_privilege`](crate::drop_privilege).
     pub fn open(spec: &ZooSpec) -> io::Result<Zoo> {
         let mut zoo = Zoo { specimens: Vec::new(), missing: Vec::new() };
         for herd in 0..spec.herds {
@@ -194,21 +194,15 @@ impl Zoo {
             let client = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 11 + herd));
             zoo.open_herd(Pasture { listen: server, server, client })?;
         }
-        let v4 = Pasture {
-            listen: Ipv4Addr::UNSPECIFIED.into(),
-            server: Ipv4Addr::LOCALHOST.into(),
-            client: Ipv4Addr::LOCALHOST.into(),
-        };
-        zoo.open_with_options(v4, spec.marks)?;
-        zoo.open_datagrams(Protocol::Udp, spec)?;
-        if spec.udp_lite {
-            match socket::open(Protocol::UdpLite, Family::Inet) {
-                Ok(_) => zoo.open_datagrams(Protocol::UdpLite, spec)?,
-                Err(error) if error.raw_os_error() == Some(libc::EPROTONOSUPPORT) => {
-                    zoo.missing.push("UDP-Lite (EPROTONOSUPPORT)");
-                }
-                Err(error) => return Err(about("a UDP-Lite socket", error)),
+        let v4 = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        zoo.open_with_options(Pasture { listen: Ipv4Addr::UNSPECIFIED.into(), server: v4, client: v4 })?;
+        zoo.open_datagrams(Protocol::Udp, spec.ipv6)?;
+        match socket::open(Protocol::UdpLite, Family::Inet) {
+            Ok(_) => zoo.open_datagrams(Protocol::UdpLite, spec.ipv6)?,
+            Err(error) if error.raw_os_error() == Some(libc::EPROTONOSUPPORT) => {
+                zoo.missing.push("UDP-Lite (EPROTONOSUPPORT)");
             }
+            Err(error) => return Err(named("a UDP-Lite socket", error)),
         }
         if spec.ipv6 {
             let v6 = IpAddr::V6(Ipv6Addr::LOCALHOST);
@@ -217,7 +211,7 @@ impl Zoo {
             zoo.open_herd(Pasture {
                 listen: Ipv6Addr::UNSPECIFIED.into(),
                 server: mapped(Ipv4Addr::new(127, 0, 2, 1)),
-                client: mapped(Ipv4Addr::new(127, 0, 0, 1)),
+                client: mapped(Ipv4Addr::LOCALHOST),
             })?;
             zoo.open_v6_alone()?;
         }
@@ -232,6 +226,12 @@ impl Zoo {
 
     /// Every TCP state on one pasture.
     fn open_herd(&mut self, pasture: Pasture) -> io::Result<()> {
+        let place = format!("the herd from {} to {}", pasture.client, pasture.server);
+        let opened = self.open_every_state(pasture);
+        opened.map_err(|error| named(&place, error))
+    }
+
+    fn open_every_state(&mut self, pasture: Pasture) -> io::Result<()> {
         let listener = listener(pasture.listen)?;
         let door = SocketAddr::new(pasture.server, socket::local(&listener)?.port());
         let pair = || connected(&listener, door, pasture.client, ClientOptions::default());
@@ -378,15 +378,15 @@ impl Zoo {
     }
 
     /// Wildcard listener, bound interface, mark.
-    fn open_with_options(&mut self, pasture: Pasture, marks: bool) -> io::Result<()> {
+    fn open_with_options(&mut self, pasture: Pasture) -> io::Result<()> {
         let listener = listener(pasture.listen)?;
         let door = SocketAddr::new(pasture.server, socket::local(&listener)?.port());
         let both = SocketState::Established;
         let options = ClientOptions { on_loopback_interface: true, ..ClientOptions::default() };
         let bound = connected(&listener, door, pasture.client, options)?;
         self.keep_pair("client bound to lo", bound, both, both)?;
-        for mark in if marks { &[1_u32, 0x5eed, 0x8000_0000][..] } else { &[] } {
-            let options = ClientOptions { mark: Some(*mark), ..ClientOptions::default() };
+        for mark in [1_u32, 0x5eed, 0x8000_0000] {
+            let options = ClientOptions { mark: Some(mark), ..ClientOptions::default() };
             let marked = connected(&listener, door, pasture.client, options)?;
             self.keep_pair("client marked", marked, both, both)?;
         }
@@ -409,9 +409,9 @@ impl Zoo {
         self.keep("listening on every address", SocketState::Listen, dual)
     }
 
-    fn open_datagrams(&mut self, protocol: Protocol, spec: &ZooSpec) -> io::Result<()> {
+    fn open_datagrams(&mut self, protocol: Protocol, ipv6: bool) -> io::Result<()> {
         let mut addresses = vec![IpAddr::V4(Ipv4Addr::LOCALHOST), Ipv4Addr::UNSPECIFIED.into()];
-        if spec.ipv6 {
+        if ipv6 {
             addresses.extend([
                 IpAddr::V6(Ipv6Addr::LOCALHOST),
                 Ipv6Addr::UNSPECIFIED.into(),
@@ -433,7 +433,7 @@ impl Zoo {
     }
 
     fn keep(&mut self, what: &'static str, state: SocketState, fd: OwnedFd) -> io::Result<()> {
-        self.add(Specimen::of(what, Protocol::Tcp, state, fd).map_err(|error| about(what, error))?);
+        self.add(Specimen::of(what, Protocol::Tcp, state, fd).map_err(|error| named(what, error))?);
         Ok(())
     }
 
@@ -445,7 +445,7 @@ impl Zoo {
         fd: OwnedFd,
         remote: SocketAddr,
     ) -> io::Result<()> {
-        let specimen = Specimen::of(what, Protocol::Tcp, state, fd).map_err(|error| about(what, error))?;
+        let specimen = Specimen::of(what, Protocol::Tcp, state, fd).map_err(|error| named(what, error))?;
         self.add(Specimen { remote, ..specimen });
         Ok(())
     }
@@ -523,8 +523,4 @@ fn reach(fd: &OwnedFd, state: SocketState) -> io::Result<()> {
         Some(()) => Ok(()),
         None => Err(io::Error::other(format!("stayed in {} instead of {state}", socket::tcp_state(fd)?))),
     }
-}
-
-fn about(what: &str, error: io::Error) -> io::Error {
-    io::Error::new(error.kind(), format!("{what}: {error}"))
 }

@@ -4,18 +4,20 @@
 use std::collections::HashSet;
 use std::fs;
 use std::net::{Ipv6Addr, TcpListener, TcpStream, UdpSocket};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use sock_diag::{Protocol, SocketState};
 use sockeye_tests::{
-    Burst, Churn, Destroyed, Load, Namespace, Phase, Zoo, ZooSpec, in_namespace, proc_net, wait_until, within,
+    Burst, Churn, Destroyed, Load, Namespace, Phase, Zoo, ZooSpec, drop_privilege, in_namespace, proc_net,
+    wait_until, within,
 };
 
 const LIMIT: Duration = Duration::from_secs(20);
 
 fn status(key: &str) -> String {
-    let status = fs::read_to_string("/proc/self/status").unwrap();
+    let status = fs::read_to_string("/proc/thread-self/status").unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':'));
     line.unwrap().trim().to_string()
 }
@@ -93,6 +95,22 @@ fn ipv6_can_be_taken_away() {
 }
 
 #[test]
+fn the_host_s_root_stays_root() {
+    // SAFETY: only reads the credentials of this process.
+    if unsafe { libc::geteuid() } != 0 {
+        let error = Namespace::new().host_root().spawn(&mut Command::new("true")).unwrap_err();
+        assert_eq!(error.kind(), std::io::ErrorKind::PermissionDenied);
+        return;
+    }
+    Namespace::new().host_root().run(|| {
+        assert_eq!(proc_net().unwrap(), []);
+        let map = fs::read_to_string("/proc/self/uid_map").unwrap();
+        let parent = fs::read_to_string(format!("/proc/{}/uid_map", std::os::unix::process::parent_id()));
+        assert_eq!(map, parent.unwrap(), "the same user namespace");
+    });
+}
+
+#[test]
 fn privilege_is_really_gone() {
     Namespace::new().without_privilege().run(|| {
         for set in ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"] {
@@ -104,7 +122,12 @@ fn privilege_is_really_gone() {
             unsafe { libc::socket(libc::AF_INET, libc::SOCK_RAW, protocol) }
         };
         assert_eq!(raw(libc::IPPROTO_TCP), -1, "CAP_NET_RAW");
-        assert!(fs::write("/proc/sys/net/ipv4/tcp_fin_timeout", "59").is_err(), "CAP_NET_ADMIN");
+        let marked = nix::sys::socket::setsockopt(
+            &UdpSocket::bind("127.0.0.1:0").unwrap(),
+            nix::sys::socket::sockopt::Mark,
+            &1,
+        );
+        assert!(marked.is_err(), "CAP_NET_ADMIN");
         TcpListener::bind("127.0.0.1:0").expect("an ordinary user may listen");
     });
 }
@@ -234,21 +257,25 @@ fn the_zoo_is_what_the_kernel_shows() {
 }
 
 #[test]
-fn an_ordinary_user_has_a_zoo_too() {
-    Namespace::new().without_privilege().run(|| {
-        let error = Zoo::open(&ZooSpec::default()).unwrap_err();
-        assert_eq!(error.kind(), std::io::ErrorKind::PermissionDenied, "marks need CAP_NET_ADMIN: {error}");
-    });
-    Namespace::new().without_privilege().run(|| {
-        let zoo = Zoo::open(&ZooSpec { marks: false, ..ZooSpec::default() }).unwrap();
+fn a_zoo_outlives_privilege() {
+    in_namespace(|| {
+        let zoo = Zoo::open(&ZooSpec::default()).unwrap();
+        drop_privilege().unwrap();
+        assert_eq!(status("CapEff"), "0000000000000000");
         assert_shown_exactly(&zoo);
+        let error = Zoo::open(&ZooSpec::default()).unwrap_err();
+        assert_eq!(error.kind(), std::io::ErrorKind::PermissionDenied, "{error}");
+        assert!(error.to_string().starts_with("the herd from 127.0.0.11"), "{error}");
+        // What an ordinary user starts gains nothing by its user id 0 either.
+        let child = Command::new("cat").arg("/proc/self/status").output().unwrap();
+        assert!(String::from_utf8_lossy(&child.stdout).contains("CapEff:\t0000000000000000"));
     });
 }
 
 #[test]
 fn there_is_a_zoo_without_ipv6() {
     Namespace::new().no_ipv6().run(|| {
-        let zoo = Zoo::open(&ZooSpec { ipv6: false, herds: 1, ..ZooSpec::default() }).unwrap();
+        let zoo = Zoo::open(&ZooSpec { ipv6: false, herds: 1 }).unwrap();
         assert!(zoo.specimens.iter().all(|specimen| specimen.local.is_ipv4()));
         assert_shown_exactly(&zoo);
     });
@@ -338,6 +365,58 @@ fn a_burst_counts_and_leaves_nothing() {
             let paced = paced.finish().unwrap();
             // Never above the rate; how far below is up to the machine.
             assert!((100..=1010).contains(&paced.destroyed), "{paced:?}");
+        }
+    });
+}
+
+/// A listener for destroy events of IPv4 TCP and UDP. Its default buffer holds some 160 of them.
+fn destroy_events() -> OwnedFd {
+    const TCP_AND_UDP: u32 = 0b11; // SKNLGRP_INET_TCP_DESTROY and SKNLGRP_INET_UDP_DESTROY, as a mask.
+    // SAFETY: an all-zero sockaddr_nl is valid; bind reads it while it lives, and the descriptor is new and becomes owned once.
+    unsafe {
+        let raw =
+            libc::socket(libc::AF_NETLINK, libc::SOCK_DGRAM | libc::SOCK_NONBLOCK, libc::NETLINK_SOCK_DIAG);
+        let events = OwnedFd::from_raw_fd(raw);
+        let mut address: libc::sockaddr_nl = std::mem::zeroed();
+        address.nl_family = libc::AF_NETLINK as u16;
+        address.nl_groups = TCP_AND_UDP;
+        let length = size_of::<libc::sockaddr_nl>() as u32;
+        assert_eq!(libc::bind(raw, (&raw const address).cast(), length), 0);
+        events
+    }
+}
+
+/// How many events wait there; each is a datagram of its own.
+fn count_events(events: &OwnedFd) -> u64 {
+    let mut buffer = [0_u8; 4096];
+    let mut count = 0;
+    loop {
+        // SAFETY: recv writes at most the buffer's length into it.
+        let length = unsafe { libc::recv(events.as_raw_fd(), buffer.as_mut_ptr().cast(), buffer.len(), 0) };
+        if length < 0 {
+            assert_eq!(std::io::Error::last_os_error().kind(), std::io::ErrorKind::WouldBlock);
+            return count;
+        }
+        count += 1;
+    }
+}
+
+#[test]
+fn the_kernel_tells_of_as_many_destroyed_sockets_as_a_burst_counts() {
+    in_namespace(|| {
+        for what in [Destroyed::UdpSockets, Destroyed::TcpConnections] {
+            let events = destroy_events();
+            // Few enough for the buffer, however late they are read.
+            let burst = Burst::start(what, Some(200), Duration::from_millis(500), 2).unwrap();
+            let destroyed = burst.finish().unwrap().destroyed;
+            assert!(destroyed >= 10, "{destroyed}");
+            let mut told = 0;
+            wait_until(&format!("{destroyed} events of {what:?}"), LIMIT, || {
+                told += count_events(&events);
+                told >= destroyed
+            });
+            // The burst's listeners end with it: one event each, for TCP.
+            assert!(told - destroyed <= 2, "{told} events for {destroyed} {what:?}");
         }
     });
 }
