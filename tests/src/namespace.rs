@@ -343,7 +343,9 @@ impl Plan {
             struct AddressRequest([u8; 16], u32, i32);
             // lo has index 1 in every namespace.
             let mut request = AddressRequest(address.octets(), 128, 1);
-            configure(libc::AF_INET6, libc::SIOCSIFADDR, ptr::from_mut(&mut request).cast(), Step::Address)?;
+            let request = ptr::from_mut(&mut request).cast();
+            configure(libc::AF_INET6, libc::SIOCSIFADDR, request, Step::Address)?;
+            wait_for_address(address)?;
         }
         Ok(())
     }
@@ -361,6 +363,31 @@ fn configure(family: i32, operation: u64, request: *mut libc::c_void, step: Step
             0 => Ok(()),
             _ => Err(Failure::of(step)),
         };
+        libc::close(socket);
+        result
+    }
+}
+
+/// Waits until a new address can be bound: the kernel leaves it tentative until a worker thread has looked at it.
+fn wait_for_address(address: &Ipv6Addr) -> Result<(), Failure> {
+    const LONGEST_MS: u32 = 10_000;
+    // SAFETY: an all-zero sockaddr_in6 is valid; bind and nanosleep read values that live through the calls; the
+    // descriptor is ours and closed again.
+    unsafe {
+        let mut at: libc::sockaddr_in6 = mem::zeroed();
+        at.sin6_family = libc::AF_INET6 as libc::sa_family_t;
+        at.sin6_addr.s6_addr = address.octets();
+        let length = size_of::<libc::sockaddr_in6>() as libc::socklen_t;
+        let socket = libc::socket(libc::AF_INET6, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0);
+        let mut result = Err(Failure::of(Step::Address));
+        for _ in 0..LONGEST_MS {
+            if libc::bind(socket, ptr::from_ref(&at).cast(), length) == 0 {
+                result = Ok(());
+                break;
+            }
+            result = Err(Failure::of(Step::Address));
+            libc::nanosleep(&libc::timespec { tv_sec: 0, tv_nsec: 1_000_000 }, ptr::null_mut());
+        }
         libc::close(socket);
         result
     }
