@@ -13,6 +13,7 @@
 //! });
 //! ```
 
+mod body;
 mod burst;
 mod churn;
 mod deadline;
@@ -23,10 +24,11 @@ mod proc_net;
 mod socket;
 mod zoo;
 
+pub use body::in_namespace;
 pub use burst::{Burst, BurstCount, Destroyed};
 pub use churn::{Churn, Close, Phase};
 pub use deadline::{wait_for, wait_until, within};
 pub use load::Load;
-pub use namespace::{Namespace, drop_privilege, in_namespace};
+pub use namespace::{Namespace, drop_privilege};
 pub use proc_net::{ProcLine, proc_net};
 pub use zoo::{Specimen, Zoo, ZooSpec};
