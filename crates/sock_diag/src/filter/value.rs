@@ -192,14 +192,14 @@ fn split_host<'t>(value: &Value<'t>) -> Read<HostParts<'t>> {
         (text, None, None)
     } else {
         match text.rsplit_once(':') {
+            Some((address, _)) if address.contains(':') => {
+                let error = value.part(address).wrong(format!("{} is not an address", quoted(address)));
+                return Err(error.help("an IPv6 address with a port goes in brackets: `[::1]:80`"));
+            }
             Some((address, ports)) => (address, None, Some(ports)),
             None => (text, None, None),
         }
     };
-    if ports.is_some() && address.contains(':') {
-        let error = value.part(address).wrong(format!("{} is not an address", quoted(address)));
-        return Err(error.help("an IPv6 address with a port goes in brackets: `[::1]:80`"));
-    }
     Ok(HostParts {
         address: value.part(address),
         bracketed: false,
