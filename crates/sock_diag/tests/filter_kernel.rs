@@ -2,6 +2,8 @@
 //! compiled filter, whose bytecode is audited and run here as the kernel does it (`inet_diag_bc_audit` and
 //! `inet_diag_bc_run`), with its states and residual; the canonical text is the fourth.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
+
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::num::NonZeroU32;
 
@@ -102,10 +104,10 @@ fn audit(code: &[u8], net_admin: bool) -> Result<(), &'static str> {
         if left < least {
             return Err("data cut");
         }
-        if op.code != 0 && (op.no < least || op.no > left + 4 || op.no % 4 != 0) {
+        if op.code != 0 && (op.no < least || op.no > left + 4 || !op.no.is_multiple_of(4)) {
             return Err("no");
         }
-        if op.yes < least || op.yes > left + 4 || op.yes % 4 != 0 {
+        if op.yes < least || op.yes > left + 4 || !op.yes.is_multiple_of(4) {
             return Err("yes");
         }
         at += op.yes;

@@ -1,5 +1,7 @@
 //! Filter texts: every spelling, the canonical form, and where errors point.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
+
 use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
