@@ -1,13 +1,131 @@
 //! Socket filters in the grammar of ss: parsed here, run by the kernel, or in user space where it cannot.
+//!
+//! ```text
+//! FILTER     := [ { state | exclude } STATE[,STATE]... ]... [ EXPRESSION ]
+//! EXPRESSION := predicates joined by `or` `|` `||`, `and` `&` `&&` (or nothing), `not` `!`, and ( )
+//! predicates:   src dst        [= !=]           [inet:|inet6:]HOST[/BITS][:PORTS]
+//!               sport dport    [= != < <= > >=] [:]PORTS
+//!               dev            [= !=]           INTERFACE | INDEX | id:INDEX
+//!               fwmark         [= !=]           VALUE[/MASK]
+//!               cgroup         [= !=]           PATH | id:ID
+//!               autobound
+//!               state          STATE[,STATE]...
+//! PORTS      := PORT | SERVICE | FIRST-LAST | *
+//! ```
+//!
+//! `not` binds tighter than `and`, `and` tighter than `or`, as ss(8) says. (The program ss itself gives `and`
+//! and `or` the same precedence and reads from left to right.) Beyond ss there are ranges of ports, `state`
+//! inside expressions, lists of states, `!=` for hosts, operators glued to their operands, and quotes.
+//! Clauses of states next to each other are one predicate, the union ss makes of them; at the beginning, with
+//! neither `and` nor `or` after them, they hold for the whole filter. `inet:` asks for the socket's own family
+//! at that place alone, where ss narrows the whole listing. A value holding spaces or operators goes in quotes.
 
-/// A term that the records at hand cannot answer; only the kernel can.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{term} can only be answered by a live kernel: {why}")]
-pub struct Unanswerable {
-    /// The term as typed.
-    pub term: String,
-    /// Why records do not tell it.
-    pub why: &'static str,
+mod bytecode;
+mod compile;
+mod error;
+mod expr;
+mod names;
+mod parse;
+mod token;
+mod value;
+
+use std::fmt;
+
+pub use bytecode::Bytecode;
+pub use compile::Compiled;
+pub use error::{FilterError, Unanswerable};
+pub use names::{Names, NoNames};
+
+use crate::record::SocketRecord;
+use crate::state::StateSet;
+use expr::{Expr, Test};
+
+/// A parsed filter, its names resolved.
+///
+/// `Display` gives a canonical text, interfaces and cgroups by number, that parses to an equal filter (with
+/// the same answer to [`Names::port_range`] where it says `autobound`).
+///
+/// ```
+/// use sock_diag::filter::{Filter, NoNames};
+/// let filter = Filter::parse("state established (dport=:80 or dport=8000-8999) dst 10/8", &NoNames)?;
+/// assert_eq!(
+///     filter.to_string(),
+///     "state established and (dport = 80 or dport = 8000-8999) and dst = 10.0.0.0/8"
+/// );
+/// let compiled = filter.compile()?;
+/// assert!(compiled.bytecode.is_some() && compiled.residual.is_none());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Filter {
+    /// States every record must be in one of. None: any.
+    states: Option<StateSet>,
+    /// What else must hold; no operand of it, or of its outermost `and`, is about states alone.
+    expr: Option<Expr>,
+}
+
+impl Filter {
+    /// Reads a filter. An empty text matches every record.
+    ///
+    /// Cost: linear in the text, besides what `names` does; texts of any size are safe to give.
+    /// # Errors
+    /// The place and what is wrong there; [`FilterError::render`] shows both.
+    pub fn parse(text: &str, names: &dyn Names) -> Result<Filter, FilterError> {
+        let parsed = parse::parse(text, names)?;
+        let conjuncts = parsed.expr.map_or_else(Vec::new, Expr::into_conjuncts);
+        let (others, of_states): (Vec<Expr>, Vec<Expr>) =
+            conjuncts.into_iter().partition(|conjunct| conjunct.mentions(|test| !test.is_state()));
+        let states = parsed
+            .states
+            .into_iter()
+            .chain(of_states.iter().map(|conjunct| conjunct.possible_states(true)))
+            .reduce(StateSet::intersection);
+        Ok(Filter { states, expr: if others.is_empty() { None } else { Some(Expr::all(others)) } })
+    }
+
+    /// The states a matching record can be in. None: the text says nothing of states anywhere, and the caller
+    /// applies its default.
+    pub fn states(&self) -> Option<StateSet> {
+        let expr = self.expr.as_ref().filter(|expr| expr.mentions(Test::is_state));
+        let possible = expr.map(|expr| expr.possible_states(true));
+        self.states.into_iter().chain(possible).reduce(StateSet::intersection)
+    }
+
+    /// Whether the filter matches a record: the answer the kernel gives to the compiled filter.
+    ///
+    /// Cost: nanoseconds per predicate, no allocation.
+    /// # Errors
+    /// The record does not tell what the answer depends on: `autobound` always, `fwmark` without
+    /// CAP_NET_ADMIN, `cgroup` before Linux 5.9. What other predicates decide alone is answered.
+    pub fn matches(&self, record: &SocketRecord) -> Result<bool, Unanswerable> {
+        if self.states.is_some_and(|states| !record.is_in(states)) {
+            return Ok(false);
+        }
+        self.expr.as_ref().map_or(Ok(true), |expr| expr.matches(record))
+    }
+
+    /// Divides the filter between the kernel and user space. The operands of the outermost `and` go to the
+    /// kernel where it can test them; of those with a `state` inside `or` or `not`, the kernel tests what it
+    /// can and the residual decides.
+    /// # Errors
+    /// Such an operand also says `autobound`, or one with `autobound` is longer than the kernel takes.
+    pub fn compile(&self) -> Result<Compiled, Unanswerable> {
+        compile::compile(self)
+    }
+}
+
+impl fmt::Display for Filter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(states) = self.states {
+            Test::State(states).fmt(f)?;
+        }
+        match &self.expr {
+            None => Ok(()),
+            Some(expr) if self.states.is_none() => expr.fmt(f),
+            Some(expr @ Expr::Or(_)) => write!(f, " and ({expr})"),
+            Some(expr) => write!(f, " and {expr}"),
+        }
+    }
 }
 
 /// stub

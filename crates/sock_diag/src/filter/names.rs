@@ -1,0 +1,47 @@
+//! What a filter's words may stand for that only the host knows. Looking it up is the implementor's business.
+
+use std::net::IpAddr;
+use std::num::NonZeroU32;
+
+/// Resolves the names in a filter text. Numbers and address literals never come here.
+///
+/// Every method answers None (or an empty list) for what it does not know; the parser makes an error of that,
+/// pointing at the word.
+pub trait Names {
+    /// The port of a service such as `ssh`, as in `/etc/services`.
+    fn service(&self, name: &str) -> Option<u16>;
+    /// The addresses of a host name; all of them are matched.
+    fn host(&self, name: &str) -> Vec<IpAddr>;
+    /// The index of a network interface, in the network namespace the filter is for.
+    fn interface(&self, name: &str) -> Option<NonZeroU32>;
+    /// The id of a cgroup v2: the inode of the directory `path` names, relative to the mount of cgroup2.
+    fn cgroup(&self, path: &str) -> Option<u64>;
+    /// First and last port of `net.ipv4.ip_local_port_range`: what `autobound` means besides the kernel's flag.
+    fn port_range(&self) -> Option<(u16, u16)>;
+}
+
+/// Knows no name at all: filters may hold literals only, and no `autobound`.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NoNames;
+
+impl Names for NoNames {
+    fn service(&self, _name: &str) -> Option<u16> {
+        None
+    }
+
+    fn host(&self, _name: &str) -> Vec<IpAddr> {
+        Vec::new()
+    }
+
+    fn interface(&self, _name: &str) -> Option<NonZeroU32> {
+        None
+    }
+
+    fn cgroup(&self, _path: &str) -> Option<u64> {
+        None
+    }
+
+    fn port_range(&self) -> Option<(u16, u16)> {
+        None
+    }
+}
