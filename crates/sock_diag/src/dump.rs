@@ -118,11 +118,7 @@ pub fn dump(
 ) -> Result<DumpSummary> {
     let compiled = match request.filter {
         Some(filter) if source.runs_filters() => Some(filter.compile()?),
-        Some(filter) => {
-            filter.check_user_space()?;
-            None
-        }
-        None => None,
+        _ => None,
     };
     // With a source that runs no programs, or a kernel that refuses this one, the whole filter is evaluated here.
     let mut plan = Plan {
@@ -138,9 +134,6 @@ pub fn dump(
         Err(Failed { error, before_any_record: true })
             if plan.bytecode.is_some() && error.refusal() == Some(Errno(libc::EINVAL)) =>
         {
-            if let Some(filter) = request.filter {
-                filter.check_user_space()?;
-            }
             plan.bytecode = None;
             plan.here = request.filter;
             let mut summary = plan.walk_families(source, buffer, &mut each).map_err(|failed| failed.error)?;

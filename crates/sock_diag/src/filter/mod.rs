@@ -22,10 +22,12 @@
 
 mod bytecode;
 mod compile;
+mod endpoint;
 mod error;
 mod expr;
 mod names;
 mod parse;
+mod states;
 mod token;
 mod value;
 
@@ -125,39 +127,5 @@ impl fmt::Display for Filter {
             Some(expr @ Expr::Or(_)) => write!(f, " and ({expr})"),
             Some(expr) => write!(f, " and {expr}"),
         }
-    }
-}
-
-/// stub
-#[derive(Debug, Clone)]
-pub struct Filter;
-/// stub
-#[derive(Debug, PartialEq, Eq)]
-pub struct Bytecode(Vec<u8>);
-impl Bytecode {
-    /// s
-    pub fn as_bytes(&self) -> &[u8] {
-        &self.0
-    }
-}
-/// s
-pub struct Compiled {
-    /// s
-    pub bytecode: Option<Bytecode>,
-    /// s
-    pub residual: Option<Filter>,
-}
-impl Filter {
-    /// s
-    pub fn compile(&self) -> Result<Compiled, Unanswerable> {
-        Ok(Compiled { bytecode: None, residual: None })
-    }
-    /// s
-    pub fn check_user_space(&self) -> Result<(), Unanswerable> {
-        Ok(())
-    }
-    /// s
-    pub fn matches(&self, _: &crate::SocketRecord) -> Result<bool, Unanswerable> {
-        Ok(true)
     }
 }
