@@ -22,10 +22,12 @@
 
 mod bytecode;
 mod compile;
+mod endpoint;
 mod error;
 mod expr;
 mod names;
 mod parse;
+mod states;
 mod token;
 mod value;
 
