@@ -86,9 +86,11 @@ pub(super) enum NotANumber {
     Other,
 }
 
-/// Whether a word can only be meant as a number.
+/// Whether a word can only be meant as a number; there are services such as `9pfs`.
 pub(super) fn is_number(text: &str) -> bool {
-    text.starts_with(|c: char| c.is_ascii_digit()) && text.bytes().all(|b| b.is_ascii_alphanumeric())
+    text.starts_with("0x")
+        || text.starts_with("0X")
+        || !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit())
 }
 
 /// A decimal or, after `0x`, hexadecimal number.
