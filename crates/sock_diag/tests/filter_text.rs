@@ -15,7 +15,10 @@ struct Host;
 
 impl Names for Host {
     fn service(&self, name: &str) -> Option<u16> {
-        [("ssh", 22), ("http", 80), ("http-alt", 8080)].iter().find(|row| row.0 == name).map(|row| row.1)
+        [("ssh", 22), ("http", 80), ("http-alt", 8080), ("9pfs", 564)]
+            .iter()
+            .find(|row| row.0 == name)
+            .map(|row| row.1)
     }
 
     fn host(&self, name: &str) -> Vec<IpAddr> {
@@ -134,6 +137,7 @@ fn every_spelling_has_one_canonical_text() {
         ),
         ("not dport = 80-90", &["dport != 80-90", "not dport = 80-90", "!dport=80-90"]),
         ("sport = 8080", &["sport = http-alt", "sport http-alt"]),
+        ("sport = 564", &["sport = 9pfs", "src :9pfs"]),
         ("not sport = *", &["sport > 65535", "sport < 0", "sport != *"]),
         (
             "sport = *",

@@ -1,12 +1,14 @@
 //! Reads a filter text: the grammar of ss(8), precedence as its manual says, and where the text is wrong.
 //!
-//! What the values mean (hosts, ports, marks, states) is read in `value`.
+//! What the values mean is read in `endpoint`, `states` and `value`.
 
 use std::ops::Range;
 
+use super::endpoint;
 use super::error::{FilterError, quoted};
 use super::expr::{Expr, Side, Test};
 use super::names::Names;
+use super::states;
 use super::token::{Comparison, Token, TokenKind, Tokens};
 use super::value::{self, Value};
 use crate::state::StateSet;
@@ -167,7 +169,7 @@ impl<'t> Parser<'t, '_> {
         {
             let clause = self.advance()?;
             self.count_terms(1, &clause.span)?;
-            let named = value::states(self.value(&format!("a state after `{word}`"))?)?;
+            let named = states::read(self.value(&format!("a state after `{word}`"))?)?;
             states = Some(if adds {
                 states.unwrap_or(StateSet::EMPTY).union(named)
             } else {
@@ -181,14 +183,14 @@ impl<'t> Parser<'t, '_> {
         let negated = self.equality(word)?;
         let value = self.value(&format!("an address after `{word}`"))?;
         let span = value.span.clone();
-        let (expr, addresses) = value::host(value, side, self.names)?;
+        let (expr, addresses) = endpoint::host(value, side, self.names)?;
         self.count_terms(addresses.saturating_sub(1), &span)?;
         Ok(if negated { expr.negate() } else { expr })
     }
 
     fn port(&mut self, word: &str, side: Side) -> Parse<Expr> {
         let comparison = self.comparison()?.map_or(Comparison::Equal, |(comparison, _)| comparison);
-        value::port(self.value(&format!("a port after `{word}`"))?, side, comparison, self.names)
+        endpoint::port(self.value(&format!("a port after `{word}`"))?, side, comparison, self.names)
     }
 
     fn named(
@@ -283,7 +285,7 @@ fn unknown_predicate(word: &str, span: Range<usize>) -> FilterError {
     let error = FilterError::new(span, format!("{} is not a predicate", quoted(word)));
     let starts_value = word.starts_with(|c: char| c.is_ascii_digit() || "[*:".contains(c));
     match value::closest(word, PREDICATES) {
-        _ if value::state_set(word).is_some() => error.help(format!("write `state {word}`")),
+        _ if states::set_of(word).is_some() => error.help(format!("write `state {word}`")),
         _ if starts_value => error.help("say what it is compared with: `src`, `dst`, `sport` or `dport`"),
         Some(predicate) => error.help(format!("did you mean `{predicate}`?")),
         None => error.help(format!("there are {}", PREDICATES.join(", "))),
