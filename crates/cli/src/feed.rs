@@ -70,6 +70,11 @@ impl Feed {
         &self.surroundings
     }
 
+    /// Whether the sockets are read from a capture: of another time, perhaps of another host.
+    pub(crate) fn is_replay(&self) -> bool {
+        matches!(self.input, Input::Replay(_))
+    }
+
     /// One dump from wherever the sockets come from.
     pub(crate) fn dump(
         &mut self,
@@ -92,8 +97,7 @@ impl Feed {
             self.surroundings.sweep_duration_ms = self.started.elapsed().as_secs_f64() * 1000.0;
         }
         if let Input::Captured(_, capture) = &mut self.input {
-            let context = serde_json::to_vec(&self.surroundings)?;
-            capture.writer.end_sweep(&context).context("writing the capture")?;
+            capture.writer.end_sweep(&self.surroundings.to_json()?).context("writing the capture")?;
         }
         Ok(())
     }
@@ -126,7 +130,6 @@ fn open_replay(path: &Path) -> anyhow::Result<(Replay<File>, Surroundings)> {
     anyhow::ensure!(file.metadata()?.is_file(), "a capture must be a regular file: it is read twice");
     let replay = Replay::open(file)?;
     anyhow::ensure!(replay.sweeps() > 0, "the capture holds no sweep");
-    let surroundings = serde_json::from_slice(replay.context())
-        .context("what the capture says of its host cannot be read; was it written by a newer sockeye?")?;
+    let surroundings = Surroundings::from_json(replay.context())?;
     Ok((replay, surroundings))
 }

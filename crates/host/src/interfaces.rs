@@ -21,6 +21,11 @@ impl Interfaces {
     pub fn name(&self, index: u32) -> Option<&str> {
         self.names.get(&index).map(String::as_str)
     }
+
+    /// Every index and its name, in no order.
+    pub fn iter(&self) -> impl Iterator<Item = (u32, &str)> {
+        self.names.iter().map(|(index, name)| (*index, name.as_str()))
+    }
 }
 
 impl FromIterator<(u32, String)> for Interfaces {

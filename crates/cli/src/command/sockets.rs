@@ -1,11 +1,13 @@
 //! `sockeye sockets`: every matching socket, written as the kernel tells it.
 
+use std::collections::HashMap;
 use std::io::{self, Write};
 use std::ops::ControlFlow;
 
 use anyhow::Context as _;
 use sock_diag::filter::Filter;
 use sock_diag::{DumpRequest, Extensions, Protocol, SocketState, StateSet};
+use sockeye_host::Cgroups;
 
 use crate::args::{SocketsArgs, SocketsFormat};
 use crate::explain;
@@ -86,6 +88,10 @@ pub(crate) fn run(args: &SocketsArgs) -> anyhow::Result<()> {
     };
     let settings = Settings::of(args, filter.as_ref());
     let interfaces = feed.surroundings().interfaces.clone();
+    let cgroups = match args.extended && !feed.is_replay() {
+        true => Cgroups::find().ok().flatten().map(|cgroups| cgroups.paths_by_id()).unwrap_or_default(),
+        false => HashMap::new(),
+    };
     let mut sink = sink(args, &settings)?;
     let mut refused = Vec::new();
     for protocol in &settings.protocols {
@@ -99,8 +105,14 @@ pub(crate) fn run(args: &SocketsArgs) -> anyhow::Result<()> {
         let mut written = Ok(());
         let dumped = feed.dump(&request, |diag| {
             let record = diag.to_record();
-            let interface = record.id.interface.map(|index| interfaces.name(index.get()));
-            written = sink.socket(&Socket { record, diag, interface: interface.as_deref() });
+            let interface = record.id.interface.and_then(|index| interfaces.get(&index.get()));
+            let cgroup = record.cgroup_id.and_then(|id| cgroups.get(&id));
+            written = sink.socket(&Socket {
+                record,
+                diag,
+                interface: interface.map(String::as_str),
+                cgroup: cgroup.map(String::as_str),
+            });
             if written.is_err() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         });
         if written.is_err() {
@@ -115,6 +127,7 @@ pub(crate) fn run(args: &SocketsArgs) -> anyhow::Result<()> {
         }
     }
     ignore_closed_pipe(sink.finish()).context("writing to standard output")?;
+    feed.end_sweep()?;
     // What was left out is said after the result, and is an error only when nothing is left.
     if refused.len() == settings.protocols.len()
         && let Some(error) = refused.pop()

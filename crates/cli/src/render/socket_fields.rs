@@ -10,8 +10,10 @@ use sock_diag::{DiagMsg, SocketMemory, SocketRecord, TcpInfo, TimerKind};
 pub(crate) struct Socket<'a> {
     pub(crate) record: SocketRecord,
     pub(crate) diag: &'a DiagMsg<'a>,
-    /// Name of the interface it is bound to, or its index as text.
+    /// Name of the interface it is bound to; None when it is bound to none, or the name is not known.
     pub(crate) interface: Option<&'a str>,
+    /// Path of its cgroup, looked up when the output shows it.
+    pub(crate) cgroup: Option<&'a str>,
 }
 
 /// A field's value.
@@ -71,6 +73,7 @@ pub(crate) const FIELDS: &[Field] = &[
         false => Value::Absent,
     }),
     field("interface", |s| s.interface.map_or(Value::Absent, Value::Borrowed)),
+    field("interface_index", |s| Value::number(s.record.id.interface.map(|i| i.get()))),
     field("rqueue_bytes", |s| match s.record.state {
         sock_diag::SocketState::Listen => Value::Absent,
         _ => Value::Unsigned(s.record.rqueue_bytes.into()),
@@ -95,6 +98,7 @@ pub(crate) const FIELDS: &[Field] = &[
     // As text: JSON's numbers lose digits above 2^53.
     field("cookie", |s| Value::Text(s.record.id.cookie.to_string())),
     field("cgroup_id", |s| Value::number(s.record.cgroup_id)),
+    field("cgroup", |s| s.cgroup.map_or(Value::Absent, Value::Borrowed)),
     field("mark", |s| Value::number(s.record.mark)),
     field("shutdown", |s| match s.record.shutdown {
         Some(1) => Value::Word("receive"),

@@ -1,5 +1,6 @@
 //! Sockets for people: the columns of ss, aligned by the first rows, written as they come.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::io::{self, Write};
 
@@ -112,19 +113,21 @@ impl<W: Write> SocketTable<W> {
         row.columns.iter_mut().for_each(String::clear);
         row.tail.clear();
         row.state = Some(record.state);
+        let index = || record.id.interface.map(|index| index.to_string().into());
+        let interface: Option<Cow<'_, str>> = socket.interface.map(Cow::Borrowed).or_else(index);
         let [protocol, state, receive, send, local, remote] = &mut row.columns;
         protocol.push_str(record.protocol.name());
         state.push_str(record.state.ss_name());
         // Infallible: a String takes everything.
         let _ = write!(receive, "{}", record.rqueue_bytes);
         let _ = write!(send, "{}", record.wqueue_bytes);
-        endpoint(local, record.id.local_address, record.id.local_port, socket.interface);
+        endpoint(local, record.id.local_address, record.id.local_port, interface.as_deref());
         endpoint(remote, record.id.remote_address, record.id.remote_port, None);
         if self.options.timers {
             timer(&mut row.tail, record);
         }
         if self.options.extended {
-            extended(&mut row.tail, record);
+            extended(&mut row.tail, socket);
         }
         let separator = if self.options.oneline { " " } else { "\n\t" };
         let mut more = String::new();
@@ -213,7 +216,8 @@ fn short_duration(ms: u32) -> String {
     }
 }
 
-fn extended(out: &mut String, record: &SocketRecord) {
+fn extended(out: &mut String, socket: &Socket<'_>) {
+    let record = &socket.record;
     // Infallible: a String takes everything.
     if let Some(uid) = record.uid {
         let _ = write!(out, " uid:{uid}");
@@ -222,9 +226,11 @@ fn extended(out: &mut String, record: &SocketRecord) {
         let _ = write!(out, " ino:{inode}");
     }
     let _ = write!(out, " sk:{:x}", record.id.cookie.0);
-    if let Some(cgroup) = record.cgroup_id {
-        let _ = write!(out, " cgroup:{cgroup}");
-    }
+    let _ = match (socket.cgroup, record.cgroup_id) {
+        (Some(path), _) => write!(out, " cgroup:{}", Harmless(path)),
+        (None, Some(id)) => write!(out, " cgroup:id:{id}"),
+        (None, None) => Ok(()),
+    };
     if let Some(mark) = record.mark.filter(|mark| *mark != 0) {
         let _ = write!(out, " fwmark:{mark:#x}");
     }
