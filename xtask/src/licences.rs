@@ -5,12 +5,21 @@ use anyhow::Context;
 use crate::spdx;
 use crate::workspace::{Package, Workspace};
 
-/// One line per package that may not be used.
+/// One line per package that may not be used, here or by the fuzz targets, which are a workspace of their own.
 pub(crate) fn check(workspace: &Workspace) -> anyhow::Result<Vec<String>> {
     let text = std::fs::read_to_string(workspace.root().join("deny.toml")).context("deny.toml")?;
     let deny: toml::Table = text.parse().context("deny.toml")?;
     let allowed = allowed(&deny).context("deny.toml: [licenses] allow is not a list of texts")?;
-    Ok(workspace.packages().iter().filter_map(|package| objection(package, &allowed)).collect())
+    let mut findings = objections(workspace, &allowed);
+    let fuzz = workspace.root().join("fuzz");
+    if fuzz.exists() {
+        findings.extend(objections(&Workspace::open(&fuzz)?, &allowed));
+    }
+    Ok(findings)
+}
+
+fn objections(workspace: &Workspace, allowed: &[&str]) -> Vec<String> {
+    workspace.packages().iter().filter_map(|package| objection(package, allowed)).collect()
 }
 
 fn allowed(deny: &toml::Table) -> Option<Vec<&str>> {

@@ -1,5 +1,6 @@
 //! `cargo xtask lint`: every check of form, one after another, and a verdict at the end.
 
+use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, bail};
@@ -8,9 +9,9 @@ use clap::ValueEnum;
 use crate::workspace::Workspace;
 use crate::{layers, licences, tidy};
 
-/// Which checks to run.
+/// Check form: formatting, clippy, documentation, licences, tidiness, the direction of dependencies
 #[derive(clap::Args)]
-pub(crate) struct Arguments {
+pub(crate) struct Lint {
     /// Run only these checks
     #[arg(value_enum)]
     checks: Vec<Check>,
@@ -32,25 +33,27 @@ enum Check {
     Layers,
 }
 
-/// Runs the checks and tells the broken ones together, so that one run shows everything.
-pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
-    let workspace = Workspace::open()?;
-    let chosen = |check: &Check| arguments.checks.is_empty() || arguments.checks.contains(check);
-    let mut broken = Vec::new();
-    for check in Check::value_variants().iter().filter(|check| chosen(check)) {
-        let name = format!("{check:?}").to_lowercase();
-        eprintln!("── {name}");
-        if let Err(error) = check.run(&workspace) {
-            eprintln!("{error:#}");
-            broken.push(name);
+impl Lint {
+    /// Runs the checks and tells the broken ones together, so that one run shows everything.
+    pub(crate) fn run(&self) -> anyhow::Result<()> {
+        let workspace = Workspace::open(Path::new(env!("CARGO_MANIFEST_DIR")))?;
+        let chosen = |check: &Check| self.checks.is_empty() || self.checks.contains(check);
+        let mut broken = Vec::new();
+        for check in Check::value_variants().iter().filter(|check| chosen(check)) {
+            let name = format!("{check:?}").to_lowercase();
+            eprintln!("── {name}");
+            if let Err(error) = check.run(&workspace) {
+                eprintln!("{error:#}");
+                broken.push(name);
+            }
         }
-    }
-    match broken.as_slice() {
-        [] => {
-            eprintln!("── lint: all well");
-            Ok(())
+        match broken.as_slice() {
+            [] => {
+                eprintln!("── lint: all well");
+                Ok(())
+            }
+            broken => bail!("lint: broken: {}", broken.join(", ")),
         }
-        broken => bail!("lint: broken: {}", broken.join(", ")),
     }
 }
 

@@ -21,13 +21,12 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Task {
-    /// Check form: formatting, clippy, documentation, licences, tidiness, the direction of dependencies
-    Lint(lint::Arguments),
+    Lint(lint::Lint),
 }
 
 fn main() -> ExitCode {
     let done = match Arguments::parse().task {
-        Task::Lint(arguments) => lint::run(&arguments),
+        Task::Lint(lint) => lint.run(),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -12,7 +12,7 @@ const LONGEST_FILE: usize = 700;
 /// Files that may be longer, and why.
 const LONG_FILES: &[(&str, &str)] = &[];
 
-/// Files that may hold `unsafe`, and the system calls they wrap.
+/// Files and folders (with a `/` at the end) that may hold `unsafe`, and the system calls they wrap.
 const UNSAFE_FILES: &[(&str, &str)] =
     &[("crates/host/tests/kernel.rs", "unshare between fork and exec; SIOCSIFFLAGS for lo")];
 
@@ -45,9 +45,12 @@ pub(crate) fn check(root: &Path) -> anyhow::Result<Vec<String>> {
             files.push((name, text));
         }
     }
-    for (listed, _) in LONG_FILES.iter().chain(UNSAFE_FILES) {
-        if !files.iter().any(|(name, text)| name == listed && needs_its_row(name, text)) {
-            findings.push(format!("{listed}: stands in a table of tidy and need not"));
+    for (table, needs_it) in [(LONG_FILES, is_long as fn(&str) -> bool), (UNSAFE_FILES, is_unsafe)] {
+        for (listed, _) in table {
+            let mut covered = files.iter().filter(|(name, _)| covers(listed, name) && name.ends_with(".rs"));
+            if !covered.any(|(_, text)| needs_it(text)) {
+                findings.push(format!("{listed}: stands in a table of tidy and need not"));
+            }
         }
     }
     Ok(findings)
@@ -74,12 +77,19 @@ pub(crate) fn files_under(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
 }
 
 fn is_listed(table: &[(&str, &str)], name: &str) -> bool {
-    table.iter().any(|row| row.0 == name)
+    table.iter().any(|row| covers(row.0, name))
 }
 
-fn needs_its_row(name: &str, text: &str) -> bool {
-    (!is_listed(LONG_FILES, name) || text.lines().count() > LONGEST_FILE)
-        && (!is_listed(UNSAFE_FILES, name) || has_word(&blank_all_but_code(text), "unsafe"))
+fn covers(listed: &str, name: &str) -> bool {
+    listed == name || listed.ends_with('/') && name.starts_with(listed)
+}
+
+fn is_long(text: &str) -> bool {
+    text.lines().count() > LONGEST_FILE
+}
+
+fn is_unsafe(text: &str) -> bool {
+    has_word(&blank_all_but_code(text), "unsafe")
 }
 
 /// The rules that the file `name` breaks, each with its line, or 0 for the file as a whole.
@@ -118,7 +128,7 @@ fn judge_rust(name: &str, text: &str, broken: &mut Vec<(usize, String)>) {
         broken.push((1, "the first line must say, after //!, what the file owns".to_owned()));
     }
     let length = text.lines().count();
-    if length > LONGEST_FILE && !is_listed(LONG_FILES, name) {
+    if is_long(text) && !is_listed(LONG_FILES, name) {
         broken.push((
             0,
             format!("{length} lines, more than {LONGEST_FILE}: split it, or list it with a reason"),
@@ -130,6 +140,14 @@ fn judge_rust(name: &str, text: &str, broken: &mut Vec<(usize, String)>) {
         broken.push((0, "a module's name says what it owns".to_owned()));
     }
     let code = blank_all_but_code(text);
+    if let Some(at) = code.lines().position(|line| has_word(line, "unsafe"))
+        && !is_listed(UNSAFE_FILES, name)
+    {
+        broken.push((
+            at + 1,
+            "unsafe: only in files that tidy lists with the system call they wrap".to_owned(),
+        ));
+    }
     for (number, line) in code.lines().enumerate().map(|(index, line)| (index + 1, line)) {
         if line.contains(concat!("todo", "!")) {
             broken.push((number, "unfinished".to_owned()));
@@ -137,12 +155,6 @@ fn judge_rust(name: &str, text: &str, broken: &mut Vec<(usize, String)>) {
         let module = line.trim().strip_suffix('{').and_then(|line| line.rsplit_once("mod "));
         if module.is_some_and(|(_, name)| says_nothing(name.trim())) {
             broken.push((number, "a module's name says what it owns".to_owned()));
-        }
-        if has_word(line, "unsafe") && !is_listed(UNSAFE_FILES, name) {
-            broken.push((
-                number,
-                "unsafe: only in files that tidy lists with the system call they wrap".to_owned(),
-            ));
         }
     }
 }
@@ -200,10 +212,17 @@ mod tests {
     }
 
     #[test]
-    fn a_listed_file_without_unsafe_loses_its_row() {
+    fn tables_hold_only_what_needs_a_row() {
         let (listed, _) = UNSAFE_FILES[0];
         assert_eq!(said(listed, "//! X.\nfn f() { unsafe { g() } }\n"), [""; 0]);
-        assert!(needs_its_row(listed, "//! X.\nfn f() { unsafe { g() } }\n"));
-        assert!(!needs_its_row(listed, "//! X.\nfn f() {}\n"));
+        assert!(covers("tests/", "tests/src/fork.rs") && !covers("tests/", "crates/tests/a.rs"));
+        assert!(!covers("src/a.rs", "src/a.rs.rs"));
+        assert!(is_unsafe("fn f() { unsafe { g() } }") && !is_unsafe("// unsafe\n"));
+        // An empty tree needs no row at all, so each row of the tables is told.
+        let root = std::env::temp_dir().join(format!("sockeye-tidy-{}", std::process::id()));
+        fs::create_dir_all(&root).unwrap();
+        let findings = check(&root).unwrap();
+        fs::remove_dir_all(&root).unwrap();
+        assert_eq!(findings.len(), LONG_FILES.len() + UNSAFE_FILES.len(), "{findings:?}");
     }
 }

@@ -33,11 +33,11 @@ pub(crate) fn cargo() -> OsString {
 }
 
 impl Workspace {
-    /// Asks cargo.
-    pub(crate) fn open() -> anyhow::Result<Workspace> {
+    /// Asks cargo about the workspace that `folder` belongs to.
+    pub(crate) fn open(folder: &Path) -> anyhow::Result<Workspace> {
         let output = Command::new(cargo())
             .args(["metadata", "--format-version", "1", "--filter-platform", "x86_64-unknown-linux-gnu"])
-            .current_dir(env!("CARGO_MANIFEST_DIR"))
+            .current_dir(folder)
             .stderr(Stdio::inherit())
             .output()
             .context("cannot run cargo metadata")?;
