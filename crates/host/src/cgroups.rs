@@ -120,11 +120,11 @@ mod tests {
         let find = |text: &str| mount_point(text).map(|point| point.display().to_string());
         let proc = "22 27 0:21 / /proc rw,relatime - proc proc rw\n";
         let v1 = "31 28 0:29 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu\n";
-        let bound = "40 27 0:38 /user.slice /home/me/cg\\040two rw shared:9 master:1 - cgroup2 cgroup2 rw\n";
+        let bound = "40 27 0:38 /user.slice /mnt/cg\\040two rw shared:9 master:1 - cgroup2 cgroup2 rw\n";
         let unified = "41 31 0:38 / /sys/fs/cgroup/unified rw,relatime shared:7 - cgroup2 cgroup2 rw\n";
         assert_eq!(find(&[proc, v1].concat()), None);
         assert_eq!(find(&[proc, v1, bound, unified].concat()).as_deref(), Some("/sys/fs/cgroup/unified"));
-        assert_eq!(find(&[proc, bound].concat()).as_deref(), Some("/home/me/cg two"));
+        assert_eq!(find(&[proc, bound].concat()).as_deref(), Some("/mnt/cg two"));
         assert_eq!(find("41 31 - cgroup2 cgroup2 rw\n"), None);
     }
 

@@ -1,24 +1,27 @@
 //! Names and indices of network interfaces.
 
 use std::collections::HashMap;
+use std::num::NonZeroU32;
 
 /// The interfaces of one network namespace at one time.
 ///
 /// An index means nothing in another namespace: read this where the sockets were read, then take it along.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct Interfaces {
-    names: HashMap<u32, String>,
+    names: HashMap<NonZeroU32, String>,
 }
 
 impl Interfaces {
     /// Reads those of the calling thread's network namespace; none when the kernel refuses. Needs no privilege.
     pub fn read() -> Interfaces {
         let Ok(list) = nix::net::if_::if_nameindex() else { return Interfaces::default() };
-        list.iter().map(|i| (i.index(), i.name().to_string_lossy().into_owned())).collect()
+        list.iter()
+            .filter_map(|i| Some((NonZeroU32::new(i.index())?, i.name().to_string_lossy().into_owned())))
+            .collect()
     }
 
     /// Name of the interface with this index; None when there was none.
-    pub fn name(&self, index: u32) -> Option<&str> {
+    pub fn name(&self, index: NonZeroU32) -> Option<&str> {
         self.names.get(&index).map(String::as_str)
     }
 
@@ -28,16 +31,16 @@ impl Interfaces {
     }
 }
 
-impl FromIterator<(u32, String)> for Interfaces {
-    fn from_iter<I: IntoIterator<Item = (u32, String)>>(interfaces: I) -> Interfaces {
+impl FromIterator<(NonZeroU32, String)> for Interfaces {
+    fn from_iter<I: IntoIterator<Item = (NonZeroU32, String)>>(interfaces: I) -> Interfaces {
         Interfaces { names: interfaces.into_iter().collect() }
     }
 }
 
 /// Index of the interface with this name or alternative name in the calling thread's network namespace; None
 /// when there is none.
-pub fn interface_index(name: &str) -> Option<u32> {
-    nix::net::if_::if_nametoindex(name).ok()
+pub fn interface_index(name: &str) -> Option<NonZeroU32> {
+    nix::net::if_::if_nametoindex(name).ok().and_then(NonZeroU32::new)
 }
 
 #[cfg(test)]
@@ -57,7 +60,7 @@ mod tests {
 
     #[test]
     fn what_is_not_there_has_no_name() {
-        assert_eq!(Interfaces::read().name(u32::MAX), None);
+        assert_eq!(Interfaces::read().name(NonZeroU32::MAX), None);
         assert_eq!(interface_index("no-such-interface-0"), None);
         assert_eq!(interface_index(""), None);
         assert_eq!(interface_index("nul\0inside"), None);
