@@ -131,6 +131,8 @@ pub(crate) enum SortBy {
     TimeWait,
     /// Most closes per second
     Closes,
+    /// Least headroom, counting what is in doubt as taken
+    Headroom,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]

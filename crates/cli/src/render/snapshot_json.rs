@@ -1,0 +1,252 @@
+//! The snapshot as one JSON object, schema `sockeye.snapshot/1`. Names stay; new ones may come.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use serde::Serialize;
+use sock_diag::{Protocol, SocketState};
+use sockeye_core::{Destination, Report, SocketCounts};
+
+use crate::command::snapshot::Note;
+use crate::surroundings::Surroundings;
+
+#[derive(Serialize)]
+struct Snapshot<'a> {
+    schema: &'static str,
+    taken_at: String,
+    host: Host<'a>,
+    netns: Netns<'a>,
+    sweep: Sweep,
+    pool: Pools,
+    states: BTreeMap<&'static str, u32>,
+    udp_states: BTreeMap<&'static str, u32>,
+    destinations: Vec<DestinationRow>,
+    /// All of them, shown or not.
+    destination_count: usize,
+    listeners: Vec<ListenerRow>,
+    closes: Closes,
+    warnings: Vec<WarningRow>,
+}
+
+#[derive(Serialize)]
+struct Host<'a> {
+    name: &'a str,
+    kernel: &'a str,
+}
+
+#[derive(Serialize)]
+struct Netns<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    inode: Option<u64>,
+    /// null when it has none: product's shape names it always.
+    name: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+struct Sweep {
+    sockets: u32,
+    duration_ms: f64,
+    duplicates: u64,
+}
+
+#[derive(Serialize)]
+struct Pools {
+    tcp: TcpPool,
+    udp: UdpPool,
+}
+
+#[derive(Serialize)]
+struct TcpPool {
+    first: u16,
+    last: u16,
+    range: u32,
+    reserved: u32,
+    held: u32,
+    usable: u32,
+}
+
+#[derive(Serialize)]
+struct UdpPool {
+    first: u16,
+    last: u16,
+    range: u32,
+    reserved: u32,
+    usable: u32,
+    in_use: u32,
+    occupancy_ratio: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    worst: Option<UdpAddress>,
+}
+
+#[derive(Serialize)]
+struct UdpAddress {
+    local_address: IpAddr,
+    in_use: u32,
+}
+
+#[derive(Serialize)]
+struct DestinationRow {
+    protocol: &'static str,
+    local_address: IpAddr,
+    remote_address: IpAddr,
+    remote_port: u16,
+    in_use: u32,
+    live: u32,
+    time_wait: u32,
+    occupancy_ratio: f64,
+    closes_per_second: f64,
+    headroom: HeadroomRow,
+    reusable_time_wait: u32,
+}
+
+#[derive(Serialize)]
+struct HeadroomRow {
+    min: u32,
+    max: u32,
+    /// Why it is an interval; empty when it is a number.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    because: Vec<WarningRow>,
+}
+
+#[derive(Serialize)]
+struct ListenerRow {
+    port: u16,
+    live: u32,
+    time_wait: u32,
+    closes_per_second: f64,
+}
+
+#[derive(Serialize)]
+struct Closes {
+    per_second: f64,
+    now_per_second: f64,
+    peak_per_second: u32,
+    last_60s: Vec<u32>,
+}
+
+#[derive(Serialize)]
+struct WarningRow {
+    id: &'static str,
+    message: String,
+}
+
+/// The object and a newline.
+pub(crate) fn render(
+    report: &Report,
+    surroundings: &Surroundings,
+    notes: &[Note],
+    top: usize,
+) -> anyhow::Result<String> {
+    let range = report.tcp.pool.range();
+    let snapshot = Snapshot {
+        schema: "sockeye.snapshot/1",
+        taken_at: format!("{:.3}", surroundings.taken_at),
+        host: Host { name: &surroundings.host_name, kernel: &surroundings.kernel_release },
+        netns: Netns { inode: surroundings.netns_inode, name: surroundings.netns_name.as_deref() },
+        sweep: Sweep {
+            sockets: report.sockets.total(),
+            duration_ms: rounded(surroundings.sweep_duration_ms, 3),
+            duplicates: report.duplicates,
+        },
+        pool: Pools {
+            tcp: TcpPool {
+                first: range.first,
+                last: range.last,
+                range: range.count(),
+                reserved: report.tcp.reserved,
+                held: report.tcp.held,
+                usable: report.tcp.usable,
+            },
+            udp: UdpPool {
+                first: range.first,
+                last: range.last,
+                range: report.udp.range,
+                reserved: report.udp.reserved,
+                usable: report.udp.usable,
+                in_use: report.udp.in_use,
+                occupancy_ratio: rounded(report.udp.occupancy(), 4),
+                worst: report
+                    .udp
+                    .addresses
+                    .first()
+                    .map(|worst| UdpAddress { local_address: worst.local_address, in_use: worst.in_use }),
+            },
+        },
+        states: states(&report.sockets, Protocol::Tcp),
+        udp_states: states(&report.sockets, Protocol::Udp),
+        destinations: report.destinations.iter().take(top).map(destination).collect(),
+        destination_count: report.destinations.len(),
+        listeners: report
+            .listeners
+            .iter()
+            .map(|listener| ListenerRow {
+                port: listener.port,
+                live: listener.traffic.live,
+                time_wait: listener.traffic.time_wait,
+                closes_per_second: rounded(listener.traffic.closes_per_second(), 2),
+            })
+            .collect(),
+        closes: Closes {
+            per_second: rounded(report.closes.per_second(), 2),
+            now_per_second: rounded(report.closes.now_per_second(), 2),
+            peak_per_second: report.closes.peak_per_second(),
+            last_60s: report.closes.oldest_first().collect(),
+        },
+        warnings: report
+            .warnings
+            .iter()
+            .map(|warning| WarningRow { id: warning.id(), message: warning.to_string() })
+            .chain(notes.iter().map(|note| WarningRow { id: note.id, message: note.message.clone() }))
+            .collect(),
+    };
+    let mut text = serde_json::to_string(&snapshot)?;
+    text.push('\n');
+    Ok(text)
+}
+
+/// Every state by name, zeros too: a state without sockets is known to have none.
+fn states(counts: &SocketCounts, protocol: Protocol) -> BTreeMap<&'static str, u32> {
+    let shown = |state: &SocketState| match (protocol.is_datagram(), state) {
+        (_, SocketState::NewSynRecv) => false,
+        (true, state) => matches!(state, SocketState::Established | SocketState::Close),
+        (false, _) => true,
+    };
+    let mut states: BTreeMap<_, _> = SocketState::all()
+        .filter(shown)
+        .map(|state| (state.snake_name(), counts.in_state(protocol, state)))
+        .collect();
+    for (state, count) in counts.states(protocol) {
+        states.insert(state.snake_name(), count);
+    }
+    states
+}
+
+fn destination(destination: &Destination) -> DestinationRow {
+    let headroom = &destination.headroom;
+    DestinationRow {
+        protocol: destination.id.protocol.name(),
+        local_address: destination.id.local_address,
+        remote_address: destination.id.remote_address,
+        remote_port: destination.id.remote_port,
+        in_use: destination.in_use,
+        live: destination.traffic.live,
+        time_wait: destination.traffic.time_wait,
+        occupancy_ratio: rounded(destination.occupancy(), 4),
+        closes_per_second: rounded(destination.traffic.closes_per_second(), 2),
+        headroom: HeadroomRow {
+            min: headroom.min,
+            max: headroom.max,
+            because: headroom
+                .doubts()
+                .map(|doubt| WarningRow { id: doubt.id(), message: doubt.to_string() })
+                .collect(),
+        },
+        reusable_time_wait: headroom.reusable_time_wait,
+    }
+}
+
+/// To so many decimals: digits beyond what was measured are noise in a diff.
+fn rounded(value: f64, decimals: i32) -> f64 {
+    let scale = 10f64.powi(decimals);
+    (value * scale).round() / scale
+}
