@@ -1,1 +1,43 @@
-//! Placeholder.
+//! Port pressure and churn of one network namespace, folded from socket records: pure state and arithmetic.
+//!
+//! Feed the records of one sweep to a [`Sweep`] and finish it into a [`Report`]: plain numbers sized by ports and
+//! destinations. No clock, file, socket, thread or environment is touched here; settings and counters are
+//! arguments, and nothing can fail.
+//!
+//! ```
+//! use sockeye_core::{Counters, Settings, Sweep};
+//!
+//! let sweep = Sweep::new(&Settings::default());
+//! // for each record of the dumps: sweep.observe(&record);
+//! let report = sweep.finish(&Counters::default());
+//! assert_eq!(report.tcp.usable, 28_232);
+//! ```
+mod address;
+mod counts;
+mod curve;
+mod destination;
+mod fold;
+mod headroom;
+mod listener;
+mod pool;
+mod port_set;
+mod port_use;
+mod recent;
+mod report;
+mod settings;
+mod sweep;
+mod udp;
+mod warning;
+
+pub use counts::SocketCounts;
+pub use curve::{Curve, TIME_WAIT_MS, WINDOW_SECONDS};
+pub use destination::{Destination, DestinationId, SortKey};
+pub use headroom::{Doubt, Headroom};
+pub use listener::{Listener, Traffic};
+pub use pool::{Pool, PortRange};
+pub use port_set::PortSet;
+pub use report::{Report, Rest, TcpPool};
+pub use settings::{Counters, Settings, TwReuse};
+pub use sweep::Sweep;
+pub use udp::{UdpAddress, UdpPool};
+pub use warning::Warning;

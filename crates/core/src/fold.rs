@@ -1,0 +1,205 @@
+//! From outgoing sockets, sorted, to destinations with their headroom.
+//!
+//! The hard question is which ports were bound explicitly, because every automatic connect() skips those, for every
+//! destination. A dump does not tell; the evidence is weighed once per port, so the cost stays
+//! O(sockets + destinations) however many destinations share the pool.
+
+use std::ops::Range;
+
+use sock_diag::Protocol;
+
+use crate::address::Address;
+use crate::destination::{Destination, DestinationId};
+use crate::headroom::Headroom;
+use crate::listener::Traffic;
+use crate::pool::Pool;
+use crate::port_set::PortSet;
+use crate::port_use::{Claim, PortUse};
+
+/// What the sockets of one destination have in common. Sorts by local address first, so that the destinations of one
+/// local address are neighbours.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Endpoints {
+    pub(crate) local: Address,
+    pub(crate) remote: Address,
+    pub(crate) remote_port: u16,
+}
+
+/// The ports the fold works on.
+pub(crate) struct Ground<'a> {
+    pub(crate) pool: &'a Pool,
+    /// pool − held.
+    pub(crate) usable: &'a PortSet,
+}
+
+/// Destinations in the order of their names, and the ages of their TIME_WAIT sockets one after another.
+pub(crate) struct Folded {
+    pub(crate) destinations: Vec<Destination>,
+    pub(crate) ages: Vec<u8>,
+    /// Usable ports that may have been bound explicitly.
+    pub(crate) suspects: PortSet,
+}
+
+/// Folds `uses`, sorted, whose destination is an index into `endpoints`, sorted too.
+pub(crate) fn fold(uses: &[PortUse], endpoints: &[Endpoints], ground: &Ground) -> Folded {
+    let suspects = suspected_ports(uses, endpoints, ground);
+    let mut ends = PortSet::new();
+    ends.extend(ground.pool.uncertain_ends().into_iter().flatten());
+    let ends = ends.intersection(ground.usable).minus(&suspects);
+    let counts =
+        Counts { usable: ground.usable.count(), suspects: suspects.count(), free_ends: ends.count(), ends };
+    let mut ages = Vec::new();
+    let destinations = uses
+        .chunk_by(|a, b| a.destination() == b.destination())
+        .map(|uses| {
+            destination(uses, &endpoints[uses[0].destination()], ground, &suspects, &counts, &mut ages)
+        })
+        .collect();
+    Folded { destinations, ages, suspects }
+}
+
+/// What all destinations need of the ground.
+struct Counts {
+    usable: u32,
+    suspects: u32,
+    /// Ends of an odd range that are usable and not suspected: only these can be lost to the hash, the others are
+    /// taken away already.
+    ends: PortSet,
+    free_ends: u32,
+}
+
+fn destination(
+    uses: &[PortUse],
+    endpoints: &Endpoints,
+    ground: &Ground,
+    suspects: &PortSet,
+    counts: &Counts,
+    ages: &mut Vec<u8>,
+) -> Destination {
+    let ages_start = ages.len() as u32;
+    let mut traffic = Traffic::default();
+    let (mut in_use, mut in_use_preferred) = (0, 0);
+    let (mut blocked, mut undecided, mut waived, mut suspects_in_use) = (0, 0, 0, 0);
+    let mut suspects_waived = 0;
+    let mut free_ends = counts.free_ends;
+    for uses in uses.chunk_by(|a, b| a.port() == b.port()) {
+        let port = uses[0].port();
+        let mut claim = Claim::Waived;
+        for one in uses {
+            let age = one.closed_seconds_ago();
+            traffic.count(age);
+            ages.extend(age);
+            claim = claim.max(one.claim());
+        }
+        if !ground.usable.contains(port) {
+            continue;
+        }
+        let suspect = suspects.contains(port);
+        in_use += 1;
+        in_use_preferred += u32::from(ground.pool.prefers(port));
+        suspects_in_use += u32::from(suspect);
+        match claim {
+            Claim::Firm => blocked += 1,
+            Claim::Unclear => undecided += 1,
+            Claim::Waived if suspect => suspects_waived += 1,
+            Claim::Waived => waived += 1,
+        }
+        if claim != Claim::Waived && counts.ends.contains(port) {
+            free_ends -= 1;
+        }
+    }
+    let max = counts.usable - blocked;
+    let suspected = counts.suspects - suspects_in_use + suspects_waived;
+    let odd_range = free_ends > 0;
+    Destination {
+        id: DestinationId {
+            protocol: Protocol::Tcp,
+            local_address: endpoints.local.ip(),
+            remote_address: endpoints.remote.ip(),
+            remote_port: endpoints.remote_port,
+        },
+        traffic,
+        in_use,
+        in_use_preferred,
+        suspects_in_use,
+        headroom: Headroom {
+            min: max - undecided - suspected - u32::from(odd_range),
+            max,
+            reusable_time_wait: waived,
+            undecided_time_wait: undecided,
+            suspected_ports: suspected,
+            odd_range,
+        },
+        usable: counts.usable,
+        ages_start,
+    }
+}
+
+/// Usable ports whose sockets may have been bound explicitly, by three kinds of evidence:
+///
+/// - A socket with IP_BIND_ADDRESS_NO_PORT did not bind a port.
+/// - A port that two destinations of one local address share was chosen by connect(): an explicit bind would have
+///   kept the second out.
+/// - Parity. connect() takes a port of the other half only when all of the preferred half is taken for that
+///   destination; bind() with port 0 takes one of the preferred half only when all of the other is taken on that
+///   local address. A port where only one of them can have chosen it is decided.
+fn suspected_ports(uses: &[PortUse], endpoints: &[Endpoints], ground: &Ground) -> PortSet {
+    let usable = ground.usable.count();
+    let usable_preferred = ground.pool.count_preferred(ground.usable);
+    let usable_other = usable - usable_preferred;
+    let mut suspects = PortSet::new();
+    let mut shared = PortSet::new();
+    // The last local address that was seen on a port, by its running number from 1.
+    let mut seen_on = vec![0u32; 1 << 16];
+    let mut address_number = 0;
+    for of_address in
+        uses.chunk_by(|a, b| endpoints[a.destination()].local == endpoints[b.destination()].local)
+    {
+        address_number += 1;
+        let mut other_in_use = 0;
+        for (port, _) in ports(of_address).filter(|(port, _)| ground.usable.contains(*port)) {
+            if seen_on[usize::from(port)] == address_number {
+                shared.insert(port);
+            } else {
+                seen_on[usize::from(port)] = address_number;
+                other_in_use += u32::from(!ground.pool.prefers(port));
+            }
+        }
+        let bind_may_prefer = nearly_full(other_in_use, usable_other);
+        for of_destination in of_address.chunk_by(|a, b| a.destination() == b.destination()) {
+            let preferred_in_use = ports(of_destination)
+                .filter(|(port, _)| ground.usable.contains(*port) && ground.pool.prefers(*port))
+                .count() as u32;
+            let connect_may_spill = nearly_full(preferred_in_use, usable_preferred);
+            for (port, range) in ports(of_destination) {
+                let connect_alone = if ground.pool.prefers(port) {
+                    !bind_may_prefer
+                } else {
+                    connect_may_spill && !bind_may_prefer
+                };
+                let some_may_have_bound =
+                    || of_destination[range].iter().any(|one| !one.bound_without_port());
+                if !connect_alone && some_may_have_bound() {
+                    suspects.insert(port);
+                }
+            }
+        }
+    }
+    suspects.minus(&shared).intersection(ground.usable)
+}
+
+/// The ports of sorted uses, each with where its uses are; a port comes once per destination.
+fn ports(uses: &[PortUse]) -> impl Iterator<Item = (u16, Range<usize>)> + '_ {
+    let mut start = 0;
+    uses.chunk_by(|a, b| a.destination() == b.destination() && a.port() == b.port()).map(move |same| {
+        let range = start..start + same.len();
+        start = range.end;
+        (same[0].port(), range)
+    })
+}
+
+/// Whether a half counts as full, given that sockets that were there when a port was chosen have gone since: 7/8.
+/// A half without usable ports is full.
+pub(crate) fn nearly_full(in_use: u32, usable: u32) -> bool {
+    u64::from(in_use) * 8 >= u64::from(usable) * 7
+}

@@ -1,0 +1,118 @@
+//! What one sweep of one namespace told, as plain numbers sized by ports and destinations.
+//!
+//! Formats (table, JSON, metrics) are the renderers' own.
+
+use crate::counts::SocketCounts;
+use crate::curve::Curve;
+use crate::destination::{Destination, DestinationId, SortKey};
+use crate::listener::{Listener, Traffic};
+use crate::pool::Pool;
+use crate::port_set::PortSet;
+use crate::udp::UdpPool;
+use crate::warning::Warning;
+
+/// The TCP pool of the namespace, before any destination is looked at.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct TcpPool {
+    /// Range − reserved.
+    pub pool: Pool,
+    /// Ports of the range that are reserved.
+    pub reserved: u32,
+    /// Ports of the pool with a listener or a bound-inactive socket, on whatever address.
+    pub held: u32,
+    /// What is left for each destination: range − reserved − held.
+    pub usable: u32,
+    /// The ports counted as held.
+    pub held_ports: PortSet,
+    /// Usable ports that connected sockets may have bound explicitly; see [`Headroom`](crate::Headroom).
+    pub suspects: PortSet,
+}
+
+/// One namespace at one sweep.
+///
+/// Conservation: `records` − `duplicates` = `sockets.total()`, and its TCP part is the sum of `listener_sockets`,
+/// `bound_sockets`, `unbound_sockets`, `outgoing`, `incoming` and `other`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Report {
+    /// Records taken, repeats among them.
+    pub records: u64,
+    /// Records whose cookie had just been seen: repeats of a raced dump, counted nowhere else.
+    pub duplicates: u64,
+    /// Sockets by protocol, family and state.
+    pub sockets: SocketCounts,
+    /// TCP sockets in FIN_WAIT2 that no process has any more (mini sockets), part of that state's count.
+    pub orphans: u32,
+    /// Listening TCP sockets; several may share a port.
+    pub listener_sockets: u32,
+    /// TCP sockets that are bound and neither listen nor are connected.
+    pub bound_sockets: u32,
+    /// TCP sockets without port or connection.
+    pub unbound_sockets: u32,
+    /// The TCP pool.
+    pub tcp: TcpPool,
+    /// The UDP pool and its use.
+    pub udp: UdpPool,
+    /// Destinations of outgoing sockets: those on a port of the range that has no listener. A `Vec` that
+    /// [`sort_by`](Report::sort_by) orders.
+    pub destinations: Vec<Destination>,
+    /// Listening ports, lowest first, with their incoming sockets.
+    pub listeners: Vec<Listener>,
+    /// Sum over the destinations.
+    pub outgoing: Traffic,
+    /// Sum over the listeners.
+    pub incoming: Traffic,
+    /// Connected sockets that are neither: on a port outside the range that has no listener (any more).
+    pub other: Traffic,
+    /// Closes of the last 60 s by anyone in this namespace.
+    pub closes: Curve,
+    /// What an operator should know, worst first.
+    pub warnings: Vec<Warning>,
+    /// Seconds since the close of each TIME_WAIT socket of each destination, one destination after another. A byte
+    /// for each, where a curve for each destination would be 240.
+    pub(crate) ages: Vec<u8>,
+}
+
+/// The sum of destinations that are not shown one by one.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Rest {
+    /// How many destinations.
+    pub destinations: usize,
+    /// Sum of their ports in use; a port counts once for each.
+    pub in_use: u64,
+    /// Their sockets.
+    pub traffic: Traffic,
+}
+
+impl Report {
+    /// Orders the destinations, worst first; equals by name, so that the order is always the same.
+    pub fn sort_by(&mut self, key: SortKey) {
+        self.destinations.sort_unstable_by(|a, b| key.compare(a, b));
+    }
+
+    /// What is left when only the first `shown` destinations are.
+    pub fn rest(&self, shown: usize) -> Rest {
+        let mut rest = Rest::default();
+        for destination in self.destinations.iter().skip(shown) {
+            rest.destinations += 1;
+            rest.in_use += u64::from(destination.in_use);
+            rest.traffic.add(destination.traffic);
+        }
+        rest
+    }
+
+    /// The closes of the last 60 s towards a destination of this report.
+    ///
+    /// Cost: its number of TIME_WAIT sockets.
+    pub fn closes_of(&self, destination: &Destination) -> Curve {
+        let start = destination.ages_start as usize;
+        let ages = self.ages.get(start..start + destination.traffic.time_wait as usize);
+        let mut curve = Curve::EMPTY;
+        ages.unwrap_or_default().iter().for_each(|seconds| curve.add(*seconds));
+        curve
+    }
+
+    /// The row of one destination, if it has any socket. Cost: a walk over all.
+    pub fn destination(&self, id: &DestinationId) -> Option<&Destination> {
+        self.destinations.iter().find(|destination| destination.id == *id)
+    }
+}
