@@ -1,7 +1,7 @@
 //! What the output is written to: its width, whether it takes colour, and text that is safe to show on it.
 
 use std::fmt;
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IsTerminal};
 
 use crate::args::ColorChoice;
 
@@ -82,11 +82,6 @@ pub(crate) fn ignore_closed_pipe(result: io::Result<()>) -> io::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         other => other,
     }
-}
-
-/// Writes everything out, the last buffer included.
-pub(crate) fn flush(out: &mut dyn Write) -> io::Result<()> {
-    ignore_closed_pipe(out.flush())
 }
 
 #[cfg(test)]

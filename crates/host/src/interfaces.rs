@@ -26,7 +26,7 @@ impl Interfaces {
     }
 
     /// Every index and its name, in no order.
-    pub fn iter(&self) -> impl Iterator<Item = (u32, &str)> {
+    pub fn iter(&self) -> impl Iterator<Item = (NonZeroU32, &str)> {
         self.names.iter().map(|(index, name)| (*index, name.as_str()))
     }
 }
