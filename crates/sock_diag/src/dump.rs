@@ -350,7 +350,8 @@ pub(crate) fn verdict(operation: &'static str, message: &NlMsg<'_>, kind: Verdic
         Verdict::Error if message.flags & NLM_F_CAPPED != 0 => message.payload.get(20..),
         Verdict::Error => {
             let request = message.payload.get(4..).and_then(leading).map(u32::from_ne_bytes);
-            let end = request.and_then(|length| (length as usize).checked_next_multiple_of(4)?.checked_add(4));
+            let end =
+                request.and_then(|length| (length as usize).checked_next_multiple_of(4)?.checked_add(4));
             end.and_then(|end| message.payload.get(end..))
         }
     };
