@@ -2,7 +2,7 @@
 
 use sock_diag::{DiagMsg, Protocol, StateSet};
 
-pub fn run(bytes: &[u8]) {
+pub(super) fn run(bytes: &[u8]) {
     for protocol in [Protocol::Tcp, Protocol::Udp, Protocol::Mptcp] {
         let Some(diag) = DiagMsg::parse(bytes, protocol) else {
             assert!(bytes.len() < 72);

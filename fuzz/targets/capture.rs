@@ -4,7 +4,7 @@ use std::io::Cursor;
 
 use sock_diag::{CaptureWriter, DumpRequest, Protocol, Recording, Replay};
 
-pub fn run(bytes: &[u8]) {
+pub(super) fn run(bytes: &[u8]) {
     if let Ok(mut replay) = Replay::open(Cursor::new(bytes)) {
         loop {
             for protocol in [Protocol::Tcp, Protocol::Udp, Protocol::Mptcp] {

@@ -2,7 +2,7 @@
 
 use sock_diag::{Cookie, DumpRequest, Family, Protocol, RecvBuffer, lookup};
 
-pub fn run(bytes: &[u8]) {
+pub(super) fn run(bytes: &[u8]) {
     for request in [DumpRequest::all(Protocol::Tcp), DumpRequest::all(Protocol::Udp).family(Family::Inet6)] {
         let mut kernel = super::kernel_answering(bytes);
         let (records, result) = super::dump_all(&mut kernel, &request, |_| {});

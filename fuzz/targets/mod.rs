@@ -9,8 +9,10 @@ mod datagram;
 mod oracle;
 mod request;
 
-/// Name and body. The name is also that of the corpus.
-pub const TARGETS: &[(&str, fn(&[u8]))] = &[
+/// A name, which is also that of the corpus, and a body.
+type Target = (&'static str, fn(&[u8]));
+
+pub(crate) const TARGETS: &[Target] = &[
     ("attributes", attributes::run),
     ("capture", capture::run),
     ("datagram", datagram::run),

@@ -4,7 +4,7 @@ use netlink_packet_core::Parseable;
 use netlink_packet_sock_diag::inet::{InetResponse, Timer as OracleTimer, nlas::Nla};
 use sock_diag::{DiagMsg, Protocol, TimerKind, attribute};
 
-pub fn run(bytes: &[u8]) {
+pub(super) fn run(bytes: &[u8]) {
     let Ok(theirs) = InetResponse::parse(bytes) else { return };
     let diag = DiagMsg::parse(bytes, Protocol::Tcp).expect("the oracle found 72 bytes");
     let ours = diag.to_record();

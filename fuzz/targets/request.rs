@@ -5,7 +5,7 @@ use std::io::Cursor;
 use sock_diag::fake::{Answer, FakeKernel, Message};
 use sock_diag::{CaptureWriter, DumpRequest, Family, Protocol, Recording, RecvBuffer, Replay, Source};
 
-pub fn run(bytes: &[u8]) {
+pub(super) fn run(bytes: &[u8]) {
     let mut writer = CaptureWriter::new(Vec::new()).expect("a Vec takes everything");
     let mut kernel = FakeKernel::new([]);
     let _ = Recording::new(&mut kernel, &mut writer).send(&mut bytes.to_vec());

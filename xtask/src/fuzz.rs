@@ -135,7 +135,8 @@ impl Target<'_> {
         let merged = self.emptied("merged")?;
         let status = self
             .command()
-            .args(["-merge=1", "-use_counters=0"])
+            // By edges alone: counts and operands would keep twice as many.
+            .args(["-set_cover_merge=1", "-use_counters=0", "-use_cmp=0"])
             .args([&merged, &self.corpus(), &self.found()])
             .stdout(Stdio::null())
             .stderr(Stdio::null())

@@ -5,6 +5,7 @@ mod targets;
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::panic::catch_unwind;
 use std::path::Path;
 
 fn corpora() -> std::path::PathBuf {
@@ -17,8 +18,8 @@ fn every_committed_input_holds() {
         let mut inputs = 0;
         for input in fs::read_dir(corpora().join(name)).expect("a corpus for every target") {
             let path = input.expect("a readable corpus").path();
-            println!("{}", path.display());
-            run(&fs::read(path).expect("a readable input"));
+            let bytes = fs::read(&path).expect("a readable input");
+            assert!(catch_unwind(|| run(&bytes)).is_ok(), "{}", path.display());
             inputs += 1;
         }
         assert!(inputs > 0, "{name} has an empty corpus");

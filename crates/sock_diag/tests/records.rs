@@ -21,6 +21,8 @@ fn decode(bytes: &[u8]) -> SocketRecord {
 }
 
 proptest! {
+    #![proptest_config(sample::config(256))]
+
     #[test]
     fn a_record_survives_the_wire(record in sample::any_record()) {
         prop_assert_eq!(decode(&record_bytes(&record)), record);

@@ -7,13 +7,20 @@ use std::num::NonZeroU32;
 use std::ops::ControlFlow;
 
 use proptest::prelude::*;
+use proptest::test_runner::FileFailurePersistence;
 use sock_diag::{
     Cookie, DumpRequest, DumpSummary, Family, Protocol, RecvBuffer, Result, SocketId, SocketOptions,
     SocketRecord, SocketState, Source, Timer, TimerKind, dump,
 };
 
+/// Failures are kept beside the test that found them, and tried first the next time.
+pub(crate) fn config(cases: u32) -> ProptestConfig {
+    let beside = FileFailurePersistence::WithSource("regressions");
+    ProptestConfig { failure_persistence: Some(Box::new(beside)), ..ProptestConfig::with_cases(cases) }
+}
+
 /// An established IPv4 TCP socket; `n` is its cookie and, in part, its port.
-pub fn socket(n: u16) -> SocketRecord {
+pub(crate) fn socket(n: u16) -> SocketRecord {
     SocketRecord {
         protocol: Protocol::Tcp,
         family: Family::Inet,
@@ -39,7 +46,7 @@ pub fn socket(n: u16) -> SocketRecord {
 }
 
 /// The same over IPv6.
-pub fn socket6(n: u16) -> SocketRecord {
+pub(crate) fn socket6(n: u16) -> SocketRecord {
     let mut record = socket(n);
     record.family = Family::Inet6;
     record.id.local_address = Ipv6Addr::LOCALHOST.into();
@@ -48,7 +55,7 @@ pub fn socket6(n: u16) -> SocketRecord {
 }
 
 /// A listener on the local port of `record`.
-pub fn listener(record: &SocketRecord, cookie: u64) -> SocketRecord {
+pub(crate) fn listener(record: &SocketRecord, cookie: u64) -> SocketRecord {
     let mut listener = *record;
     listener.state = SocketState::Listen;
     listener.id.remote_address = match record.family {
@@ -61,7 +68,7 @@ pub fn listener(record: &SocketRecord, cookie: u64) -> SocketRecord {
 }
 
 /// Every record a dump hands on, and what was told of it.
-pub fn dump_all(
+pub(crate) fn dump_all(
     source: &mut dyn Source,
     request: &DumpRequest<'_>,
 ) -> (Vec<SocketRecord>, Result<DumpSummary>) {
@@ -104,7 +111,7 @@ fn id() -> impl Strategy<Value = (Family, SocketId)> {
 }
 
 /// Any record the kernel could send: mini and request sockets have no owner, all others have one.
-pub fn any_record() -> impl Strategy<Value = SocketRecord> {
+pub(crate) fn any_record() -> impl Strategy<Value = SocketRecord> {
     let state = prop_oneof![3 => 1u8..14, 1 => any::<u8>()].prop_map(SocketState::from_raw);
     let timer = (prop_oneof![3 => 0u8..5, 1 => any::<u8>()], any::<u32>(), any::<u8>()).prop_map(
         |(kind, expires_ms, retransmits)| Timer { kind: TimerKind::from_raw(kind), expires_ms, retransmits },
