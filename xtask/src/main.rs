@@ -1,4 +1,5 @@
 //! `cargo xtask …`: what developers and CI run. Each subcommand is a module of its own.
+mod fuzz;
 mod layers;
 mod licences;
 mod lint;
@@ -21,11 +22,13 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Task {
+    Fuzz(fuzz::Fuzz),
     Lint(lint::Lint),
 }
 
 fn main() -> ExitCode {
     let done = match Arguments::parse().task {
+        Task::Fuzz(fuzz) => fuzz.run(),
         Task::Lint(lint) => lint.run(),
     };
     match done {

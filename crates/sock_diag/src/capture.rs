@@ -9,7 +9,6 @@
 
 use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
 
-use netlink_packet_core::NLM_F_DUMP;
 use zerocopy::FromBytes;
 
 use crate::error::{Error, Result};
@@ -167,7 +166,7 @@ impl<W: Write> Source for Recording<'_, W> {
         false
     }
 
-    fn next_answer(&mut self) -> Option<Exchange> {
+    fn next_answer(&mut self) -> Result<Option<Exchange>> {
         self.source.next_answer()
     }
 }
@@ -175,7 +174,8 @@ impl<W: Write> Source for Recording<'_, W> {
 /// A recorded request and where its answers are.
 #[derive(Debug)]
 struct Answered {
-    asked: Asked,
+    /// None for a lookup, which is no use to a dump.
+    asked: Option<Asked>,
     exchange: Exchange,
     /// Offset of the first datagram's frame.
     offset: u64,
@@ -220,6 +220,9 @@ impl<R: Read + Seek> Replay<R> {
         if u16::from_ne_bytes([header[10], header[11]]) != BYTE_ORDER {
             return Err(CaptureError::ByteOrder);
         }
+        if header[12..] != [0; 4] {
+            return Err(CaptureError::Damaged { offset: 12, what: "bytes that must be zero are not" });
+        }
         let sweeps = index(&mut input)?;
         Ok(Replay { input, sweeps, current: 0, queue: Vec::new(), datagrams_left: 0 })
     }
@@ -239,17 +242,58 @@ impl<R: Read + Seek> Replay<R> {
         let more = self.current + 1 < self.sweeps.len();
         self.current += usize::from(more);
         self.queue.clear();
+        self.datagrams_left = 0;
         more
     }
 
-    fn begin_next_answer(&mut self) -> Result<Option<Exchange>, io::Error> {
+    /// The recorded answers that together serve `asked`, the last recorded first.
+    ///
+    /// A later answer stands for an earlier one to the same question, which was refused, overrun or simply repeated.
+    fn serving(&self, asked: Asked) -> Result<Vec<usize>> {
+        let wanted = asked.states.intersection(StateSet::ALL);
+        let mut missing = [Family::Inet, Family::Inet6].map(|family| {
+            let is_asked = asked.family.is_none_or(|asked| asked == family);
+            (family, if is_asked { wanted } else { StateSet::EMPTY })
+        });
+        let mut serving = Vec::new();
+        for (index, answered) in self.answered().iter().enumerate().rev() {
+            let Some(held) = answered.asked.filter(|held| held.protocol == asked.protocol) else { continue };
+            let mut serves = false;
+            for (family, missing) in &mut missing {
+                if held.family.is_none_or(|held| held == *family) {
+                    serves |= !missing.intersection(held.states).is_empty();
+                    *missing = missing.minus(held.states);
+                }
+            }
+            if serves {
+                serving.push(index);
+            }
+        }
+        match missing.iter().find(|(_, missing)| !missing.is_empty()) {
+            Some((family, missing)) => Err(Error::NotCaptured {
+                what: format!("{} {} sockets in {missing:?}", family.name(), asked.protocol),
+            }),
+            None if serving.is_empty() => {
+                Err(Error::NotCaptured { what: format!("{} sockets in no state at all", asked.protocol) })
+            }
+            None => Ok(serving),
+        }
+    }
+
+    fn answered(&self) -> &[Answered] {
+        self.sweeps.get(self.current).map_or(&[], |sweep| &sweep.answered)
+    }
+
+    fn begin_next_answer(&mut self) -> Result<Option<Exchange>> {
         let Some(index) = self.queue.pop() else { return Ok(None) };
-        let Some(answered) = self.sweeps.get(self.current).and_then(|s| s.answered.get(index)) else {
+        let Some(&Answered { exchange, offset, datagrams, .. }) = self.answered().get(index) else {
             return Ok(None);
         };
-        self.input.seek(SeekFrom::Start(answered.offset))?;
-        self.datagrams_left = answered.datagrams;
-        Ok(Some(answered.exchange))
+        self.input
+            .seek(SeekFrom::Start(offset))
+            .map_err(|source| Error::System { operation: READING, source })?;
+        self.datagrams_left = datagrams;
+        Ok(Some(exchange))
     }
 }
 
@@ -265,11 +309,10 @@ fn index<R: Read>(input: &mut R) -> Result<Vec<Sweep>, CaptureError> {
         let damaged = |what| CaptureError::Damaged { offset, what };
         match kind {
             FrameKind::Request => {
-                let asked = Asked::decode(&payload).ok_or(damaged("a request that cannot be read"))?;
                 let (header, _) = NlHeader::ref_from_prefix(&payload)
                     .map_err(|_| damaged("a request that cannot be read"))?;
                 sweep.answered.push(Answered {
-                    asked,
+                    asked: Asked::decode(&payload),
                     exchange: Exchange { sequence: header.sequence.get(), port_id: header.port_id.get() },
                     offset: offset + (FRAME_HEADER_LENGTH + payload.len()) as u64,
                     datagrams: 0,
@@ -291,6 +334,9 @@ fn index<R: Read>(input: &mut R) -> Result<Vec<Sweep>, CaptureError> {
                 }
                 if !sweep.answered.is_empty() {
                     return Err(damaged("a sweep has no end"));
+                }
+                if read_up_to(input, &mut [0])? != 0 {
+                    return Err(damaged("bytes follow the last frame"));
                 }
                 return Ok(sweeps);
             }
@@ -347,41 +393,10 @@ const READING: &str = "reading the capture";
 
 impl<R: Read + Seek> Source for Replay<R> {
     fn send(&mut self, request: &mut [u8]) -> Result<Exchange> {
-        let not_captured = |what: String| Error::NotCaptured { what };
-        let is_dump =
-            NlHeader::ref_from_prefix(request).is_ok_and(|(h, _)| h.flags.get() & NLM_F_DUMP == NLM_F_DUMP);
         let asked = Asked::decode(request)
-            .filter(|_| is_dump)
-            .ok_or_else(|| not_captured("the answer to a lookup".to_owned()))?;
-        let answered = self.sweeps.get(self.current).map_or(&[][..], |sweep| &sweep.answered);
-        let serves = |answer: &Answered| {
-            answer.asked.protocol == asked.protocol
-                && (answer.asked.family.is_none()
-                    || asked.family.is_none()
-                    || answer.asked.family == asked.family)
-                && !answer.asked.states.intersection(asked.states).is_empty()
-        };
-        for family in [Family::Inet, Family::Inet6] {
-            if asked.family.is_some_and(|asked| asked != family) {
-                continue;
-            }
-            let held = answered
-                .iter()
-                .filter(|a| serves(a) && a.asked.family.is_none_or(|f| f == family))
-                .fold(StateSet::EMPTY, |held, a| held.union(a.asked.states));
-            let missing = asked.states.intersection(StateSet::ALL).minus(held);
-            if !missing.is_empty() || held.is_empty() {
-                return Err(not_captured(format!(
-                    "{} {} sockets in {missing:?}",
-                    family.name(),
-                    asked.protocol
-                )));
-            }
-        }
-        self.queue = (0..answered.len()).rev().filter(|i| serves(&answered[*i])).collect();
-        self.begin_next_answer()
-            .map_err(|source| Error::System { operation: READING, source })?
-            .ok_or(Error::Ended { operation: READING })
+            .ok_or_else(|| Error::NotCaptured { what: "answer to a lookup".to_owned() })?;
+        self.queue = self.serving(asked)?;
+        self.begin_next_answer()?.ok_or(Error::Ended { operation: READING })
     }
 
     fn receive(&mut self, buffer: &mut RecvBuffer) -> Result<usize> {
@@ -403,7 +418,7 @@ impl<R: Read + Seek> Source for Replay<R> {
         false
     }
 
-    fn next_answer(&mut self) -> Option<Exchange> {
-        self.begin_next_answer().ok().flatten()
+    fn next_answer(&mut self) -> Result<Option<Exchange>> {
+        self.begin_next_answer()
     }
 }

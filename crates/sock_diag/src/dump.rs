@@ -66,7 +66,7 @@ impl<'f> DumpRequest<'f> {
 /// What a dump was like, beyond its records.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct DumpSummary {
-    /// Walks of the kernel's tables: 1, or 2 where both families took one each.
+    /// Walks of the kernel's tables that were answered: 1, or 2 where both families took one each.
     pub walks: u32,
     /// Datagrams received.
     pub datagrams: u64,
@@ -183,7 +183,9 @@ impl Plan<'_, '_> {
                 }
                 if !both_at_once {
                     for family in [Family::Inet, Family::Inet6] {
-                        self.walk(source, Some(family), buffer, each, &mut summary, &mut stopped)?;
+                        if !stopped {
+                            self.walk(source, Some(family), buffer, each, &mut summary, &mut stopped)?;
+                        }
                     }
                 }
             }
@@ -208,10 +210,8 @@ impl Plan<'_, '_> {
             extensions: request.extensions,
             bytecode: self.bytecode,
         };
-        let records_before = summary.records;
         let mut ask = || -> Result<()> {
             let mut exchange = source.send(&mut walk.encode())?;
-            summary.walks += 1;
             loop {
                 let mut unanswerable = None;
                 let end = answer(source, exchange, buffer, summary, |message, summary| {
@@ -238,13 +238,16 @@ impl Plan<'_, '_> {
                 if let Some(error) = unanswerable {
                     return Err(error.into());
                 }
-                match source.next_answer() {
+                match source.next_answer()? {
                     Some(next) => exchange = next,
-                    None => return Ok(()),
+                    None => {
+                        summary.walks += 1;
+                        return Ok(());
+                    }
                 }
             }
         };
-        ask().map_err(|error| Failed { error, before_any_record: summary.records == records_before })
+        ask().map_err(|error| Failed { error, before_any_record: summary.records == 0 })
     }
 
     #[inline]
@@ -329,8 +332,10 @@ pub(crate) fn verdict(operation: &'static str, message: &NlMsg<'_>, kind: Verdic
             return Err(Error::Malformed { operation, what: "an error message is cut" });
         }
     };
-    if code == 0 {
-        return Ok(());
+    match code {
+        0 => return Ok(()),
+        1.. => return Err(Error::Malformed { operation, what: "an error number that is positive" }),
+        _ => {}
     }
     let words = match kind {
         Verdict::Done => message.payload.get(4..),
@@ -338,7 +343,9 @@ pub(crate) fn verdict(operation: &'static str, message: &NlMsg<'_>, kind: Verdic
         Verdict::Error if message.flags & NLM_F_CAPPED != 0 => message.payload.get(20..),
         Verdict::Error => {
             let request = message.payload.get(4..).and_then(leading).map(u32::from_ne_bytes);
-            request.and_then(|length| message.payload.get(4 + (length as usize).next_multiple_of(4)..))
+            let end =
+                request.and_then(|length| (length as usize).checked_next_multiple_of(4)?.checked_add(4));
+            end.and_then(|end| message.payload.get(end..))
         }
     };
     let text = words

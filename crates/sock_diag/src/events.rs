@@ -74,7 +74,7 @@ impl DestroyEvents {
 
     fn subscribe(mut kernel: Kernel, groups: EventGroups, buffer_bytes: usize) -> Result<DestroyEvents> {
         // Forced first: it is not bounded by rmem_max. The kernel doubles what it is given, and so reports.
-        let half = buffer_bytes.div_ceil(2);
+        let half = buffer_bytes.div_ceil(2).min(i32::MAX as usize / 2);
         if setsockopt(&kernel, sockopt::RcvBufForce, &half).is_err() {
             let _ = setsockopt(&kernel, sockopt::RcvBuf, &half);
         }
@@ -121,10 +121,11 @@ impl DestroyEvents {
         mut each: impl FnMut(Event<'_>),
     ) -> Result<usize> {
         let operation = "reading destroy events";
+        let mut events = 0;
         if !self.wait(timeout)? {
+            self.tell_counted_loss(&mut each);
             return Ok(0);
         }
-        let mut events = 0;
         for _ in 0..BATCH {
             let length = match receive_from_kernel(self.kernel.socket(), buffer, libc::MSG_DONTWAIT) {
                 Ok(length) => length,
@@ -151,11 +152,16 @@ impl DestroyEvents {
                 }
             }
         }
-        // The kernel raises ENOBUFS once for a whole congestion; what it dropped after that only the counter tells.
-        if self.dropped().is_some_and(|dropped| dropped != self.drops_seen) {
-            self.tell_loss(&mut each);
-        }
+        self.tell_counted_loss(&mut each);
         Ok(events)
+    }
+
+    /// The kernel raises ENOBUFS once for a whole congestion, and before it counts: what it dropped after that only the
+    /// counter tells.
+    fn tell_counted_loss(&mut self, each: &mut impl FnMut(Event<'_>)) {
+        if self.dropped().is_some() {
+            self.tell_loss(each);
+        }
     }
 
     fn tell_loss(&mut self, each: &mut impl FnMut(Event<'_>)) {

@@ -1,12 +1,15 @@
 //! One socket at a time: is it still there, what does it say now, and SOCK_DESTROY.
 
+use std::ops::ControlFlow;
+
 use netlink_packet_core::{NLMSG_DONE, NLMSG_ERROR, NLMSG_NOOP, NLMSG_OVERRUN};
 
-use crate::dump::{Verdict, verdict};
+use crate::dump::{DumpRequest, Verdict, dump, verdict};
 use crate::error::{Errno, Error, Result};
 use crate::record::{Cookie, Family, Protocol, SocketId, SocketRecord};
 use crate::request::{SOCK_DIAG_BY_FAMILY, one_socket};
 use crate::source::{RecvBuffer, Source};
+use crate::state::StateSet;
 use crate::wire::{DiagMsg, NlMsgs};
 
 /// Asks for the socket with this identity. None when there is none: it is gone, whatever a dump said.
@@ -15,7 +18,11 @@ use crate::wire::{DiagMsg, NlMsgs};
 /// on the local port, which the kernel offers when the connection is gone, does not count.
 ///
 /// # Errors
-/// [`Error::Refused`] for anything but "no such socket". Privileges: none. Cost: one hash lookup, a few microseconds.
+/// [`Error::Refused`] for anything but "no such socket". Privileges: none.
+///
+/// # Cost
+/// One hash lookup, a few microseconds. The kernel cannot look up a bound-inactive socket at all, and of sockets that
+/// share a port (SO_REUSEPORT) offers any one: where a cookie is given and such a socket is not found, a dump decides.
 pub fn lookup(
     source: &mut dyn Source,
     protocol: Protocol,
@@ -23,20 +30,51 @@ pub fn lookup(
     id: &SocketId,
     buffer: &mut RecvBuffer,
 ) -> Result<Option<SocketRecord>> {
-    let found = ask(source, protocol, family, id, buffer)?;
-    if found.is_some() || !protocol.is_datagram() {
-        return Ok(found);
-    }
-    // Before Linux 5.9.? udp_diag read the request as a packet from it, not as the socket itself: ask the other way round.
-    let swapped = SocketId {
+    // udp_diag reads the identity of a lookup as a packet's to the socket ("swapped for historical reasons", says
+    // udp_dump_one), that of a SOCK_DESTROY as the socket's own.
+    let as_packet = SocketId {
         local_address: id.remote_address,
         local_port: id.remote_port,
         remote_address: id.local_address,
         remote_port: id.local_port,
         ..*id
     };
-    let mut request = one_socket(protocol, family, &swapped, false);
-    Ok(exchange(source, "looking up a socket", protocol, &mut request, buffer)?.filter(|r| is_same(r, id)))
+    let asked = if protocol.is_datagram() { &as_packet } else { id };
+    let mut request = one_socket(protocol, family, asked, false);
+    let found = match exchange(source, "looking up a socket", protocol, &mut request, buffer) {
+        Ok(found) => found.filter(|record| is_same(record, id)),
+        Err(error) if is_gone(&error) => None,
+        Err(error) => return Err(error),
+    };
+    let is_unique = !protocol.is_datagram() && id.remote_port != 0;
+    if found.is_some() || is_unique || id.cookie == Cookie::ANY {
+        return Ok(found);
+    }
+    find_by_dump(source, protocol, family, id.cookie, buffer)
+}
+
+/// Looks through all sockets that are not connected by TCP.
+fn find_by_dump(
+    source: &mut dyn Source,
+    protocol: Protocol,
+    family: Family,
+    cookie: Cookie,
+    buffer: &mut RecvBuffer,
+) -> Result<Option<SocketRecord>> {
+    let states = match protocol.is_datagram() {
+        true => StateSet::ALL,
+        false => StateSet::LISTEN.union(StateSet::BOUND_INACTIVE),
+    };
+    let mut found = None;
+    dump(source, &DumpRequest::all(protocol).family(family).states(states), buffer, |diag| {
+        let record = diag.to_record();
+        if record.id.cookie != cookie {
+            return ControlFlow::Continue(());
+        }
+        found = Some(record);
+        ControlFlow::Break(())
+    })?;
+    Ok(found)
 }
 
 /// Ends the socket with this identity (SOCK_DESTROY): its owner reads ECONNABORTED. False when it is already gone.
@@ -59,31 +97,21 @@ pub fn destroy(
     }
 }
 
-fn ask(
-    source: &mut dyn Source,
-    protocol: Protocol,
-    family: Family,
-    id: &SocketId,
-    buffer: &mut RecvBuffer,
-) -> Result<Option<SocketRecord>> {
-    let mut request = one_socket(protocol, family, id, false);
-    match exchange(source, "looking up a socket", protocol, &mut request, buffer) {
-        Ok(found) => Ok(found.filter(|record| is_same(record, id))),
-        Err(error) if is_gone(&error) => Ok(None),
-        Err(error) => Err(error),
-    }
-}
-
 /// ENOENT: no socket has the 4-tuple. ESTALE: one has, with another cookie.
 fn is_gone(error: &Error) -> bool {
     matches!(error.refusal(), Some(Errno(libc::ENOENT | libc::ESTALE)))
 }
 
+/// The cookie alone says so where it was asked for; the kernel offers a listener for a connection that is gone.
 fn is_same(record: &SocketRecord, id: &SocketId) -> bool {
-    let found = &record.id;
-    (found.local_port, found.remote_port) == (id.local_port, id.remote_port)
-        && found.remote_address.to_canonical() == id.remote_address.to_canonical()
-        && (id.cookie == Cookie::ANY || found.cookie == id.cookie)
+    if id.cookie != Cookie::ANY {
+        return record.id.cookie == id.cookie;
+    }
+    let ends = |id: &SocketId| {
+        let addresses = (id.local_address.to_canonical(), id.remote_address.to_canonical());
+        (addresses, id.local_port, id.remote_port)
+    };
+    ends(&record.id) == ends(id)
 }
 
 /// One request that is answered by one record, or by a verdict alone.

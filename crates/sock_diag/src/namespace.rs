@@ -4,7 +4,7 @@ use std::fmt;
 use std::fs::File;
 use std::io;
 use std::os::fd::AsFd;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use nix::sched::{CloneFlags, setns};
@@ -92,7 +92,9 @@ impl Namespace {
     /// # Errors
     /// As [`find`](Self::find).
     pub fn from_path(path: &Path) -> Result<Namespace, NamespaceError> {
-        let file = File::open(path).map_err(|source| match source.kind() {
+        // Without O_NONBLOCK, opening a FIFO would wait for its writer.
+        let opened = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path);
+        let file = opened.map_err(|source| match source.kind() {
             io::ErrorKind::NotFound => {
                 NamespaceError::Unknown { text: path.display().to_string(), tried: vec![path.to_owned()] }
             }

@@ -134,9 +134,12 @@ pub(crate) struct Asked {
 }
 
 impl Asked {
-    /// Reads a request that [`Walk::encode`] wrote; None for anything else.
+    /// Reads a request that [`Walk::encode`] wrote; None for anything else, lookups among them.
     pub(crate) fn decode(request: &[u8]) -> Option<Asked> {
         let (header, payload) = NlHeader::ref_from_prefix(request).ok()?;
+        if header.flags.get() & NLM_F_DUMP != NLM_F_DUMP {
+            return None;
+        }
         if header.kind.get() == TCPDIAG_GETSOCK {
             let (body, _) = InetDiagReq::ref_from_prefix(payload).ok()?;
             return Some(Asked {

@@ -24,7 +24,7 @@ pub trait Source {
     /// Sends one request, whose sequence and port id the source fills in.
     ///
     /// # Errors
-    /// [`Error::System`] when it cannot be sent; [`Error::Unanswerable`] when a recording does not hold the answer.
+    /// [`Error::System`] when it cannot be sent; [`Error::NotCaptured`] when a recording does not hold the answer.
     fn send(&mut self, request: &mut [u8]) -> Result<Exchange>;
 
     /// Receives the next datagram and returns its true length, greater than the buffer's when it was cut.
@@ -37,8 +37,11 @@ pub trait Source {
     fn runs_filters(&self) -> bool;
 
     /// After an answer has ended: a further recorded answer to the same request, if there is one.
-    fn next_answer(&mut self) -> Option<Exchange> {
-        None
+    ///
+    /// # Errors
+    /// [`Error::System`] when there is one and it cannot be read.
+    fn next_answer(&mut self) -> Result<Option<Exchange>> {
+        Ok(None)
     }
 }
 
