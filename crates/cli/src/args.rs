@@ -1,6 +1,6 @@
 //! What can be typed: the command line as clap sees it, and the one spelling clap cannot (`-o`).
 //!
-//! What the words mean together is decided in [`settings`](crate::settings).
+//! What the words mean together is decided by each command.
 
 use std::ffi::OsString;
 use std::path::PathBuf;

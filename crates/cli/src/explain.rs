@@ -22,7 +22,9 @@ pub(crate) fn dump(protocol: Protocol, error: Error) -> anyhow::Error {
             anyhow!("{sockets}: the kernel has no {module} ({errno}); try `modprobe {module}`")
         }
         Error::Refused { errno: Errno(libc::EPERM), .. } => {
-            anyhow!("{sockets}: not permitted (EPERM); a filter on fwmark needs CAP_NET_ADMIN: run it as root")
+            anyhow!(
+                "{sockets}: not permitted (EPERM); a filter on fwmark needs CAP_NET_ADMIN: run it as root"
+            )
         }
         Error::NotCaptured { what } => {
             anyhow!("the capture holds no {what}; capture again with the same options as this call")
@@ -37,10 +39,14 @@ pub(crate) fn open(error: Error) -> anyhow::Error {
         Error::System { source, .. }
             if matches!(source.raw_os_error(), Some(libc::EAFNOSUPPORT | libc::EPROTONOSUPPORT)) =>
         {
-            anyhow!("cannot open a sock_diag socket ({source}): this kernel or sandbox has no netlink sock_diag (CONFIG_INET_DIAG)")
+            anyhow!(
+                "cannot open a sock_diag socket ({source}): this kernel or sandbox has no netlink sock_diag (CONFIG_INET_DIAG)"
+            )
         }
         Error::System { operation, source } if source.raw_os_error() == Some(libc::EPERM) => {
-            anyhow!("{operation} is not permitted: entering another network namespace needs CAP_SYS_ADMIN; run it as root")
+            anyhow!(
+                "{operation} is not permitted: entering another network namespace needs CAP_SYS_ADMIN; run it as root"
+            )
         }
         _ => anyhow::Error::new(error),
     }
@@ -57,7 +63,10 @@ pub(crate) fn namespace(error: NamespaceError) -> anyhow::Error {
                 })
                 .unwrap_or_default();
             let known = match names.is_empty() {
-                true => "there are no named ones (ip netns list is empty); a path or process id will do as well".to_owned(),
+                true => {
+                    "there are no named ones (ip netns list is empty); a path or process id will do as well"
+                        .to_owned()
+                }
                 false => format!("known names: {}; a path or process id will do as well", names.join(", ")),
             };
             anyhow!("{error}; {known}")

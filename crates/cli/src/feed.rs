@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use anyhow::Context as _;
 use sock_diag::{
-    CaptureWriter, DiagMsg, DumpRequest, DumpSummary, Kernel, Namespace, RecvBuffer, Recording, Replay, dump,
+    CaptureWriter, DiagMsg, DumpRequest, DumpSummary, Kernel, Namespace, Recording, RecvBuffer, Replay, dump,
 };
 use tempfile::NamedTempFile;
 
@@ -42,12 +42,15 @@ impl Feed {
         let started = Instant::now();
         let buffer = RecvBuffer::new();
         if let Some(path) = &args.replay {
-            let (replay, surroundings) = open_replay(path)
-                .with_context(|| format!("cannot replay {}", path.display()))?;
+            let (replay, surroundings) =
+                open_replay(path).with_context(|| format!("cannot replay {}", path.display()))?;
             return Ok(Feed { input: Input::Replay(replay), surroundings, buffer, started });
         }
         let (kernel, surroundings) = match &args.netns {
-            None => (Kernel::open().map_err(explain::open)?, Surroundings::read(Namespace::current().ok().as_ref())),
+            None => (
+                Kernel::open().map_err(explain::open)?,
+                Surroundings::read(Namespace::current().ok().as_ref()),
+            ),
             Some(text) => {
                 let namespace = Namespace::find(text).map_err(explain::namespace)?;
                 let opened = namespace.run(|| (Kernel::open(), Surroundings::read(Some(&namespace))));

@@ -80,7 +80,10 @@ impl Surroundings {
                 passive_opens: counters.passive_opens,
                 time_wait_overflow: counters.time_wait_overflow,
             },
-            interfaces: Interfaces::read().iter().map(|(index, name)| (index.get(), name.to_owned())).collect(),
+            interfaces: Interfaces::read()
+                .iter()
+                .map(|(index, name)| (index.get(), name.to_owned()))
+                .collect(),
             unread: unread.iter().map(ToString::to_string).collect(),
         }
     }

@@ -61,7 +61,8 @@ impl fmt::Display for Harmless<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for c in self.0.chars() {
             // Direction marks reorder what follows them on the screen.
-            let reorders = matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+            let reorders =
+                matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
             match c.is_control() || reorders {
                 true => write!(f, "{}", c.escape_unicode())?,
                 false => f.write_str(c.encode_utf8(&mut [0; 4]))?,

@@ -379,7 +379,11 @@ impl SocketMemory {
     /// Every field by its name, in the kernel's order: what renderers loop over.
     pub const FIELDS: &'static [SocketMemoryField] = &[
         SocketMemoryField { name: "receive_bytes", ss_name: "r", read: |m| Some(m.receive_bytes) },
-        SocketMemoryField { name: "receive_limit_bytes", ss_name: "rb", read: |m| Some(m.receive_limit_bytes) },
+        SocketMemoryField {
+            name: "receive_limit_bytes",
+            ss_name: "rb",
+            read: |m| Some(m.receive_limit_bytes),
+        },
         SocketMemoryField { name: "send_bytes", ss_name: "t", read: |m| Some(m.send_bytes) },
         SocketMemoryField { name: "send_limit_bytes", ss_name: "tb", read: |m| Some(m.send_limit_bytes) },
         SocketMemoryField { name: "forward_bytes", ss_name: "f", read: |m| Some(m.forward_bytes) },

@@ -19,8 +19,7 @@ pub(crate) fn run(args: &SnapshotArgs) -> anyhow::Result<()> {
     let (mut report, notes) = sweep(&mut feed)?;
     feed.end_sweep()?;
     report.sort_by(sort_key(args.sort));
-    let format =
-        if args.json { SnapshotFormat::Json } else { args.output.unwrap_or(SnapshotFormat::Table) };
+    let format = if args.json { SnapshotFormat::Json } else { args.output.unwrap_or(SnapshotFormat::Table) };
     let text = match format {
         SnapshotFormat::Json => snapshot_json::render(&report, feed.surroundings(), &notes, args.top)?,
         SnapshotFormat::Table => {
@@ -63,7 +62,8 @@ fn sweep(feed: &mut Feed) -> anyhow::Result<(Report, Vec<Note>)> {
             }),
         }
     }
-    notes.extend(feed.surroundings().unread.iter().map(|why| Note { id: "unreadable", message: why.clone() }));
+    notes
+        .extend(feed.surroundings().unread.iter().map(|why| Note { id: "unreadable", message: why.clone() }));
     Ok((sweep.finish(&feed.surroundings().core_counters()), notes))
 }
 

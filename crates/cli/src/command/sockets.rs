@@ -147,9 +147,9 @@ fn sink(args: &SocketsArgs, settings: &Settings) -> anyhow::Result<Box<dyn Socke
     Ok(match format {
         SocketsFormat::Json => Box::new(Json::new(out, extra, false)),
         SocketsFormat::Jsonl => Box::new(Json::new(out, extra, true)),
-        SocketsFormat::Csv => Box::new(
-            Csv::new(out, extra, !args.no_header).context("writing to standard output")?,
-        ),
+        SocketsFormat::Csv => {
+            Box::new(Csv::new(out, extra, !args.no_header).context("writing to standard output")?)
+        }
         SocketsFormat::Table => Box::new(SocketTable::new(
             out,
             TableOptions {

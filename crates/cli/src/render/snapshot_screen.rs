@@ -27,8 +27,7 @@ pub(crate) fn render(
     width: usize,
     palette: Palette,
 ) -> String {
-    let mut screen =
-        Screen { text: String::new(), width: width.clamp(LEAST_WIDTH, MOST_WIDTH), palette };
+    let mut screen = Screen { text: String::new(), width: width.clamp(LEAST_WIDTH, MOST_WIDTH), palette };
     screen.title(report, surroundings);
     screen.pool(report);
     screen.destinations(report, top);
@@ -309,7 +308,9 @@ mod tests {
         for (number, text) in [(0u64, "0"), (999, "999"), (1000, "1,000"), (1_234_567, "1,234,567")] {
             assert_eq!(grouped(number), text);
         }
-        for (value, text) in [(0.0, "0.00"), (9.996, "10.0"), (38.14, "38.1"), (99.96, "100"), (12_345.0, "12,345")] {
+        for (value, text) in
+            [(0.0, "0.00"), (9.996, "10.0"), (38.14, "38.1"), (99.96, "100"), (12_345.0, "12,345")]
+        {
             assert_eq!(three_digits(value), text);
         }
     }

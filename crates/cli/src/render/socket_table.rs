@@ -201,7 +201,12 @@ fn timer(out: &mut String, record: &SocketRecord) {
         TimerKind::Unknown(_) => "unknown",
     };
     // Infallible: a String takes everything.
-    let _ = write!(out, " timer:({word},{},{})", short_duration(record.timer.expires_ms), record.timer.retransmits);
+    let _ = write!(
+        out,
+        " timer:({word},{},{})",
+        short_duration(record.timer.expires_ms),
+        record.timer.retransmits
+    );
 }
 
 /// As ss writes it: `1min54sec`, `12sec`, `3.200sec`, `204ms`.
@@ -252,7 +257,8 @@ fn skmem(out: &mut String, memory: &SocketMemory) {
 
 /// The words of ss, in its order, zeros and unknowns left out as there.
 fn tcp_info(out: &mut String, record: &SocketRecord, info: &TcpInfo<'_>, congestion: Option<&str>) {
-    const OPTIONS: &[(u8, &str)] = &[(1, " ts"), (2, " sack"), (8, " ecn"), (16, " ecnseen"), (32, " fastopen")];
+    const OPTIONS: &[(u8, &str)] =
+        &[(1, " ts"), (2, " sack"), (8, " ecn"), (16, " ecnseen"), (32, " fastopen")];
     let options = info.options().unwrap_or(0);
     OPTIONS.iter().filter(|(bit, _)| options & bit != 0).for_each(|(_, word)| out.push_str(word));
     if let Some(name) = congestion {
