@@ -108,10 +108,12 @@ fn time_wait_blocks_unless_it_is_certainly_reusable() {
     let unknown = with(&|s| s.tw_reuse = TwReuse::Unknown);
     let no_stamps = with(&|s| s.timestamps = Some(false));
     let old_kernel = with(&|s| s.tw_reuse_delay_ms = None);
-    let cases: [(&str, &Settings, SocketRecord, (u32, u32)); 12] = [
+    let cases: [(&str, &Settings, SocketRecord, (u32, u32)); 14] = [
         ("loopback, old", &default, on_loopback(10_000), (10, 10)),
         ("loopback, before the delay", &default, on_loopback(59_500), (9, 9)),
         ("loopback, at the delay", &default, on_loopback(59_000), (9, 10)),
+        ("loopback, just after the delay", &default, on_loopback(58_985), (9, 10)),
+        ("loopback, just before the delay", &default, on_loopback(59_015), (9, 10)),
         ("not loopback", &default, far(10_000), (9, 9)),
         ("not loopback, any peer", &on, far(10_000), (9, 10)),
         ("not loopback, this host", &on, time_wait(HERE, 1000, HERE, 80, 10_000), (10, 10)),
