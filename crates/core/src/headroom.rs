@@ -81,7 +81,10 @@ impl fmt::Display for Doubt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Doubt::TimeWait { ports } => {
-                write!(f, "{ports} ports are in TIME_WAIT and may be reused, if the peer uses TCP timestamps")
+                write!(
+                    f,
+                    "{ports} ports are in TIME_WAIT and may be reused: the peer's timestamps or our settings are unknown"
+                )
             }
             Doubt::Binding { ports } => {
                 write!(

@@ -2,8 +2,6 @@
 //!
 //! Reading them is host's work. None always means "not known", never zero.
 
-use std::net::IpAddr;
-
 use sock_diag::SocketRecord;
 
 use crate::curve::age_ms;
@@ -69,8 +67,9 @@ impl Settings {
             return Claim::Firm;
         }
         let id = &record.id;
-        let loopback = is_loopback(id.local_address)
-            || is_loopback(id.remote_address)
+        let (local, remote) = (id.local_address.to_canonical(), id.remote_address.to_canonical());
+        let loopback = local.is_loopback()
+            || remote.is_loopback()
             || id.interface.is_some_and(|index| index.get() == LOOPBACK_INDEX);
         if self.tw_reuse == TwReuse::LoopbackOnly && !loopback {
             return Claim::Firm;
@@ -81,7 +80,7 @@ impl Settings {
             Some(true) => {}
         }
         // Only a peer that is this very host certainly uses timestamps when we do.
-        let peer_is_us = loopback || id.local_address == id.remote_address;
+        let peer_is_us = loopback || local == remote;
         if self.tw_reuse != TwReuse::Unknown && self.timestamps == Some(true) && peer_is_us {
             Claim::Waived
         } else {
@@ -106,10 +105,6 @@ const LOOPBACK_INDEX: u32 = 1;
 /// `idiag_expires` comes from jiffies: 10 ms at the coarsest, on both ends of the difference.
 const TIMER_SLACK_MS: u32 = 20;
 const OLD_DELAY_MS: u32 = 1_000;
-
-fn is_loopback(address: IpAddr) -> bool {
-    address.to_canonical().is_loopback()
-}
 
 /// Protocol counters of one namespace that qualify a report. All count since the namespace was made.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]

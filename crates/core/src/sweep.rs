@@ -26,8 +26,8 @@ use crate::warning;
 /// their cheap dumps, spares memory on servers. The dumps must not overlap in what they ask for, else their sockets
 /// count twice: a repeat is only noticed within 32 records.
 ///
-/// Memory: 8 bytes an outgoing or UDP socket, about 100 a destination (never more of them than sockets), and half
-/// a megabyte.
+/// Memory: 8 bytes an outgoing or UDP socket, at most about 200 a destination while finishing (never more of them than
+/// sockets) and 100 in the report, 256 a local port with incoming sockets, and half a megabyte.
 pub struct Sweep {
     settings: Settings,
     pool: Pool,
@@ -85,7 +85,7 @@ impl Sweep {
 
     /// Takes one record.
     ///
-    /// Cost: about 20 ns, more when the destinations outgrow the cache. Allocates only to grow.
+    /// Cost: about 25 ns, 60 ns with 100,000 destinations that outgrow the cache. Allocates only to grow.
     #[inline]
     pub fn observe(&mut self, record: &SocketRecord) {
         self.records += 1;
@@ -148,7 +148,7 @@ impl Sweep {
 
     /// Folds everything into a report, its destinations sorted by [`SortKey::InUse`](crate::SortKey::InUse).
     ///
-    /// Cost: sorts the outgoing sockets, about 30 ns each.
+    /// Cost: sorts the outgoing sockets, about 40 ns each, 75 ns with 100,000 destinations.
     pub fn finish(mut self, counters: &Counters) -> Report {
         self.move_incoming();
         let endpoints = self.sort_uses();
