@@ -25,7 +25,8 @@ pub(crate) struct Feed {
 }
 
 enum Input {
-    Live(Kernel),
+    /// And the namespace it is in, unless that is the process's own.
+    Live(Kernel, Option<Namespace>),
     Captured(Kernel, Capture),
     Replay(Replay<File>),
 }
@@ -46,20 +47,20 @@ impl Feed {
                 open_replay(path).with_context(|| format!("cannot replay {}", path.display()))?;
             return Ok(Feed { input: Input::Replay(replay), surroundings, buffer, started });
         }
-        let (kernel, surroundings) = match &args.netns {
-            None => (
-                Kernel::open().map_err(explain::open)?,
-                Surroundings::read(Namespace::current().ok().as_ref()),
-            ),
+        let (kernel, surroundings, namespace) = match &args.netns {
+            None => {
+                let current = Namespace::current().ok();
+                (Kernel::open().map_err(explain::open)?, Surroundings::read(current.as_ref()), None)
+            }
             Some(text) => {
                 let namespace = Namespace::find(text).map_err(explain::namespace)?;
                 let opened = namespace.run(|| (Kernel::open(), Surroundings::read(Some(&namespace))));
                 let (kernel, surroundings) = opened.map_err(explain::open)?;
-                (kernel.map_err(explain::open)?, surroundings)
+                (kernel.map_err(explain::open)?, surroundings, Some(namespace))
             }
         };
         let input = match &args.capture {
-            None => Input::Live(kernel),
+            None => Input::Live(kernel, namespace),
             Some(path) => Input::Captured(
                 kernel,
                 Capture::create(path).with_context(|| format!("cannot write {}", path.display()))?,
@@ -78,6 +79,16 @@ impl Feed {
         matches!(self.input, Input::Replay(_))
     }
 
+    /// One more socket to the same kernel and namespace, for another thread. None for a capture or a replay, which are
+    /// one stream, and when there is none to be had.
+    pub(crate) fn another_kernel(&self) -> Option<Kernel> {
+        match &self.input {
+            Input::Live(_, None) => Kernel::open().ok(),
+            Input::Live(_, Some(namespace)) => Kernel::open_in(namespace).ok(),
+            Input::Captured(..) | Input::Replay(_) => None,
+        }
+    }
+
     /// One dump from wherever the sockets come from.
     pub(crate) fn dump(
         &mut self,
@@ -85,7 +96,7 @@ impl Feed {
         each: impl FnMut(&DiagMsg<'_>) -> ControlFlow<()>,
     ) -> sock_diag::Result<DumpSummary> {
         match &mut self.input {
-            Input::Live(kernel) => dump(kernel, request, &mut self.buffer, each),
+            Input::Live(kernel, _) => dump(kernel, request, &mut self.buffer, each),
             Input::Captured(kernel, capture) => {
                 let mut recording = Recording::new(kernel, &mut capture.writer);
                 dump(&mut recording, request, &mut self.buffer, each)

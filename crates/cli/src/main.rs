@@ -7,6 +7,7 @@ mod feed;
 mod names;
 mod render;
 mod surroundings;
+mod sweep;
 mod terminal;
 
 use std::io::Write;

@@ -51,6 +51,9 @@ pub(crate) struct Counters {
     pub(crate) active_opens: Option<u64>,
     pub(crate) passive_opens: Option<u64>,
     pub(crate) time_wait_overflow: Option<u64>,
+    /// TCP sockets, TIME_WAIT included, a moment before the sweep.
+    #[serde(default)]
+    pub(crate) tcp_sockets: Option<u64>,
 }
 
 impl Surroundings {
@@ -79,6 +82,9 @@ impl Surroundings {
                 active_opens: counters.active_opens,
                 passive_opens: counters.passive_opens,
                 time_wait_overflow: counters.time_wait_overflow,
+                tcp_sockets: counters
+                    .tcp_in_use
+                    .map(|v4| v4 + counters.tcp6_in_use.unwrap_or(0) + counters.time_waits.unwrap_or(0)),
             },
             interfaces: Interfaces::read()
                 .iter()
@@ -127,7 +133,7 @@ impl Surroundings {
 
     /// As core takes them.
     pub(crate) fn core_counters(&self) -> sockeye_core::Counters {
-        let Counters { active_opens, passive_opens, time_wait_overflow } = self.counters;
+        let Counters { active_opens, passive_opens, time_wait_overflow, .. } = self.counters;
         sockeye_core::Counters { active_opens, passive_opens, time_wait_overflow }
     }
 

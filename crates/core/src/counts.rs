@@ -58,6 +58,13 @@ impl SocketCounts {
         let family = &mut self.counts[protocol_index(record.protocol)][family_index(record.family)];
         family[state_index(state)] += 1;
     }
+
+    pub(crate) fn add_all(&mut self, other: &SocketCounts) {
+        let others = other.counts.as_flattened().as_flattened();
+        for (count, more) in self.counts.as_flattened_mut().as_flattened_mut().iter_mut().zip(others) {
+            *count += more;
+        }
+    }
 }
 
 #[inline]

@@ -31,6 +31,10 @@ impl Curve {
         }
     }
 
+    pub(crate) fn add_all(&mut self, other: &Curve) {
+        self.bins.iter_mut().zip(&other.bins).for_each(|(bin, more)| *bin += more);
+    }
+
     /// Closes `seconds` to `seconds + 1` ago; 0 from 60 on.
     pub fn ago(&self, seconds: usize) -> u32 {
         self.bins.get(seconds).copied().unwrap_or(0)

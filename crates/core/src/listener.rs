@@ -76,16 +76,29 @@ impl PortTallies {
     /// Counts a connected socket; `closed_seconds_ago` when it is in TIME_WAIT.
     #[inline]
     pub(crate) fn add(&mut self, port: u16, closed_seconds_ago: Option<u8>) {
+        let tally = self.tally(port);
+        tally.traffic.count(closed_seconds_ago);
+        if let Some(seconds) = closed_seconds_ago {
+            tally.curve.add(seconds);
+        }
+    }
+
+    pub(crate) fn absorb(&mut self, other: PortTallies) {
+        for more in other.tallies {
+            let tally = self.tally(more.port);
+            tally.traffic.add(more.traffic);
+            tally.curve.add_all(&more.curve);
+        }
+    }
+
+    #[inline]
+    fn tally(&mut self, port: u16) -> &mut Listener {
         let slot = &mut self.slots[usize::from(port)];
         if *slot == 0 {
             self.tallies.push(Listener::idle(port));
             *slot = self.tallies.len() as u32;
         }
-        let tally = &mut self.tallies[*slot as usize - 1];
-        tally.traffic.count(closed_seconds_ago);
-        if let Some(seconds) = closed_seconds_ago {
-            tally.curve.add(seconds);
-        }
+        &mut self.tallies[*slot as usize - 1]
     }
 
     /// A row for each listening port, lowest first, and the sum over the ports without a listener.

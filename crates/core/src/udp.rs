@@ -63,6 +63,17 @@ impl UdpPorts {
         self.uses.push(u64::from(index) << 16 | u64::from(record.id.local_port));
     }
 
+    pub(crate) fn absorb(&mut self, other: UdpPorts) {
+        let mut index_here = vec![0; other.addresses.len()];
+        for (address, index) in other.addresses {
+            let next = self.addresses.len() as u32;
+            index_here[index as usize] = *self.addresses.entry(address).or_insert(next);
+        }
+        let moved =
+            other.uses.iter().map(|one| u64::from(index_here[(one >> 16) as usize]) << 16 | one & 0xffff);
+        self.uses.extend(moved);
+    }
+
     pub(crate) fn finish(mut self, pool: &Pool) -> UdpPool {
         self.uses.sort_unstable();
         self.uses.dedup();

@@ -116,7 +116,7 @@ pub(crate) fn run(args: &SocketsArgs) -> anyhow::Result<()> {
             if written.is_err() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         });
         if written.is_err() {
-            return Ok(ignore_closed_pipe(written).context("writing to standard output")?);
+            return ignore_closed_pipe(written).context("writing to standard output");
         }
         match dumped {
             Ok(_) => {}

@@ -7,8 +7,8 @@ use serde::Serialize;
 use sock_diag::{Protocol, SocketState};
 use sockeye_core::{Destination, Report, SocketCounts};
 
-use crate::command::snapshot::Note;
 use crate::surroundings::Surroundings;
+use crate::sweep::Note;
 
 #[derive(Serialize)]
 struct Snapshot<'a> {

@@ -5,8 +5,8 @@ use std::fmt::Write as _;
 use sock_diag::{Protocol, SocketState};
 use sockeye_core::{Destination, Report};
 
-use crate::command::snapshot::Note;
 use crate::surroundings::Surroundings;
+use crate::sweep::Note;
 use crate::terminal::{Harmless, Palette};
 
 /// Columns where the output is no terminal.
@@ -335,7 +335,7 @@ mod tests {
 
     #[test]
     fn long_names_lose_their_middle() {
-        assert_eq!(shortened("tcp 10.0.0.7 → 10.0.9.12:8080", 15), "tcp 10.….12:8080");
+        assert_eq!(shortened("tcp 10.0.0.7 → 10.0.9.12:8080", 15), "tcp 10.…12:8080");
         assert_eq!(shortened("short", 15), "short");
     }
 }

@@ -149,8 +149,8 @@ pub(crate) fn for_each_field<'a, E>(
 
 /// The names [`for_each_field`] will tell, in its order.
 pub(crate) fn names(extra: Extra) -> impl Iterator<Item = (&'static str, &'static str)> {
-    let info = extra.info.then_some(TcpInfo::FIELDS).unwrap_or_default();
-    let memory = extra.memory.then_some(SocketMemory::FIELDS).unwrap_or_default();
+    let info = if extra.info { TcpInfo::FIELDS } else { &[] };
+    let memory = if extra.memory { SocketMemory::FIELDS } else { &[] };
     FIELDS
         .iter()
         .map(|field| (field.group, field.name))

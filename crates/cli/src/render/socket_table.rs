@@ -88,11 +88,11 @@ impl<W: Write> SocketTable<W> {
         self.line.clear();
         self.line.push_str(style);
         let first = usize::from(!self.options.protocol);
-        for i in first..COLUMNS {
-            let (text, width) = (&row.columns[i], self.widths[i]);
+        let columns = row.columns.iter().zip(self.widths).zip(RIGHT).enumerate().skip(first);
+        for (i, ((text, width), right)) in columns {
             let last = i == COLUMNS - 1 && row.tail.is_empty();
             // Infallible: a String takes everything.
-            let _ = match (RIGHT[i], last) {
+            let _ = match (right, last) {
                 (true, _) => write!(self.line, "{text:>width$}"),
                 (false, false) => write!(self.line, "{text:<width$}"),
                 (false, true) => write!(self.line, "{text}"),

@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 use sock_diag::{Protocol, SocketRecord, SocketState};
-use sockeye_core::{Destination, Report, Settings, SortKey};
+use sockeye_core::{Counters, Destination, Report, Settings, SortKey, Sweep};
 
 use crate::model::{self, Model, Row};
 use crate::world::{any_records, any_settings, busy_records, report};
@@ -110,6 +110,22 @@ fn assert_as_modelled(
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+
+    /// However records are dealt out to parts, the whole tells the same.
+    #[test]
+    fn parts_add_up(settings in any_settings(), records in records(), deal in prop::collection::vec(0..3usize, 1..50)) {
+        let cookies: std::collections::HashSet<_> = records.iter().map(|r| r.id.cookie).collect();
+        prop_assume!(cookies.len() == records.len());
+        let mut whole = Sweep::new(&settings);
+        let (first, rest) = records.split_at(records.len() / 4);
+        first.iter().for_each(|record| whole.observe(record));
+        let mut parts = [whole.part(), whole.part(), whole.part()];
+        for (record, part) in rest.iter().zip(deal.iter().cycle()) {
+            parts[*part].observe(record);
+        }
+        parts.into_iter().for_each(|part| whole.absorb(part));
+        prop_assert_eq!(whole.finish(&Counters::default()), report(&settings, &records));
+    }
 
     #[test]
     fn conserves_and_agrees_with_the_model(settings in any_settings(), records in records()) {

@@ -1,0 +1,213 @@
+//! One sweep for a report: which dumps it takes, how they are shared out to threads, what failed on the way.
+
+use std::ops::ControlFlow;
+
+use sock_diag::filter::{Filter, NoNames};
+use sock_diag::{
+    DiagMsg, DumpRequest, DumpSummary, Error, Kernel, Protocol, RecvBuffer, SocketState, StateSet, dump,
+};
+use sockeye_core::{PortRange, Report, Sweep};
+
+use crate::explain;
+use crate::feed::Feed;
+
+/// Something to tell beside core's warnings: what could not be read.
+#[derive(Debug)]
+pub(crate) struct Note {
+    pub(crate) id: &'static str,
+    pub(crate) message: String,
+}
+
+/// With fewer sockets than this a second thread costs more than it brings.
+const WORTH_SHARING: u64 = 20_000;
+/// The walk itself, about a sixth of a dump, is repeated by every thread: beyond this it is mostly that.
+const MOST_SLICES: usize = 4;
+
+/// One dump of a sweep.
+struct Part {
+    protocol: Protocol,
+    states: StateSet,
+    slice: Option<Filter>,
+}
+
+/// Reads every socket once. What cannot be read becomes a note; without TCP there is no report.
+pub(crate) fn sweep(feed: &mut Feed) -> anyhow::Result<(Report, Vec<Note>)> {
+    let mut notes: Vec<Note> = Vec::new();
+    let mut sweep = Sweep::new(&feed.surroundings().core_settings());
+    // Listeners first: they cost next to nothing, and core then spends no memory on their connections.
+    let listeners = Part { protocol: Protocol::Tcp, states: StateSet::LISTEN, slice: None };
+    take(&mut sweep, &mut notes, &listeners, |request, each| feed.dump(request, each))?;
+
+    let range = feed.surroundings().core_settings().port_range.unwrap_or(PortRange::DEFAULT);
+    match kernels(feed, range) {
+        None => {
+            for part in parts(vec![None]) {
+                take(&mut sweep, &mut notes, &part, |request, each| feed.dump(request, each))?;
+            }
+        }
+        Some(kernels) => {
+            let slices = kernels.len() - 1;
+            let mut parts = parts((0..slices).map(|index| slice(range, index, slices)).collect());
+            // The last kernel takes what is no slice, which together is less than one.
+            let rest = parts.split_off(slices);
+            let shares = parts.into_iter().map(|part| vec![part]).chain([rest]);
+            let base = &sweep;
+            let done: Vec<_> = std::thread::scope(|scope| {
+                let workers: Vec<_> = kernels
+                    .into_iter()
+                    .zip(shares)
+                    .map(|(kernel, parts)| scope.spawn(move || work(kernel, &parts, base.part())))
+                    .collect();
+                workers.into_iter().map(|worker| worker.join()).collect()
+            });
+            for share in done {
+                let (part, more) = share.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+                sweep.absorb(part);
+                notes.extend(more);
+            }
+        }
+    }
+    notes
+        .extend(feed.surroundings().unread.iter().map(|why| Note { id: "unreadable", message: why.clone() }));
+    Ok((sweep.finish(&feed.surroundings().core_counters()), notes))
+}
+
+/// All parts behind the listeners, those of the connected TCP sockets first. Bound-idle sockets are a part of their
+/// own: the kernel finds them by a walk of the bind hash.
+fn parts(slices: Vec<Option<Filter>>) -> Vec<Part> {
+    let bound = StateSet::BOUND_INACTIVE;
+    let closed = StateSet::of(&[SocketState::Close]);
+    let connected = StateSet::ALL.minus(StateSet::LISTEN).minus(bound).minus(closed);
+    let mut parts: Vec<Part> =
+        slices.into_iter().map(|slice| Part { protocol: Protocol::Tcp, states: connected, slice }).collect();
+    parts.push(Part { protocol: Protocol::Tcp, states: bound, slice: None });
+    parts.push(Part { protocol: Protocol::Udp, states: StateSet::ALL.minus(bound), slice: None });
+    parts
+}
+
+/// A slice of the connected sockets by the port that varies: the local one where it is ephemeral, else the remote one.
+/// Ports never change in a connection's life, so each is in exactly one slice.
+fn slice(range: PortRange, index: usize, slices: usize) -> Option<Filter> {
+    let border = |index: usize| match index {
+        0 => 0,
+        index if index == slices => 1 << 16,
+        index => u32::from(range.first) + range.count() * index as u32 / slices as u32,
+    };
+    let (first, low, high) = (range.first, border(index), border(index + 1) - 1);
+    let text =
+        format!("(sport >= {first} and sport = {low}-{high}) or (sport < {first} and dport = {low}-{high})");
+    Filter::parse(&text, &NoNames).ok()
+}
+
+/// A kernel socket for each thread, one more than there are slices; None where one thread does it all.
+fn kernels(feed: &Feed, range: PortRange) -> Option<Vec<Kernel>> {
+    let threads = std::thread::available_parallelism().map_or(1, |threads| threads.get());
+    let slices = threads.min(MOST_SLICES).min(range.count() as usize);
+    let worth = feed.surroundings().counters.tcp_sockets.is_some_and(|sockets| sockets >= WORTH_SHARING);
+    if slices < 2 || !worth {
+        return None;
+    }
+    (0..=slices).map(|_| feed.another_kernel()).collect()
+}
+
+fn work(mut kernel: Kernel, parts: &[Part], mut sweep: Sweep) -> anyhow::Result<(Sweep, Vec<Note>)> {
+    let mut notes = Vec::new();
+    let mut buffer = RecvBuffer::new();
+    for part in parts {
+        take(&mut sweep, &mut notes, part, |request, each| dump(&mut kernel, request, &mut buffer, each))?;
+    }
+    Ok((sweep, notes))
+}
+
+/// Feeds one part to the sweep.
+fn take(
+    sweep: &mut Sweep,
+    notes: &mut Vec<Note>,
+    part: &Part,
+    dump: impl FnOnce(
+        &DumpRequest<'_>,
+        &mut dyn FnMut(&DiagMsg<'_>) -> ControlFlow<()>,
+    ) -> Result<DumpSummary, Error>,
+) -> anyhow::Result<()> {
+    let request =
+        DumpRequest { filter: part.slice.as_ref(), ..DumpRequest::all(part.protocol).states(part.states) };
+    let dumped = dump(&request, &mut |diag| {
+        sweep.observe(&diag.to_record());
+        ControlFlow::Continue(())
+    });
+    match dumped {
+        Ok(summary) => {
+            if summary.interrupted {
+                sweep.note_interrupted();
+            }
+            sweep.note_malformed(summary.malformed);
+        }
+        Err(error) if part.protocol == Protocol::Tcp => return Err(explain::dump(part.protocol, error)),
+        Err(error) => notes.push(Note {
+            id: "protocol_unreadable",
+            message: format!("{:#}", explain::dump(part.protocol, error)),
+        }),
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use sock_diag::{Cookie, Family, SocketId, SocketRecord, Timer, TimerKind};
+
+    use super::*;
+
+    fn record(local_port: u16, remote_port: u16) -> SocketRecord {
+        let address = Ipv4Addr::LOCALHOST.into();
+        SocketRecord {
+            protocol: Protocol::Tcp,
+            family: Family::Inet,
+            state: SocketState::Established,
+            id: SocketId {
+                local_address: address,
+                local_port,
+                remote_address: address,
+                remote_port,
+                interface: None,
+                cookie: Cookie(1),
+            },
+            timer: Timer { kind: TimerKind::Off, expires_ms: 0, retransmits: 0 },
+            rqueue_bytes: 0,
+            wqueue_bytes: 0,
+            uid: None,
+            inode: None,
+            mark: None,
+            cgroup_id: None,
+            options: None,
+            shutdown: None,
+        }
+    }
+
+    #[test]
+    fn every_socket_is_in_exactly_one_slice() {
+        let ranges = [(32_768, 60_999), (1, 65_535), (2, 3), (65_534, 65_535), (40_000, 40_000)];
+        for (first, last) in ranges {
+            let range = PortRange { first, last };
+            for slices in 1..=MOST_SLICES.min(range.count() as usize) {
+                let filters: Vec<Filter> =
+                    (0..slices).map(|index| slice(range, index, slices).unwrap()).collect();
+                let ports = [0, 1, first - 1, first, first + (last - first) / 2, last, 60_999, 65_535];
+                for (local, remote) in ports.iter().flat_map(|l| ports.iter().map(move |r| (*l, *r))) {
+                    let record = record(local, remote);
+                    let matching = filters.iter().filter(|f| f.matches(&record).unwrap()).count();
+                    assert_eq!(matching, 1, "{first}-{last} in {slices}: {local} {remote}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn slices_run_in_the_kernel() {
+        for index in 0..MOST_SLICES {
+            let compiled = slice(PortRange::DEFAULT, index, MOST_SLICES).unwrap().compile().unwrap();
+            assert!(compiled.bytecode.is_some() && compiled.residual.is_none());
+        }
+    }
+}
