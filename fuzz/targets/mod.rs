@@ -6,6 +6,7 @@
 mod attributes;
 mod capture;
 mod datagram;
+mod filter;
 mod oracle;
 mod request;
 
@@ -16,6 +17,7 @@ pub(crate) const TARGETS: &[Target] = &[
     ("attributes", attributes::run),
     ("capture", capture::run),
     ("datagram", datagram::run),
+    ("filter", filter::run),
     ("oracle", oracle::run),
     ("request", request::run),
 ];
