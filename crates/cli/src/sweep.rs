@@ -155,34 +155,14 @@ fn take(
 mod tests {
     use std::net::Ipv4Addr;
 
-    use sock_diag::{Cookie, Family, SocketId, SocketRecord, Timer, TimerKind};
+    use sock_diag::SocketRecord;
+    use sock_diag::fake::tcp_record;
 
     use super::*;
 
     fn record(local_port: u16, remote_port: u16) -> SocketRecord {
-        let address = Ipv4Addr::LOCALHOST.into();
-        SocketRecord {
-            protocol: Protocol::Tcp,
-            family: Family::Inet,
-            state: SocketState::Established,
-            id: SocketId {
-                local_address: address,
-                local_port,
-                remote_address: address,
-                remote_port,
-                interface: None,
-                cookie: Cookie(1),
-            },
-            timer: Timer { kind: TimerKind::Off, expires_ms: 0, retransmits: 0 },
-            rqueue_bytes: 0,
-            wqueue_bytes: 0,
-            uid: None,
-            inode: None,
-            mark: None,
-            cgroup_id: None,
-            options: None,
-            shutdown: None,
-        }
+        let local = (Ipv4Addr::LOCALHOST, local_port).into();
+        tcp_record(SocketState::Established, local, (Ipv4Addr::LOCALHOST, remote_port).into())
     }
 
     #[test]

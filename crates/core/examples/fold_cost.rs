@@ -2,12 +2,11 @@
 #![allow(clippy::print_stdout, clippy::disallowed_methods, reason = "an example that measures and prints")]
 
 use std::hint::black_box;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::Ipv4Addr;
 use std::time::Instant;
 
-use sock_diag::{
-    Cookie, Family, Protocol, SocketId, SocketOptions, SocketRecord, SocketState, Timer, TimerKind,
-};
+use sock_diag::fake::tcp_record;
+use sock_diag::{Cookie, SocketOptions, SocketRecord, SocketState, Timer, TimerKind};
 use sockeye_core::{Counters, Settings, Sweep};
 
 const RECORDS: u32 = 1_000_000;
@@ -49,30 +48,15 @@ fn record(index: u32, destinations: u32) -> SocketRecord {
     let mixed = (u64::from(index) + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     let destination = (mixed >> 33) as u32 % destinations;
     let time_wait = index.is_multiple_of(3);
-    SocketRecord {
-        protocol: Protocol::Tcp,
-        family: Family::Inet,
-        state: if time_wait { SocketState::TimeWait } else { SocketState::Established },
-        id: SocketId {
-            local_address: IpAddr::V4(Ipv4Addr::new(10, 0, 0, 7)),
-            local_port: 32_768 + (mixed >> 12) as u16 % 28_232,
-            remote_address: IpAddr::V4(Ipv4Addr::from_bits(0x0a01_0000 + destination)),
-            remote_port: 8_080,
-            interface: None,
-            cookie: Cookie(u64::from(index) + 1),
-        },
-        timer: Timer {
-            kind: if time_wait { TimerKind::TimeWait } else { TimerKind::Off },
-            expires_ms: if time_wait { mixed as u32 % 60_000 } else { 0 },
-            retransmits: 0,
-        },
-        rqueue_bytes: 0,
-        wqueue_bytes: 0,
-        uid: None,
-        inode: None,
-        mark: None,
-        cgroup_id: None,
-        options: (!time_wait).then_some(SocketOptions(0)),
-        shutdown: None,
+    let local = (Ipv4Addr::new(10, 0, 0, 7), 32_768 + (mixed >> 12) as u16 % 28_232).into();
+    let remote = (Ipv4Addr::from_bits(0x0a01_0000 + destination), 8_080).into();
+    let state = if time_wait { SocketState::TimeWait } else { SocketState::Established };
+    let mut record = tcp_record(state, local, remote);
+    record.id.cookie = Cookie(u64::from(index) + 1);
+    if time_wait {
+        record.timer = Timer { kind: TimerKind::TimeWait, expires_ms: mixed as u32 % 60_000, retransmits: 0 };
+    } else {
+        record.options = Some(SocketOptions(0));
     }
+    record
 }

@@ -18,6 +18,7 @@ mod curve;
 mod destination;
 mod fold;
 mod headroom;
+mod judge;
 mod listener;
 mod pool;
 mod port_set;

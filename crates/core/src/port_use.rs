@@ -2,8 +2,8 @@
 
 use sock_diag::{SocketRecord, SocketState};
 
-use crate::curve::age_seconds;
-use crate::settings::Settings;
+use crate::curve::{age_ms, age_seconds};
+use crate::settings::{Settings, TwReuse};
 
 /// How firmly a socket keeps its port from the next connect() to its own destination.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -15,6 +15,53 @@ pub(crate) enum Claim {
     /// Nobody else gets the port.
     Firm,
 }
+
+impl Claim {
+    /// How firmly a TIME_WAIT socket keeps its port from the next connect() to its destination: the rules of
+    /// `tcp_twsk_unique()`, as far as a record tells what they ask.
+    fn of_time_wait(record: &SocketRecord, settings: &Settings) -> Claim {
+        if settings.timestamps == Some(false) || settings.tw_reuse == TwReuse::Off {
+            return Claim::Firm;
+        }
+        let id = &record.id;
+        let (local, remote) = (id.local_address.to_canonical(), id.remote_address.to_canonical());
+        let loopback = local.is_loopback()
+            || remote.is_loopback()
+            || id.interface.is_some_and(|index| index.get() == LOOPBACK_INDEX);
+        if settings.tw_reuse == TwReuse::LoopbackOnly && !loopback {
+            return Claim::Firm;
+        }
+        match old_enough(settings.tw_reuse_delay_ms, age_ms(record.timer.expires_ms)) {
+            Some(false) => return Claim::Firm,
+            None => return Claim::Unclear,
+            Some(true) => {}
+        }
+        // Only a peer that is this very host certainly uses timestamps when we do.
+        let peer_is_us = loopback || local == remote;
+        if settings.tw_reuse != TwReuse::Unknown && settings.timestamps == Some(true) && peer_is_us {
+            Claim::Waived
+        } else {
+            Claim::Unclear
+        }
+    }
+}
+
+/// Whether the reuse delay has passed; None too close to tell.
+fn old_enough(delay_ms: Option<u32>, age_ms: u32) -> Option<bool> {
+    match delay_ms {
+        Some(delay) if age_ms > delay.saturating_add(TIMER_SLACK_MS) => Some(true),
+        Some(delay) if age_ms.saturating_add(TIMER_SLACK_MS) < delay => Some(false),
+        // Before 6.14 whole seconds since the last timestamp were compared: anything below one may do.
+        None if age_ms > OLD_DELAY_MS + TIMER_SLACK_MS => Some(true),
+        _ => None,
+    }
+}
+
+/// The namespace's loopback device is always its first interface.
+const LOOPBACK_INDEX: u32 = 1;
+/// `idiag_expires` comes from jiffies: 10 ms at the coarsest, on both ends of the difference.
+const TIMER_SLACK_MS: u32 = 20;
+const OLD_DELAY_MS: u32 = 1_000;
 
 const NO_PORT_BIND: u64 = 1 << 8;
 const TIME_WAIT: u64 = 1 << 9;
@@ -31,7 +78,7 @@ impl PortUse {
         let mut bits = u64::from(destination) << 32 | u64::from(record.id.local_port) << 16;
         if record.state == SocketState::TimeWait {
             bits |= TIME_WAIT | u64::from(age_seconds(record.timer.expires_ms));
-            bits |= (settings.claim_of_time_wait(record) as u64) << CLAIM_SHIFT;
+            bits |= (Claim::of_time_wait(record, settings) as u64) << CLAIM_SHIFT;
         } else {
             bits |= (Claim::Firm as u64) << CLAIM_SHIFT;
         }

@@ -2,12 +2,8 @@
 //!
 //! Reading them is host's work. None always means "not known", never zero.
 
-use sock_diag::SocketRecord;
-
-use crate::curve::age_ms;
 use crate::pool::{Pool, PortRange};
 use crate::port_set::PortSet;
-use crate::port_use::Claim;
 
 /// `net.ipv4.tcp_tw_reuse`: whether connect() may take over a TIME_WAIT socket.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
@@ -59,52 +55,7 @@ impl Settings {
         let range = self.port_range.unwrap_or(PortRange::DEFAULT);
         Pool::new(range, self.reserved_ports.as_ref().unwrap_or(&PortSet::new()))
     }
-
-    /// How firmly a TIME_WAIT socket keeps its port from the next connect() to its destination: the rules of
-    /// `tcp_twsk_unique()`, as far as a record tells what they ask.
-    pub(crate) fn claim_of_time_wait(&self, record: &SocketRecord) -> Claim {
-        if self.timestamps == Some(false) || self.tw_reuse == TwReuse::Off {
-            return Claim::Firm;
-        }
-        let id = &record.id;
-        let (local, remote) = (id.local_address.to_canonical(), id.remote_address.to_canonical());
-        let loopback = local.is_loopback()
-            || remote.is_loopback()
-            || id.interface.is_some_and(|index| index.get() == LOOPBACK_INDEX);
-        if self.tw_reuse == TwReuse::LoopbackOnly && !loopback {
-            return Claim::Firm;
-        }
-        match self.old_enough(age_ms(record.timer.expires_ms)) {
-            Some(false) => return Claim::Firm,
-            None => return Claim::Unclear,
-            Some(true) => {}
-        }
-        // Only a peer that is this very host certainly uses timestamps when we do.
-        let peer_is_us = loopback || local == remote;
-        if self.tw_reuse != TwReuse::Unknown && self.timestamps == Some(true) && peer_is_us {
-            Claim::Waived
-        } else {
-            Claim::Unclear
-        }
-    }
-
-    /// Whether the reuse delay has passed; None too close to tell.
-    fn old_enough(&self, age_ms: u32) -> Option<bool> {
-        match self.tw_reuse_delay_ms {
-            Some(delay) if age_ms > delay.saturating_add(TIMER_SLACK_MS) => Some(true),
-            Some(delay) if age_ms.saturating_add(TIMER_SLACK_MS) < delay => Some(false),
-            // Before 6.14 whole seconds since the last timestamp were compared: anything below one may do.
-            None if age_ms > OLD_DELAY_MS + TIMER_SLACK_MS => Some(true),
-            _ => None,
-        }
-    }
 }
-
-/// The namespace's loopback device is always its first interface.
-const LOOPBACK_INDEX: u32 = 1;
-/// `idiag_expires` comes from jiffies: 10 ms at the coarsest, on both ends of the difference.
-const TIMER_SLACK_MS: u32 = 20;
-const OLD_DELAY_MS: u32 = 1_000;
 
 /// Protocol counters of one namespace that qualify a report. All count since the namespace was made.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]

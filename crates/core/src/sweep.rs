@@ -10,6 +10,7 @@ use crate::address::Address;
 use crate::counts::SocketCounts;
 use crate::curve::{Curve, age_seconds};
 use crate::fold::{Endpoints, Ground, fold};
+use crate::judge::{SweepDoubts, judge};
 use crate::listener::{PortTallies, Traffic};
 use crate::pool::Pool;
 use crate::port_set::PortSet;
@@ -18,7 +19,6 @@ use crate::recent::RecentCookies;
 use crate::report::{Report, TcpPool};
 use crate::settings::{Counters, Settings};
 use crate::udp::UdpPorts;
-use crate::warning;
 
 /// All records of one sweep of one network namespace.
 ///
@@ -220,12 +220,12 @@ impl Sweep {
             warnings: Vec::new(),
         };
         report.sort_by(crate::SortKey::default());
-        let doubts = warning::SweepDoubts {
+        let doubts = SweepDoubts {
             duplicates: self.duplicates,
             interrupted: self.interrupted,
             malformed: self.malformed,
         };
-        report.warnings = warning::judge(&report, &self.settings, counters, &doubts);
+        report.warnings = judge(&report, &self.settings, counters, &doubts);
         report
     }
 

@@ -3,14 +3,16 @@
 //! For tests and synthetic benchmarks, here and in crates built on this one.
 
 use std::collections::VecDeque;
+use std::net::SocketAddr;
 
 use netlink_packet_core::{NLM_F_MULTIPART, NLMSG_DONE, NLMSG_ERROR};
 use zerocopy::IntoBytes;
 
 use crate::error::{Error, Result};
-use crate::record::SocketRecord;
+use crate::record::{Cookie, Family, Protocol, SocketId, SocketRecord, Timer, TimerKind};
 use crate::request::{SOCK_DIAG_BY_FAMILY, stamp};
 use crate::source::{Exchange, RecvBuffer, Source};
+use crate::state::SocketState;
 use crate::wire::{InetDiagMsg, NlHeader, attribute};
 
 /// One message of a scripted datagram. Sequence and port id are those of the request unless set.
@@ -62,6 +64,32 @@ impl Message {
         out.extend_from_slice(header.as_bytes());
         out.extend_from_slice(&self.payload);
         out.resize(out.len().next_multiple_of(4), 0);
+    }
+}
+
+/// A TCP record that says nothing but its state and addresses: everything else is zero or unknown.
+pub fn tcp_record(state: SocketState, local: SocketAddr, remote: SocketAddr) -> SocketRecord {
+    SocketRecord {
+        protocol: Protocol::Tcp,
+        family: if local.is_ipv4() { Family::Inet } else { Family::Inet6 },
+        state,
+        id: SocketId {
+            local_address: local.ip(),
+            local_port: local.port(),
+            remote_address: remote.ip(),
+            remote_port: remote.port(),
+            interface: None,
+            cookie: Cookie(0),
+        },
+        timer: Timer { kind: TimerKind::Off, expires_ms: 0, retransmits: 0 },
+        rqueue_bytes: 0,
+        wqueue_bytes: 0,
+        uid: None,
+        inode: None,
+        mark: None,
+        cgroup_id: None,
+        options: None,
+        shutdown: None,
     }
 }
 

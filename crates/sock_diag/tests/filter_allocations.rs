@@ -2,10 +2,11 @@
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::Ipv4Addr;
 
+use sock_diag::SocketState;
+use sock_diag::fake::tcp_record;
 use sock_diag::filter::{Filter, NoNames};
-use sock_diag::{Cookie, Family, Protocol, SocketId, SocketRecord, SocketState, Timer, TimerKind};
 
 struct Counting;
 
@@ -35,28 +36,8 @@ fn matching_does_not_allocate() -> Result<(), Box<dyn std::error::Error>> {
     let text = "(state established,listening or not sport = 1-9) and (dst 10/8 or dst [fe80::]/10:80 or fwmark 1) \
                 and not (dev 3 or cgroup id:5)";
     let filter = Filter::parse(text, &NoNames)?;
-    let mut record = SocketRecord {
-        protocol: Protocol::Tcp,
-        family: Family::Inet,
-        state: SocketState::Established,
-        id: SocketId {
-            local_address: IpAddr::V4(Ipv4Addr::LOCALHOST),
-            local_port: 0,
-            remote_address: IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1)),
-            remote_port: 80,
-            interface: None,
-            cookie: Cookie(1),
-        },
-        timer: Timer { kind: TimerKind::Off, expires_ms: 0, retransmits: 0 },
-        rqueue_bytes: 0,
-        wqueue_bytes: 0,
-        uid: None,
-        inode: None,
-        mark: None,
-        cgroup_id: None,
-        options: None,
-        shutdown: None,
-    };
+    let remote = (Ipv4Addr::new(10, 0, 0, 1), 80).into();
+    let mut record = tcp_record(SocketState::Established, (Ipv4Addr::LOCALHOST, 0).into(), remote);
     let (mut yes, mut no, mut unanswerable) = (0, 0, 0);
     let before = ALLOCATIONS.get();
     for port in 0..3000u16 {

@@ -117,7 +117,10 @@ pub(crate) fn run(args: &SocketsArgs) -> anyhow::Result<()> {
         });
         if written.is_err() {
             if args.feed.capture.is_some() {
-                let _ = writeln!(io::stderr(), "sockeye: the output was closed before the end: no capture is kept");
+                let _ = writeln!(
+                    io::stderr(),
+                    "sockeye: the output was closed before the end: no capture is kept"
+                );
             }
             return ignore_closed_pipe(written).context("writing to standard output");
         }

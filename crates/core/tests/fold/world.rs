@@ -1,9 +1,10 @@
 //! Small random worlds of sockets: few ports, few addresses, so that everything collides.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU32;
 
 use proptest::prelude::*;
+use sock_diag::fake::tcp_record;
 use sock_diag::{
     Cookie, Family, Protocol, SocketId, SocketOptions, SocketRecord, SocketState, Timer, TimerKind,
 };
@@ -22,29 +23,8 @@ pub(crate) fn record(
     remote: &str,
     remote_port: u16,
 ) -> SocketRecord {
-    let local: IpAddr = local.parse().unwrap();
-    SocketRecord {
-        protocol: Protocol::Tcp,
-        family: if local.is_ipv4() { Family::Inet } else { Family::Inet6 },
-        state,
-        id: SocketId {
-            local_address: local,
-            local_port,
-            remote_address: remote.parse().unwrap(),
-            remote_port,
-            interface: None,
-            cookie: Cookie(0),
-        },
-        timer: Timer { kind: TimerKind::Off, expires_ms: 0, retransmits: 0 },
-        rqueue_bytes: 0,
-        wqueue_bytes: 0,
-        uid: None,
-        inode: None,
-        mark: None,
-        cgroup_id: None,
-        options: None,
-        shutdown: None,
-    }
+    let at = |address: &str, port| SocketAddr::new(address.parse().unwrap(), port);
+    tcp_record(state, at(local, local_port), at(remote, remote_port))
 }
 
 /// A TIME_WAIT record with this long to go.
