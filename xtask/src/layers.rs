@@ -45,7 +45,7 @@ pub(crate) fn check(workspace: &Workspace) -> anyhow::Result<Vec<String>> {
             findings.push(format!("{}: has no row in LAYERS", member.name));
         }
     }
-    for path in tidy::files_under(&workspace.root().join("crates/core"))? {
+    for path in tidy::files_under(&workspace.root().join("crates/core/src"))? {
         if path.extension().is_some_and(|extension| extension == "rs") {
             let source = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
             let shown = path.strip_prefix(workspace.root()).unwrap_or(&path).display();

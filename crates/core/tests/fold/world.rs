@@ -1,13 +1,11 @@
 //! Small random worlds of sockets: few ports, few addresses, so that everything collides.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::num::NonZeroU32;
 
 use proptest::prelude::*;
 use sock_diag::fake::tcp_record;
-use sock_diag::{
-    Cookie, Family, Protocol, SocketId, SocketOptions, SocketRecord, SocketState, Timer, TimerKind,
-};
+use sock_diag::{Cookie, Protocol, SocketOptions, SocketRecord, SocketState, Timer, TimerKind};
 use sockeye_core::{Counters, PortRange, PortSet, Report, Settings, Sweep, TwReuse};
 
 pub(crate) const LOCALS: [&str; 8] =
