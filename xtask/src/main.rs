@@ -1,5 +1,7 @@
 //! `cargo xtask …`: what developers and CI run. Each subcommand is a module of its own.
+mod bench;
 mod fuzz;
+mod instructions;
 mod layers;
 mod licences;
 mod lint;
@@ -22,12 +24,14 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Task {
+    Bench(bench::Bench),
     Fuzz(fuzz::Fuzz),
     Lint(lint::Lint),
 }
 
 fn main() -> ExitCode {
     let done = match Arguments::parse().task {
+        Task::Bench(bench) => bench.run(),
         Task::Fuzz(fuzz) => fuzz.run(),
         Task::Lint(lint) => lint.run(),
     };

@@ -14,6 +14,8 @@ const LONG_FILES: &[(&str, &str)] = &[];
 
 /// Files and folders (with a `/` at the end) that may hold `unsafe`, and the system calls they wrap.
 const UNSAFE_FILES: &[(&str, &str)] = &[
+    ("benches/src/program.rs", "wait4"),
+    ("benches/src/raw_walk.rs", "a netlink socket: send, recv"),
     ("crates/cli/src/terminal.rs", "ioctl TIOCGWINSZ"),
     ("crates/host/tests/kernel.rs", "unshare between fork and exec; SIOCSIFFLAGS for lo"),
     ("crates/sock_diag/src/events.rs", "getsockopt SO_MEMINFO"),
