@@ -90,7 +90,8 @@ impl<W: Write> SocketTable<W> {
         let first = usize::from(!self.options.protocol);
         for i in first..COLUMNS {
             let (text, width) = (&row.columns[i], self.widths[i]);
-            let last = i == COLUMNS - 1 && row.tail.is_empty();
+            // No blanks at the end of a line.
+            let last = i == COLUMNS - 1 && (row.tail.is_empty() || row.tail.starts_with('\n'));
             // Infallible: a String takes everything.
             let _ = match (RIGHT[i], last) {
                 (true, _) => write!(self.line, "{text:>width$}"),
