@@ -29,14 +29,16 @@ pub(crate) struct CommandLine {
     pub(crate) snapshot: SnapshotArgs,
 }
 
+// Help that clap takes as it is: lines of at most 80 columns, for it breaks longer ones without indenting them.
 const EXAMPLES: &str = "\
 Examples:
-  sockeye                                     one look at this host
-  sockeye --sort closes --top 20              the 20 destinations with the most closes
-  sockeye --json | jq '.destinations[0]'      the worst destination, for a script
-  sockeye -N web                              the same for a network namespace (name, path or process id)
-  sockeye sockets -tan state time-wait        sockets, with the filters of ss
-  sockeye --capture now.sockeye               keep what the kernel said; read it elsewhere with --replay
+  sockeye                                  one look at this host
+  sockeye --sort closes --top 20           the 20 destinations with the most closes
+  sockeye --json | jq '.destinations[0]'   the worst destination, for a script
+  sockeye -N web                           another network namespace
+  sockeye sockets -tan state time-wait     sockets, with the filters of ss
+  sockeye --capture now.sockeye            keep what the kernel said …
+  sockeye --replay now.sockeye             … and look at it again, here or elsewhere
 
 Exit codes: 0 done, 2 wrong usage or an error.";
 
@@ -52,27 +54,38 @@ pub(crate) enum Command {
 
 const SNAPSHOT_HELP: &str = "\
 How to read it:
-  IN USE      ports of the pool this destination has taken, TIME_WAIT included, and their share of what is usable
+  IN USE      ports of the pool this destination has taken, TIME_WAIT included,
+              as a share of what is usable
   LIVE        sockets that are not in TIME_WAIT
-  CLOSES/s    connections closed by this side, mean of the last 60 s, from the age of the TIME_WAIT sockets
-  HEADROOM    how many more connect() to this destination succeed now; an interval where the kernel does not tell enough
-A destination is (protocol, local address, remote address, remote port): what connect() runs out of ports against.
-Sockets accepted by a listener take no ephemeral port and are no destination.";
+  CLOSES/s    connections closed by this side, mean of the last 60 s,
+              from the age of the TIME_WAIT sockets
+  HEADROOM    how many more connect() to this destination succeed now;
+              an interval where the kernel does not tell enough
+
+A destination is (protocol, local address, remote address, remote port): what
+connect() runs out of ports against. Sockets accepted by a listener take no
+ephemeral port and are no destination.";
 
 const SOCKETS_HELP: &str = "\
 Filters (the grammar of ss):
-  state STATE, exclude STATE      established, time-wait, listening, bound-inactive, … or all, connected, synchronized
-  src ADDRESS[/PREFIX][:PORT]     local address;  dst: remote address;  [::1]:80, *:80, :80
-  sport OP PORT, dport OP PORT    OP is = != < > <= >= (or eq ne lt gt le ge); PORT a number, :number, name, or LOW-HIGH
+  state STATE, exclude STATE     established, time-wait, listening, …; also all,
+                                 connected, synchronized, bound-inactive
+  src ADDRESS[/PREFIX][:PORT]    local address: 10.0.0.0/8, [::1]:80, *:80, :80
+  dst ADDRESS[/PREFIX][:PORT]    remote address
+  sport OP PORT, dport OP PORT   OP is = != < > <= >= or eq ne lt gt le ge;
+                                 PORT a number, :number, name or LOW-HIGH
   dev NAME, fwmark MARK[/MASK], cgroup PATH, autobound
-  and or not ( )                  `not` binds tightest, then `and` (also understood between two terms), then `or`
+  and or not ( )                 `not` binds tightest, then `and`, then `or`;
+                                 terms side by side are joined by `and`
 
 Examples:
-  sockeye sockets -tan                                   all TCP sockets, numeric (always is)
-  sockeye sockets -to state established dst 10.0.0.0/8   with timers
+  sockeye sockets -tan
+  sockeye sockets -to state established dst 10.0.0.0/8
   sockeye sockets -t '( dport = :443 or dport = :8443 ) and not src 127.0.0.0/8'
   sockeye sockets -tai --json | jq '.[] | select(.tcp_info.rtt_us > 50000)'
-  sockeye sockets -ta -o csv > sockets.csv               `-o FORMAT` chooses a format, a bare -o shows timers as in ss";
+  sockeye sockets -ta -o csv > sockets.csv
+
+`-o FORMAT` chooses a format; a bare -o shows timers, as in ss.";
 
 /// Where sockets are read from; the same for every command.
 #[derive(Args, Debug, Clone, Default)]
@@ -202,7 +215,7 @@ pub(crate) struct SocketsArgs {
     /// When to use colour
     #[arg(long, value_name = "WHEN", value_enum, default_value_t = ColorChoice::Auto)]
     pub(crate) color: ColorChoice,
-    /// Only sockets that match; the words are joined by spaces, so quoting is needed for ( ) ! < > only
+    /// Only sockets that match. The words are joined by spaces; quote what the shell would take: ( ) ! < >
     #[arg(value_name = "FILTER")]
     pub(crate) filter: Vec<String>,
 }

@@ -58,23 +58,37 @@ impl Screen {
             (None, Some(inode)) => put!(self, "  netns {inode}"),
             (None, None) => {}
         }
+        let sockets = match report.sockets.total() {
+            1 => "1 socket".to_owned(),
+            more => format!("{} sockets", grouped(more)),
+        };
         put!(
             self,
-            "  Linux {}  {} sockets in {} ms\n\n",
+            "  Linux {}  {sockets} in {} ms\n\n",
             Harmless(&surroundings.kernel_release),
-            grouped(report.sockets.total()),
             three_digits(surroundings.sweep_duration_ms)
         );
     }
 
     fn pool(&mut self, report: &Report) {
         let Palette { heading, bad, reset, .. } = self.palette;
-        let range = report.tcp.pool.range();
-        put!(self, "{heading}EPHEMERAL PORTS{reset} {range}   {} in range", grouped(range.count()));
-        put!(self, " · {} reserved", grouped(report.tcp.reserved));
-        put!(self, " · {} held", grouped(report.tcp.held));
-        let style = if report.tcp.usable == 0 { bad } else { "" };
-        put!(self, " · {style}{} usable per destination{reset}\n\n", grouped(report.tcp.usable));
+        let pool = &report.tcp;
+        let range = pool.pool.range();
+        let parts = [
+            format!("{} in range", grouped(range.count())),
+            format!("{} reserved", grouped(pool.reserved)),
+            format!("{} held", grouped(pool.held)),
+            format!("{} usable per destination", grouped(pool.usable)),
+        ];
+        put!(self, "{heading}EPHEMERAL PORTS{reset} {range}");
+        let line = parts.join(" · ");
+        let taken = "EPHEMERAL PORTS ".len() + range.to_string().chars().count();
+        // A narrow terminal gets the numbers on a line of their own.
+        put!(self, "{}", if taken + 3 + line.chars().count() <= self.width { "   " } else { "\n  " });
+        match pool.usable {
+            0 => put!(self, "{bad}{line}{reset}\n\n"),
+            _ => put!(self, "{line}\n\n"),
+        }
     }
 
     fn destinations(&mut self, report: &Report, top: usize) {
@@ -84,26 +98,19 @@ impl Screen {
             return;
         }
         let shown = &report.destinations[..top.min(report.destinations.len())];
-        let names: Vec<String> = shown.iter().map(|d| d.id.to_string()).collect();
-        // "  name  bar 100.0%  LIVE  TIME-WAIT  CLOSES/s  HEADROOM"
-        let fixed = 2 + 2 + BAR_CELLS + 7 + 2 + 9 + 2 + 9 + 2 + 8 + 2 + 15;
-        let longest = names.iter().map(|name| name.chars().count()).max().unwrap_or(0);
-        let room = longest.clamp("DESTINATION".len(), self.width.saturating_sub(fixed).max(24));
-        if !shown.is_empty() {
-            put!(
-                self,
-                "  {heading}{:<room$}  {:<bar$}  {:>9}  {:>9}  {:>8}  {:>15}{reset}\n",
-                "DESTINATION",
-                "IN USE",
-                "LIVE",
-                "TIME-WAIT",
-                "CLOSES/s",
-                "HEADROOM",
-                bar = BAR_CELLS + 7
-            );
-        }
-        for (destination, name) in shown.iter().zip(&names) {
-            self.destination(destination, name, room);
+        let rows: Vec<Row> = shown.iter().map(Row::of).collect();
+        if !rows.is_empty() {
+            let layout = Layout::of(&rows, self.width);
+            put!(self, "{heading}");
+            self.row(&layout, "DESTINATION", ("", &format!("{:<1$}", "IN USE", layout.in_use())), &NUMBERS);
+            put!(self, "{reset}\n");
+            for (row, destination) in rows.iter().zip(shown) {
+                let occupancy = destination.occupancy();
+                let bar = if layout.bar { bar(occupancy) + " " } else { String::new() };
+                let in_use = format!("{bar}{:>5.1}%", occupancy * 100.0);
+                self.row(&layout, &row.name, (self.style_of(occupancy), &in_use), &row.numbers);
+                self.text.push('\n');
+            }
         }
         let rest = report.rest(top);
         if rest.destinations > 0 {
@@ -118,25 +125,18 @@ impl Screen {
         self.text.push('\n');
     }
 
-    fn destination(&mut self, destination: &Destination, name: &str, room: usize) {
-        let occupancy = destination.occupancy();
-        let style = self.style_of(occupancy);
-        let headroom = &destination.headroom;
-        let left = match headroom.is_exact() {
-            true => grouped(headroom.max),
-            false => format!("{}–{}", grouped(headroom.min), grouped(headroom.max)),
-        };
-        put!(
-            self,
-            "  {:<room$}  {style}{} {:>5.1}%{}  {:>9}  {:>9}  {:>8.1}  {left:>15}\n",
-            shortened(name, room),
-            bar(occupancy),
-            occupancy * 100.0,
-            self.palette.reset,
-            grouped(destination.traffic.live),
-            grouped(destination.traffic.time_wait),
-            destination.traffic.closes_per_second(),
-        );
+    fn row(
+        &mut self,
+        layout: &Layout,
+        name: &str,
+        (style, in_use): (&str, &str),
+        numbers: &[impl AsRef<str>],
+    ) {
+        let (room, reset) = (layout.name, if style.is_empty() { "" } else { self.palette.reset });
+        put!(self, "  {:<room$}  {style}{in_use}{reset}", shortened(name, room));
+        for (number, width) in numbers.iter().zip(layout.numbers) {
+            put!(self, "  {:>width$}", number.as_ref());
+        }
     }
 
     fn style_of(&self, occupancy: f64) -> &'static str {
@@ -155,24 +155,23 @@ impl Screen {
     fn udp(&mut self, report: &Report) {
         let udp = &report.udp;
         self.label("UDP");
-        let style = self.style_of(udp.occupancy());
-        put!(
-            self,
-            "{style}{} of {} ports ({:.1}%){}",
+        let Palette { reset, .. } = self.palette;
+        let mut line = format!(
+            "{}{} of {} ports ({:.1}%){reset}",
+            self.style_of(udp.occupancy()),
             grouped(udp.in_use),
             grouped(udp.usable),
             udp.occupancy() * 100.0,
-            self.palette.reset
         );
         if let Some(worst) = udp.addresses.first() {
-            put!(self, " · most on {} ({})", worst.local_address, grouped(worst.in_use));
+            line += &format!(" · most on {} ({})", worst.local_address, grouped(worst.in_use));
         }
-        put!(
-            self,
-            " · {} connected, {} not\n",
+        line += &format!(
+            " · {} connected, {} not",
             grouped(report.sockets.in_state(Protocol::Udp, SocketState::Established)),
             grouped(report.sockets.in_state(Protocol::Udp, SocketState::Close))
         );
+        self.wrapped(&line);
     }
 
     fn states(&mut self, report: &Report) {
@@ -201,16 +200,14 @@ impl Screen {
         // Twelve columns of five seconds: single seconds are too jagged to read a trend from.
         let bins: Vec<u32> = closes.oldest_first().collect();
         let sums: Vec<u32> = bins.chunks(5).map(|five| five.iter().sum()).collect();
-        put!(
-            self,
-            "last 60 s {}  {}/s now, mean {}/s, peak {}/s   {}(from TIME_WAIT timers){}\n",
+        let Palette { dim, reset, .. } = self.palette;
+        self.wrapped(&format!(
+            "last 60 s {} {}/s now, mean {}/s, peak {}/s {dim}(from TIME_WAIT timers){reset}",
             sparkline(&sums),
             three_digits(closes.now_per_second()),
             three_digits(closes.per_second()),
             grouped(closes.peak_per_second()),
-            self.palette.dim,
-            self.palette.reset
-        );
+        ));
     }
 
     fn notes(&mut self, report: &Report, notes: &[Note]) {
@@ -222,12 +219,12 @@ impl Screen {
         }
     }
 
-    /// Text behind a label, broken at spaces.
+    /// Text behind a label, broken at its single spaces.
     fn wrapped(&mut self, text: &str) {
         let room = self.width - LABEL_WIDTH;
         let mut column = 0;
         for word in text.split(' ') {
-            let length = word.chars().count();
+            let length = columns(word);
             if column > 0 && column + 1 + length > room {
                 put!(self, "\n{:LABEL_WIDTH$}", "");
                 column = 0;
@@ -240,6 +237,72 @@ impl Screen {
         }
         self.text.push('\n');
     }
+}
+
+/// Titles of the columns of numbers.
+const NUMBERS: [&str; 4] = ["LIVE", "TIME-WAIT", "CLOSES/s", "HEADROOM"];
+/// `100.0%`.
+const PERCENT_WIDTH: usize = 6;
+
+/// A destination's row as text.
+struct Row {
+    name: String,
+    numbers: [String; NUMBERS.len()],
+}
+
+impl Row {
+    fn of(destination: &Destination) -> Row {
+        let headroom = &destination.headroom;
+        let left = match headroom.is_exact() {
+            true => grouped(headroom.max),
+            false => format!("{}–{}", grouped(headroom.min), grouped(headroom.max)),
+        };
+        let traffic = &destination.traffic;
+        let closes = format!("{:.1}", traffic.closes_per_second());
+        Row {
+            name: destination.id.to_string(),
+            numbers: [grouped(traffic.live), grouped(traffic.time_wait), closes, left],
+        }
+    }
+}
+
+/// How wide the columns are. Where the names would have to be cut, the bars give way first.
+struct Layout {
+    name: usize,
+    bar: bool,
+    numbers: [usize; NUMBERS.len()],
+}
+
+impl Layout {
+    /// For at least one row.
+    fn of(rows: &[Row], width: usize) -> Layout {
+        let widest =
+            |texts: &mut dyn Iterator<Item = &str>| texts.map(|t| t.chars().count()).max().unwrap_or(0);
+        let mut numbers = NUMBERS.map(str::len);
+        for (i, column) in numbers.iter_mut().enumerate() {
+            *column = (*column).max(widest(&mut rows.iter().map(|row| row.numbers[i].as_str())));
+        }
+        let longest = widest(&mut rows.iter().map(|row| row.name.as_str())).max("DESTINATION".len());
+        let fixed = 2 + 2 + PERCENT_WIDTH + numbers.iter().map(|column| 2 + column).sum::<usize>();
+        let bar = fixed + BAR_CELLS + 1 + longest <= width;
+        let room = width.saturating_sub(fixed + if bar { BAR_CELLS + 1 } else { 0 });
+        Layout { name: longest.min(room), bar, numbers }
+    }
+
+    fn in_use(&self) -> usize {
+        PERCENT_WIDTH + if self.bar { BAR_CELLS + 1 } else { 0 }
+    }
+}
+
+/// Columns that text takes: styles take none.
+fn columns(text: &str) -> usize {
+    let mut in_style = false;
+    let is_shown = |c: &char| {
+        let was_in_style = in_style;
+        in_style = *c == '\x1b' || in_style && *c != 'm';
+        !in_style && !was_in_style
+    };
+    text.chars().filter(is_shown).count()
 }
 
 /// 28232 → `28,232`.
@@ -331,6 +394,12 @@ mod tests {
     fn sparklines_reach_from_floor_to_ceiling() {
         assert_eq!(sparkline(&[0, 1, 50, 100]), "▁▂▅█");
         assert_eq!(sparkline(&[0, 0]), "▁▁");
+    }
+
+    #[test]
+    fn styles_take_no_columns() {
+        assert_eq!(columns("\x1b[1;31m95.0 %\x1b[0m of 1,000"), 15);
+        assert_eq!(columns("▁▂▅█"), 4);
     }
 
     #[test]

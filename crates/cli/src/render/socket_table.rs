@@ -90,7 +90,8 @@ impl<W: Write> SocketTable<W> {
         let first = usize::from(!self.options.protocol);
         let columns = row.columns.iter().zip(self.widths).zip(RIGHT).enumerate().skip(first);
         for (i, ((text, width), right)) in columns {
-            let last = i == COLUMNS - 1 && row.tail.is_empty();
+            // No blanks at the end of a line.
+            let last = i == COLUMNS - 1 && (row.tail.is_empty() || row.tail.starts_with('\n'));
             // Infallible: a String takes everything.
             let _ = match (right, last) {
                 (true, _) => write!(self.line, "{text:>width$}"),
