@@ -48,7 +48,7 @@ pub(crate) enum Command {
     #[command(after_help = SNAPSHOT_HELP)]
     Snapshot(SnapshotArgs),
     /// The sockets themselves, with the options and filters of ss
-    #[command(after_help = SOCKETS_HELP)]
+    #[command(after_help = SOCKETS_HELP, args_override_self = true)]
     Sockets(SocketsArgs),
 }
 
@@ -156,14 +156,14 @@ pub(crate) enum SnapshotFormat {
 
 #[derive(Args, Debug, Clone, Default)]
 pub(crate) struct SocketsArgs {
-    /// All states; the default is what has a peer, without TIME_WAIT
+    /// All states; the default is what has a peer, without TIME_WAIT. Of -a, -l and -B the last one counts
     #[arg(short, long)]
     pub(crate) all: bool,
     /// Listening sockets, and UDP sockets that are not connected
-    #[arg(short, long, conflicts_with = "all")]
+    #[arg(short, long, overrides_with = "all")]
     pub(crate) listening: bool,
     /// TCP sockets that are bound but neither listen nor are connected
-    #[arg(short = 'B', long, conflicts_with_all = ["all", "listening"])]
+    #[arg(short = 'B', long, overrides_with_all = ["all", "listening"])]
     pub(crate) bound_inactive: bool,
     /// TCP sockets; without -t, -u, -U and -M: TCP and UDP
     #[arg(short, long)]
@@ -177,8 +177,8 @@ pub(crate) struct SocketsArgs {
     /// MPTCP sockets
     #[arg(short = 'M', long)]
     pub(crate) mptcp: bool,
-    /// IPv4 sockets only
-    #[arg(short = '4', long, conflicts_with = "ipv6")]
+    /// IPv4 sockets only; of -4 and -6 the last one counts
+    #[arg(short = '4', long, overrides_with = "ipv6")]
     pub(crate) ipv4: bool,
     /// IPv6 sockets only
     #[arg(short = '6', long)]
@@ -300,6 +300,26 @@ mod tests {
         assert!(sockets("--output csv -o").timers);
         // -N takes a value: "o" is a namespace here.
         assert_eq!(sockets("-No json").feed.netns.as_deref(), Some("o"));
+    }
+
+    /// `-plant` and its like are typed from habit: ss takes them, whatever their order.
+    #[test]
+    fn of_contradicting_options_the_last_counts() {
+        let states = |line| {
+            let args = sockets(line);
+            (args.all, args.listening, args.bound_inactive)
+        };
+        for line in ["-tlna", "-B -la", "-aa"] {
+            assert_eq!(states(line), (true, false, false), "{line}");
+        }
+        for line in ["-tna -l", "-Bl"] {
+            assert_eq!(states(line), (false, true, false), "{line}");
+        }
+        assert_eq!(states("-alB"), (false, false, true));
+        let family = |line| (sockets(line).ipv4, sockets(line).ipv6);
+        assert_eq!(family("-46"), (false, true));
+        assert_eq!(family("-64t"), (true, false));
+        assert!(sockets("-tt -n -tn").tcp);
     }
 
     #[test]
