@@ -3,9 +3,7 @@
 use std::ops::ControlFlow;
 
 use sock_diag::filter::{Filter, NoNames};
-use sock_diag::{
-    DiagMsg, DumpRequest, DumpSummary, Error, Kernel, Protocol, RecvBuffer, SocketState, StateSet, dump,
-};
+use sock_diag::{DiagMsg, DumpRequest, DumpSummary, Error, Kernel, Protocol, RecvBuffer, StateSet, dump};
 use sockeye_core::{PortRange, Report, Sweep};
 
 use crate::explain;
@@ -76,8 +74,7 @@ pub(crate) fn sweep(feed: &mut Feed) -> anyhow::Result<(Report, Vec<Note>)> {
 /// own: the kernel finds them by a walk of the bind hash.
 fn parts(slices: Vec<Option<Filter>>) -> Vec<Part> {
     let bound = StateSet::BOUND_INACTIVE;
-    let closed = StateSet::of(&[SocketState::Close]);
-    let connected = StateSet::ALL.minus(StateSet::LISTEN).minus(bound).minus(closed);
+    let connected = StateSet::ALL.minus(StateSet::LISTEN).minus(bound);
     let mut parts: Vec<Part> =
         slices.into_iter().map(|slice| Part { protocol: Protocol::Tcp, states: connected, slice }).collect();
     parts.push(Part { protocol: Protocol::Tcp, states: bound, slice: None });
@@ -155,8 +152,8 @@ fn take(
 mod tests {
     use std::net::Ipv4Addr;
 
-    use sock_diag::SocketRecord;
     use sock_diag::fake::tcp_record;
+    use sock_diag::{SocketRecord, SocketState};
 
     use super::*;
 

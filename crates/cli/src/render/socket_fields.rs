@@ -33,19 +33,41 @@ impl<'a> Value<'a> {
     }
 }
 
-/// One field: the JSON object it is nested in, its name, its value. In CSV both names are joined by `_`.
+/// The JSON object a field is nested in. In CSV its name and the field's are joined by `_`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Group {
+    /// In none.
+    Socket,
+    Timer,
+    TcpInfo,
+    Memory,
+}
+
+impl Group {
+    /// Empty for a field that is not nested.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Group::Socket => "",
+            Group::Timer => "timer",
+            Group::TcpInfo => "tcp_info",
+            Group::Memory => "memory",
+        }
+    }
+}
+
+/// One field: where it belongs, its name, its value.
 pub(crate) struct Field {
-    pub(crate) group: &'static str,
+    pub(crate) group: Group,
     pub(crate) name: &'static str,
     pub(crate) value: for<'a> fn(&Socket<'a>) -> Value<'a>,
 }
 
 const fn field(name: &'static str, value: for<'a> fn(&Socket<'a>) -> Value<'a>) -> Field {
-    Field { group: "", name, value }
+    Field { group: Group::Socket, name, value }
 }
 
 const fn timer(name: &'static str, value: for<'a> fn(&Socket<'a>) -> Value<'a>) -> Field {
-    Field { group: "timer", name, value }
+    Field { group: Group::Timer, name, value }
 }
 
 fn if_timer<'a>(socket: &Socket<'a>, value: Value<'a>) -> Value<'a> {
@@ -127,7 +149,7 @@ pub(crate) struct Extra {
 pub(crate) fn for_each_field<'a, E>(
     socket: &Socket<'a>,
     extra: Extra,
-    mut each: impl FnMut(&'static str, &'static str, Value<'a>) -> Result<(), E>,
+    mut each: impl FnMut(Group, &'static str, Value<'a>) -> Result<(), E>,
 ) -> Result<(), E> {
     for field in FIELDS {
         each(field.group, field.name, (field.value)(socket))?;
@@ -135,25 +157,25 @@ pub(crate) fn for_each_field<'a, E>(
     if extra.info {
         let info = socket.diag.tcp_info();
         for field in TcpInfo::FIELDS {
-            each("tcp_info", field.name, Value::number(info.as_ref().and_then(field.read)))?;
+            each(Group::TcpInfo, field.name, Value::number(info.as_ref().and_then(field.read)))?;
         }
     }
     if extra.memory {
         let memory = socket.diag.memory();
         for field in SocketMemory::FIELDS {
-            each("memory", field.name, Value::number(memory.as_ref().and_then(field.read)))?;
+            each(Group::Memory, field.name, Value::number(memory.as_ref().and_then(field.read)))?;
         }
     }
     Ok(())
 }
 
 /// The names [`for_each_field`] will tell, in its order.
-pub(crate) fn names(extra: Extra) -> impl Iterator<Item = (&'static str, &'static str)> {
+pub(crate) fn names(extra: Extra) -> impl Iterator<Item = (Group, &'static str)> {
     let info = if extra.info { TcpInfo::FIELDS } else { &[] };
     let memory = if extra.memory { SocketMemory::FIELDS } else { &[] };
     FIELDS
         .iter()
         .map(|field| (field.group, field.name))
-        .chain(info.iter().map(|field| ("tcp_info", field.name)))
-        .chain(memory.iter().map(|field| ("memory", field.name)))
+        .chain(info.iter().map(|field| (Group::TcpInfo, field.name)))
+        .chain(memory.iter().map(|field| (Group::Memory, field.name)))
 }

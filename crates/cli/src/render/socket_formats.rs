@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
-use crate::render::socket_fields::{Extra, Socket, Value, for_each_field, names};
+use crate::render::socket_fields::{Extra, Group, Socket, Value, for_each_field, names};
 
 /// Takes sockets as they come.
 pub(crate) trait SocketSink {
@@ -20,25 +20,28 @@ pub(crate) struct Json<W: Write> {
     extra: Extra,
     lines: bool,
     first: bool,
+    /// One socket's text: the serializer writes in crumbs.
+    text: Vec<u8>,
 }
 
 impl<W: Write> Json<W> {
     pub(crate) fn new(out: W, extra: Extra, lines: bool) -> Json<W> {
-        Json { out, extra, lines, first: true }
+        Json { out, extra, lines, first: true, text: Vec::new() }
     }
 }
 
 impl<W: Write> SocketSink for Json<W> {
     fn socket(&mut self, socket: &Socket<'_>) -> io::Result<()> {
+        self.text.clear();
         if !self.lines {
-            self.out.write_all(if self.first { b"[\n" } else { b",\n" })?;
+            self.text.extend_from_slice(if self.first { b"[\n" } else { b",\n" });
         }
         self.first = false;
-        serde_json::to_writer(&mut self.out, &Object { socket, extra: self.extra })?;
+        serde_json::to_writer(&mut self.text, &Object { socket, extra: self.extra })?;
         if self.lines {
-            self.out.write_all(b"\n")?;
+            self.text.push(b'\n');
         }
-        Ok(())
+        self.out.write_all(&self.text)
     }
 
     fn finish(&mut self) -> io::Result<()> {
@@ -60,42 +63,42 @@ impl Serialize for Object<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;
         // Fields of a group stand together: one is collected, then written as a nested object.
-        let mut group = Group { name: "", fields: Vec::new() };
-        for_each_field(self.socket, self.extra, |name_of_group, name, value| {
-            if name_of_group != group.name {
-                group.write(&mut map)?;
-                group.name = name_of_group;
+        let mut nested = Nested { group: Group::Socket, fields: Vec::new() };
+        for_each_field(self.socket, self.extra, |group, name, value| {
+            if group != nested.group {
+                nested.write(&mut map)?;
+                nested.group = group;
             }
-            match (name_of_group, &value) {
+            match (group, &value) {
                 (_, Value::Absent) => Ok(()),
-                ("", _) => map.serialize_entry(name, &value),
+                (Group::Socket, _) => map.serialize_entry(name, &value),
                 _ => {
-                    group.fields.push((name, value));
+                    nested.fields.push((name, value));
                     Ok(())
                 }
             }
         })?;
-        group.write(&mut map)?;
+        nested.write(&mut map)?;
         map.end()
     }
 }
 
-struct Group<'a> {
-    name: &'static str,
+struct Nested<'a> {
+    group: Group,
     fields: Vec<(&'static str, Value<'a>)>,
 }
 
-impl Group<'_> {
+impl Nested<'_> {
     fn write<M: SerializeMap>(&mut self, map: &mut M) -> Result<(), M::Error> {
         if !self.fields.is_empty() {
-            map.serialize_entry(self.name, self)?;
+            map.serialize_entry(self.group.name(), self)?;
             self.fields.clear();
         }
         Ok(())
     }
 }
 
-impl Serialize for Group<'_> {
+impl Serialize for Nested<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_map(self.fields.iter().map(|(name, value)| (name, value)))
     }
@@ -129,9 +132,9 @@ impl<W: Write> Csv<W> {
     pub(crate) fn new(out: W, extra: Extra, header: bool) -> io::Result<Csv<W>> {
         let mut out = csv::Writer::from_writer(out);
         if header {
-            out.write_record(names(extra).map(|(group, name)| match group {
+            out.write_record(names(extra).map(|(group, name)| match group.name() {
                 "" => name.to_owned(),
-                _ => format!("{group}_{name}"),
+                group => format!("{group}_{name}"),
             }))?;
         }
         Ok(Csv { out, extra, text: Vec::new() })
