@@ -290,8 +290,8 @@ fn half_a_million_sockets_are_not_held_in_memory() {
         eprintln!("{arguments}: {little} KiB for {FEW}, {much} KiB for {MANY} in {took:?}");
         assert!(little > 0 && much > 0, "the memory was never seen");
         assert!(much < LIMIT_KIB, "{arguments}: {much} KiB");
-        // Pages of the program itself that only later rows touch; 450,000 sockets of a byte each would not fit.
-        assert!(much < little + 256, "{arguments}: {little} KiB for {FEW}, {much} KiB for {MANY}");
+        // The kernel's count is some pages off on each processor; 450,000 sockets of 8 bytes would be 3,500 KiB.
+        assert!(much < little + 1024, "{arguments}: {little} KiB for {FEW}, {much} KiB for {MANY}");
     }
 }
 
