@@ -3,6 +3,8 @@
 use anyhow::anyhow;
 use sock_diag::{Errno, Error, NamespaceError, Protocol};
 
+use crate::terminal::Harmless;
+
 /// Whether the kernel said that it has no such socket table, as opposed to any other failure.
 pub(crate) fn is_missing(error: &Error) -> bool {
     matches!(error.refusal(), Some(Errno(libc::ENOENT | libc::EPROTONOSUPPORT)))
@@ -54,6 +56,9 @@ pub(crate) fn open(error: Error) -> anyhow::Error {
 
 /// A namespace that was not found.
 pub(crate) fn namespace(error: NamespaceError) -> anyhow::Error {
+    // It names paths as they were typed.
+    let text = error.to_string();
+    let said = Harmless(&text);
     match &error {
         NamespaceError::Unknown { .. } => {
             let names: Vec<String> = std::fs::read_dir("/run/netns")
@@ -69,11 +74,93 @@ pub(crate) fn namespace(error: NamespaceError) -> anyhow::Error {
                 }
                 false => format!("known names: {}; a path or process id will do as well", names.join(", ")),
             };
-            anyhow!("{error}; {known}")
+            anyhow!("{said}; {known}")
         }
         NamespaceError::Unreadable { source, .. } if source.raw_os_error() == Some(libc::EACCES) => {
-            anyhow!("{error}; looking into another user's process needs CAP_SYS_PTRACE: run it as root")
+            anyhow!("{said}; looking into another user's process needs CAP_SYS_PTRACE: run it as root")
         }
-        _ => anyhow::Error::new(error),
+        _ => anyhow!("{said}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::path::PathBuf;
+
+    use super::*;
+
+    fn refused(errno: i32) -> Error {
+        Error::Refused { operation: "dumping sockets", errno: Errno(errno), message: None }
+    }
+
+    #[test]
+    fn a_missing_module_is_told_with_its_name_and_the_cure() {
+        for (protocol, text) in [
+            (
+                Protocol::Udp,
+                "cannot read UDP sockets: the kernel has no udp_diag (ENOENT); try `modprobe udp_diag`",
+            ),
+            (
+                Protocol::UdpLite,
+                "cannot read UDPLITE sockets: the kernel has no udp_diag (ENOENT); try `modprobe udp_diag`",
+            ),
+            (
+                Protocol::Tcp,
+                "cannot read TCP sockets: the kernel has no tcp_diag (ENOENT); try `modprobe tcp_diag`",
+            ),
+            (
+                Protocol::Mptcp,
+                "cannot read MPTCP sockets: the kernel has no mptcp_diag (ENOENT); try `modprobe mptcp_diag`",
+            ),
+        ] {
+            assert!(is_missing(&refused(libc::ENOENT)));
+            assert_eq!(format!("{:#}", dump(protocol, refused(libc::ENOENT))), text);
+        }
+        assert!(is_missing(&refused(libc::EPROTONOSUPPORT)));
+        assert!(!is_missing(&refused(libc::EPERM)));
+        assert!(!is_missing(&Error::Overrun { operation: "dumping sockets" }));
+    }
+
+    #[test]
+    fn other_failures_of_a_dump_keep_the_kernel_s_word() {
+        let text = format!("{:#}", dump(Protocol::Tcp, refused(libc::EPERM)));
+        assert!(text.starts_with("cannot read TCP sockets: not permitted (EPERM)"), "{text}");
+        assert!(text.contains("CAP_NET_ADMIN"), "{text}");
+        let text = format!("{:#}", dump(Protocol::Tcp, refused(libc::EINVAL)));
+        assert_eq!(text, "cannot read TCP sockets: dumping sockets: the kernel answered EINVAL");
+        let text =
+            format!("{:#}", dump(Protocol::Udp, Error::NotCaptured { what: "inet udp sockets".into() }));
+        assert!(text.starts_with("the capture holds no inet udp sockets; capture again"), "{text}");
+    }
+
+    #[test]
+    fn a_socket_that_cannot_be_opened_says_what_is_in_the_way() {
+        let system = |errno| Error::System {
+            operation: "entering the namespace",
+            source: io::Error::from_raw_os_error(errno),
+        };
+        for (errno, word) in [
+            (libc::EPROTONOSUPPORT, "CONFIG_INET_DIAG"),
+            (libc::EAFNOSUPPORT, "CONFIG_INET_DIAG"),
+            (libc::EPERM, "CAP_SYS_ADMIN"),
+            (libc::EMFILE, "Too many open files"),
+        ] {
+            let text = format!("{:#}", open(system(errno)));
+            assert!(text.contains(word), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_namespace_out_of_reach_names_the_privilege() {
+        let unreadable = |errno| NamespaceError::Unreadable {
+            path: PathBuf::from("/proc/1/ns/net\x1b[31m"),
+            source: io::Error::from_raw_os_error(errno),
+        };
+        let text = format!("{:#}", namespace(unreadable(libc::EACCES)));
+        assert!(text.contains("CAP_SYS_PTRACE"), "{text}");
+        assert!(text.contains("/proc/1/ns/net\\u{1b}[31m"), "{text}");
+        let text = format!("{:#}", namespace(unreadable(libc::EMFILE)));
+        assert!(text.contains("Too many open files") && !text.contains('\x1b'), "{text}");
     }
 }

@@ -1,6 +1,7 @@
 //! Where this run's sockets come from: the live kernel, perhaps captured on the way, or a capture.
 
-use std::fs::File;
+use std::collections::BTreeMap;
+use std::fs::{self, File};
 use std::io::BufWriter;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -15,6 +16,7 @@ use tempfile::NamedTempFile;
 use crate::args::FeedArgs;
 use crate::explain;
 use crate::surroundings::Surroundings;
+use crate::terminal::Harmless;
 
 /// An open source of sockets, and what is known of the host beside them.
 pub(crate) struct Feed {
@@ -44,7 +46,7 @@ impl Feed {
         let buffer = RecvBuffer::new();
         if let Some(path) = &args.replay {
             let (replay, surroundings) =
-                open_replay(path).with_context(|| format!("cannot replay {}", path.display()))?;
+                open_replay(path).with_context(|| format!("cannot replay {}", named(path)))?;
             return Ok(Feed { input: Input::Replay(replay), surroundings, buffer, started });
         }
         let (kernel, surroundings, namespace) = match &args.netns {
@@ -63,7 +65,7 @@ impl Feed {
             None => Input::Live(kernel, namespace),
             Some(path) => Input::Captured(
                 kernel,
-                Capture::create(path).with_context(|| format!("cannot write {}", path.display()))?,
+                Capture::create(path).with_context(|| format!("cannot write {}", named(path)))?,
             ),
         };
         Ok(Feed { input, surroundings, buffer, started })
@@ -87,6 +89,11 @@ impl Feed {
             Input::Live(_, Some(namespace)) => Kernel::open_in(namespace).ok(),
             Input::Captured(..) | Input::Replay(_) => None,
         }
+    }
+
+    /// Adds what only the sweep could tell to what a capture keeps.
+    pub(crate) fn keep_cgroups(&mut self, cgroups: BTreeMap<u64, String>) {
+        self.surroundings.cgroups = cgroups;
     }
 
     /// One dump from wherever the sockets come from.
@@ -119,7 +126,7 @@ impl Feed {
     /// Completes a capture and gives it its name; without this call nothing is left of it.
     pub(crate) fn finish(self) -> anyhow::Result<()> {
         let Input::Captured(_, capture) = self.input else { return Ok(()) };
-        let failed = || format!("cannot write {}", capture.path.display());
+        let failed = || format!("cannot write {}", named(&capture.path));
         let file = capture.writer.finish().with_context(failed)?.into_inner().with_context(failed)?;
         file.as_file().sync_all().with_context(failed)?;
         file.persist(&capture.path).with_context(failed)?;
@@ -140,10 +147,16 @@ impl Capture {
 }
 
 fn open_replay(path: &Path) -> anyhow::Result<(Replay<File>, Surroundings)> {
+    // Asked before it is opened: opening a FIFO waits for someone who writes to it.
+    anyhow::ensure!(fs::metadata(path)?.is_file(), "a capture must be a regular file: it is read twice");
     let file = File::open(path)?;
-    anyhow::ensure!(file.metadata()?.is_file(), "a capture must be a regular file: it is read twice");
     let replay = Replay::open(file)?;
     anyhow::ensure!(replay.sweeps() > 0, "the capture holds no sweep");
     let surroundings = Surroundings::from_json(replay.context())?;
     Ok((replay, surroundings))
+}
+
+/// A path for an error: file names may hold anything.
+fn named(path: &Path) -> String {
+    Harmless(&path.to_string_lossy()).to_string()
 }

@@ -29,6 +29,9 @@ pub(crate) struct Surroundings {
     pub(crate) counters: Counters,
     /// Names of interfaces by their index.
     pub(crate) interfaces: BTreeMap<u32, String>,
+    /// Paths of cgroups by their id: those of the sockets that the capturing call listed, if it listed cgroups.
+    #[serde(default)]
+    pub(crate) cgroups: BTreeMap<u64, String>,
     /// Why something above is missing.
     pub(crate) unread: Vec<String>,
 }
@@ -90,6 +93,7 @@ impl Surroundings {
                 .iter()
                 .map(|(index, name)| (index.get(), name.to_owned()))
                 .collect(),
+            cgroups: BTreeMap::new(),
             unread: unread.iter().map(ToString::to_string).collect(),
         }
     }

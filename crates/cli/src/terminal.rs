@@ -1,6 +1,6 @@
 //! What the output is written to: its width, whether it takes colour, and text that is safe to show on it.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::io::{self, IsTerminal};
 
 use crate::args::ColorChoice;
@@ -59,17 +59,46 @@ pub(crate) struct Harmless<'a>(pub(crate) &'a str);
 
 impl fmt::Display for Harmless<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for c in self.0.chars() {
-            // Direction marks reorder what follows them on the screen.
-            let reorders =
-                matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-            match c.is_control() || reorders {
-                true => write!(f, "{}", c.escape_unicode())?,
-                false => f.write_str(c.encode_utf8(&mut [0; 4]))?,
-            }
-        }
-        Ok(())
+        self.0.chars().try_for_each(|c| match is_harmful(c) {
+            true => write!(f, "{}", c.escape_unicode()),
+            false => f.write_char(c),
+        })
     }
+}
+
+/// Whether a terminal could take the character for a command, or show what follows it in another order.
+fn is_harmful(c: char) -> bool {
+    c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// JSON that is harmless on a terminal as well: the same strings, with more of their characters escaped than JSON asks.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct HarmlessJson;
+
+impl serde_json::ser::Formatter for HarmlessJson {
+    fn write_string_fragment<W: io::Write + ?Sized>(&mut self, out: &mut W, text: &str) -> io::Result<()> {
+        let mut rest = text;
+        while let Some(at) = rest.find(is_harmful) {
+            let (plain, after) = rest.split_at(at);
+            out.write_all(plain.as_bytes())?;
+            let mut following = after.chars();
+            if let Some(harmful) = following.next() {
+                // None of them lies beyond U+FFFF: four digits do.
+                write!(out, "\\u{:04x}", u32::from(harmful))?;
+            }
+            rest = following.as_str();
+        }
+        out.write_all(rest.as_bytes())
+    }
+}
+
+/// Writes `value` as JSON.
+///
+/// # Errors
+/// What writing answers.
+pub(crate) fn write_json<T: serde::Serialize + ?Sized>(out: impl io::Write, value: &T) -> io::Result<()> {
+    value.serialize(&mut serde_json::Serializer::with_formatter(out, HarmlessJson))?;
+    Ok(())
 }
 
 /// Standard output with a large buffer: a line per socket must not be a system call per socket.
@@ -93,5 +122,15 @@ mod tests {
     fn control_characters_do_not_pass() {
         assert_eq!(Harmless("a\x1b[31mb\n\u{202e}c").to_string(), "a\\u{1b}[31mb\\u{a}\\u{202e}c");
         assert_eq!(Harmless("eth0 ✓").to_string(), "eth0 ✓");
+    }
+
+    #[test]
+    fn harmless_json_is_the_same_string() {
+        let text = "a\x1b[31m\"\\\n\u{7f}\u{9b}b\u{202e}✓";
+        let mut bytes = Vec::new();
+        write_json(&mut bytes, text).unwrap();
+        let json = String::from_utf8(bytes).unwrap();
+        assert_eq!(json, r#""a\u001b[31m\"\\\n\u007f\u009bb\u202e✓""#);
+        assert_eq!(serde_json::from_str::<String>(&json).unwrap(), text);
     }
 }

@@ -1,5 +1,7 @@
 //! What every output looks like, byte for byte: captures of made-up hosts, read by the program.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
+
 mod recorded;
 
 use std::fs::File;

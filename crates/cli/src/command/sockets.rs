@@ -1,6 +1,6 @@
 //! `sockeye sockets`: every matching socket, written as the kernel tells it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io::{self, Write};
 use std::ops::ControlFlow;
 
@@ -88,10 +88,9 @@ pub(crate) fn run(args: &SocketsArgs) -> anyhow::Result<()> {
     };
     let settings = Settings::of(args, filter.as_ref());
     let interfaces = feed.surroundings().interfaces.clone();
-    let cgroups = match args.extended && !feed.is_replay() {
-        true => Cgroups::find().ok().flatten().map(|cgroups| cgroups.paths_by_id()).unwrap_or_default(),
-        false => HashMap::new(),
-    };
+    let cgroups = if args.extended { cgroups(&feed) } else { HashMap::new() };
+    let keeps_cgroups = args.feed.capture.is_some();
+    let mut shown_cgroups = BTreeMap::new();
     let mut sink = sink(args, &settings)?;
     let mut refused = Vec::new();
     for protocol in &settings.protocols {
@@ -106,12 +105,15 @@ pub(crate) fn run(args: &SocketsArgs) -> anyhow::Result<()> {
         let dumped = feed.dump(&request, |diag| {
             let record = diag.to_record();
             let interface = record.id.interface.and_then(|index| interfaces.get(&index.get()));
-            let cgroup = record.cgroup_id.and_then(|id| cgroups.get(&id));
+            let cgroup = record.cgroup_id.and_then(|id| cgroups.get_key_value(&id));
+            if let Some((id, path)) = cgroup.filter(|_| keeps_cgroups) {
+                shown_cgroups.entry(*id).or_insert_with(|| path.clone());
+            }
             written = sink.socket(&Socket {
                 record,
                 diag,
                 interface: interface.map(String::as_str),
-                cgroup: cgroup.map(String::as_str),
+                cgroup: cgroup.map(|(_, path)| path.as_str()),
             });
             if written.is_err() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         });
@@ -133,6 +135,7 @@ pub(crate) fn run(args: &SocketsArgs) -> anyhow::Result<()> {
         }
     }
     ignore_closed_pipe(sink.finish()).context("writing to standard output")?;
+    feed.keep_cgroups(shown_cgroups);
     feed.end_sweep()?;
     // What was left out is said after the result, and is an error only when nothing is left.
     if refused.len() == settings.protocols.len()
@@ -144,6 +147,14 @@ pub(crate) fn run(args: &SocketsArgs) -> anyhow::Result<()> {
         let _ = writeln!(io::stderr(), "sockeye: {error:#}");
     }
     feed.finish()
+}
+
+/// Paths of cgroups by their id: this host's, or those a capture has kept.
+fn cgroups(feed: &Feed) -> HashMap<u64, String> {
+    match feed.is_replay() {
+        true => feed.surroundings().cgroups.clone().into_iter().collect(),
+        false => Cgroups::find().ok().flatten().map(|cgroups| cgroups.paths_by_id()).unwrap_or_default(),
+    }
 }
 
 fn sink(args: &SocketsArgs, settings: &Settings) -> anyhow::Result<Box<dyn SocketSink>> {

@@ -9,6 +9,7 @@ use sockeye_core::{Destination, Report, SocketCounts};
 
 use crate::surroundings::Surroundings;
 use crate::sweep::Note;
+use crate::terminal::write_json;
 
 #[derive(Serialize)]
 struct Snapshot<'a> {
@@ -199,9 +200,10 @@ pub(crate) fn render(
             .chain(notes.iter().map(|note| WarningRow { id: note.id, message: note.message.clone() }))
             .collect(),
     };
-    let mut text = serde_json::to_string(&snapshot)?;
-    text.push('\n');
-    Ok(text)
+    let mut text = Vec::new();
+    write_json(&mut text, &snapshot)?;
+    text.push(b'\n');
+    Ok(String::from_utf8(text)?)
 }
 
 /// Every state by name, zeros too: a state without sockets is known to have none.

@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
 use crate::render::socket_fields::{Extra, Group, Socket, Value, for_each_field, names};
+use crate::terminal::{Harmless, write_json};
 
 /// Takes sockets as they come.
 pub(crate) trait SocketSink {
@@ -37,7 +38,7 @@ impl<W: Write> SocketSink for Json<W> {
             self.text.extend_from_slice(if self.first { b"[\n" } else { b",\n" });
         }
         self.first = false;
-        serde_json::to_writer(&mut self.text, &Object { socket, extra: self.extra })?;
+        write_json(&mut self.text, &Object { socket, extra: self.extra })?;
         if self.lines {
             self.text.push(b'\n');
         }
@@ -135,7 +136,8 @@ impl<W: Write> Csv<W> {
             out.write_record(names(extra).map(|(group, name)| match group.name() {
                 "" => name.to_owned(),
                 group => format!("{group}_{name}"),
-            }))?;
+            }))
+            .map_err(io_error)?;
         }
         Ok(Csv { out, extra, text: Vec::new() })
     }
@@ -150,17 +152,25 @@ impl<W: Write> SocketSink for Csv<W> {
                 Value::Absent => {}
                 Value::Unsigned(number) => write!(text, "{number}")?,
                 Value::Word(word) => text.extend_from_slice(word.as_bytes()),
-                Value::Text(words) => text.extend_from_slice(words.as_bytes()),
-                Value::Borrowed(words) => text.extend_from_slice(words.as_bytes()),
+                // Unlike JSON, CSV has no escapes of its own: a line break would also tear the row for simple readers.
+                Value::Text(words) => write!(text, "{}", Harmless(&words))?,
+                Value::Borrowed(words) => write!(text, "{}", Harmless(words))?,
                 Value::Address(address) => write!(text, "{address}")?,
             }
-            out.write_field(&text).map_err(io::Error::from)
+            out.write_field(&text).map_err(io_error)
         })?;
-        out.write_record(None::<&[u8]>)?;
-        Ok(())
+        out.write_record(None::<&[u8]>).map_err(io_error)
     }
 
     fn finish(&mut self) -> io::Result<()> {
         self.out.flush()
+    }
+}
+
+/// The error as the operating system gave it: a closed pipe must be known as one, and csv's own conversion hides it.
+fn io_error(error: csv::Error) -> io::Error {
+    match error.into_kind() {
+        csv::ErrorKind::Io(error) => error,
+        other => io::Error::other(format!("{other:?}")),
     }
 }
