@@ -1,0 +1,201 @@
+//! `sockeye sockets` held to `ss`: the same sockets for generated command lines, or ss is shown to be wrong.
+//!
+//! Three answers are compared for each command line: sockeye's, ss's, and that of a model over the sockets this very
+//! process opened. Sockeye must give what the words mean. ss must give the same, or exactly what the model predicts of
+//! its flaws.
+#![allow(clippy::unwrap_used, reason = "a failed step of a test is a failed test")]
+
+mod generator;
+mod model;
+mod world;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::time::Duration;
+
+use generator::{Dice, Generator};
+use model::{Case, Flaw};
+use sockeye_tests::{Namespace, drop_privilege, in_namespace};
+use world::{Program, World, ss_is_there};
+
+/// Nothing in the zoo changes by itself for this long.
+const STABLE: Duration = Duration::from_secs(30);
+
+/// How a batch of command lines came out.
+#[derive(Default)]
+struct Score {
+    cases: usize,
+    sockets: usize,
+    empty: usize,
+    refused: usize,
+    wrong: usize,
+    repeated: usize,
+    by_flaw: BTreeMap<&'static str, usize>,
+}
+
+impl Score {
+    fn print(&self, batch: &str) {
+        let equal = self.cases - self.refused - self.wrong;
+        eprintln!(
+            "{batch}: {} command lines, {} sockets listed ({} listings empty); sockeye right in all; ss equal in {equal}, \
+             unable to read {}, wrong in {}: {:?}; asked again: {}",
+            self.cases, self.sockets, self.empty, self.refused, self.wrong, self.by_flaw, self.repeated
+        );
+    }
+}
+
+/// One command line, asked of both; Err tells what does not fit.
+fn compare(case: &Case, world: &mut World, score: &mut Score) -> Result<(), String> {
+    let meant = case.selects(world, &[]);
+    let ours = Program::Sockeye.list(&case.arguments(Program::Sockeye), case.only())?;
+    let ours = world.identify(&ours)?;
+    if ours != meant {
+        return Err(format!("sockeye {}", difference(world, &ours, &meant)));
+    }
+    let theirs = Program::Ss.list(&case.arguments(Program::Ss), case.only());
+    let theirs = match (theirs, case.ss_refuses()) {
+        (Ok(theirs), false) => world.identify(&theirs)?,
+        (Err(said), true) if said.contains("inet prefix is expected") => {
+            score.refused += 1;
+            return count(score, &meant);
+        }
+        (answer, refuses) => return Err(format!("ss should refuse: {refuses}; it answered {answer:?}")),
+    };
+    let predicted = case.selects(world, Flaw::ALL);
+    if theirs != predicted {
+        return Err(format!("ss {}", difference(world, &theirs, &predicted)));
+    }
+    if theirs != meant {
+        score.wrong += 1;
+        for flaw in Flaw::ALL {
+            let others: Vec<Flaw> = Flaw::ALL.iter().copied().filter(|other| other != flaw).collect();
+            if case.selects(world, &others) != predicted {
+                *score.by_flaw.entry(flaw.name()).or_default() += 1;
+            }
+        }
+    }
+    count(score, &meant)
+}
+
+fn count(score: &mut Score, listed: &[usize]) -> Result<(), String> {
+    score.cases += 1;
+    score.sockets += listed.len();
+    score.empty += usize::from(listed.is_empty());
+    Ok(())
+}
+
+fn difference(world: &World, listed: &[usize], expected: &[usize]) -> String {
+    let not_in = |these: &[usize], others: &[usize]| -> String {
+        let missing = these.iter().filter(|at| !others.contains(at));
+        missing.map(|at| format!("\n    {:?}", world.animals[*at])).collect()
+    };
+    format!(
+        "lists {} instead of {}; too many:{}\n  missing:{}",
+        listed.len(),
+        expected.len(),
+        not_in(listed, expected),
+        not_in(expected, listed)
+    )
+}
+
+/// Who asks.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Caller {
+    Root,
+    OrdinaryUser,
+}
+
+/// Compares `cases` generated command lines; to be called inside a namespace.
+fn batch(name: &str, seed: u64, cases: usize, ipv6: bool, caller: Caller) {
+    let mut world = World::open(ipv6);
+    let cgroup = own_cgroup();
+    if cgroup.is_none() {
+        eprintln!("{name}: no cgroup2 here: `cgroup` is not among the conditions");
+    }
+    if caller == Caller::OrdinaryUser {
+        drop_privilege().unwrap();
+    }
+    // Everything there is: this also learns the cookies that only the kernel could tell.
+    let everything = Program::Sockeye.list(&["-atu".to_owned()], None).unwrap();
+    let everything = world.identify(&everything).unwrap();
+    assert_eq!(
+        everything,
+        (0..world.animals.len()).collect::<Vec<usize>>(),
+        "sockeye -atu lists all there is"
+    );
+
+    let mut dice = Dice(seed);
+    let mut score = Score::default();
+    for number in 0..cases {
+        let mut generator = Generator::new(&world, dice, caller == Caller::Root, cgroup.clone());
+        let case = generator.case();
+        dice = generator.dice;
+        let mut outcome = compare(&case, &mut world, &mut score);
+        if outcome.is_err() {
+            // Perhaps a socket changed between the two calls; what is really wrong stays wrong.
+            score.repeated += 1;
+            outcome = compare(&case, &mut world, &mut score);
+        }
+        if outcome.is_err() {
+            let (case, what) = shrunk(case, &mut world);
+            let typed = case.arguments(Program::Ss).join(" ");
+            panic!("case {number} of seed {seed}, made smaller: {typed}\n  {what}\n  {case:?}");
+        }
+    }
+    score.print(name);
+    assert!(world.opened.elapsed() < STABLE, "so slow that sockets may have changed by themselves");
+    assert!(score.repeated <= 3, "differences that come and go");
+    assert!(score.empty * 2 < score.cases, "most listings are empty: the cases say little");
+}
+
+/// The smallest case found inside one that does not fit, and what does not fit in it.
+fn shrunk(mut case: Case, world: &mut World) -> (Case, String) {
+    'smaller: loop {
+        for candidate in case.smaller() {
+            if compare(&candidate, world, &mut Score::default()).is_err() {
+                case = candidate;
+                continue 'smaller;
+            }
+        }
+        let what = compare(&case, world, &mut Score::default()).err();
+        return (case, what.unwrap_or_else(|| "went away while it was made smaller".to_owned()));
+    }
+}
+
+/// Path in the file system of this process's cgroup v2, as ss wants it.
+fn own_cgroup() -> Option<String> {
+    let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
+    let mount = mounts.lines().map(|line| line.split(' ').collect::<Vec<_>>());
+    let mount = mount.into_iter().find(|fields| fields.get(2) == Some(&"cgroup2"))?[1].to_owned();
+    let own = fs::read_to_string("/proc/self/cgroup").unwrap();
+    let path = own.lines().find_map(|line| line.strip_prefix("0::"))?.trim_end_matches('/').to_owned();
+    Some(format!("{mount}{path}")).filter(|path| fs::metadata(path).is_ok())
+}
+
+#[test]
+fn lists_what_ss_lists_1() {
+    if ss_is_there() {
+        in_namespace(|| batch("first batch", 1, 150, true, Caller::Root));
+    }
+}
+
+#[test]
+fn lists_what_ss_lists_2() {
+    if ss_is_there() {
+        in_namespace(|| batch("second batch", 2, 150, true, Caller::Root));
+    }
+}
+
+#[test]
+fn lists_what_ss_lists_to_an_ordinary_user() {
+    if ss_is_there() {
+        in_namespace(|| batch("ordinary user", 3, 75, true, Caller::OrdinaryUser));
+    }
+}
+
+#[test]
+fn lists_what_ss_lists_without_ipv6() {
+    if ss_is_there() {
+        Namespace::new().no_ipv6().run(|| batch("no IPv6", 4, 75, false, Caller::Root));
+    }
+}
