@@ -285,6 +285,10 @@ impl SocketRecord {
     pub fn is_in(&self, states: StateSet) -> bool {
         match self.state {
             SocketState::Close if self.is_bound_inactive() => states.contains(SocketState::BoundInactive),
+            // A request socket answers to both of its numbers.
+            SocketState::SynRecv => {
+                states.contains(SocketState::SynRecv) || states.contains(SocketState::NewSynRecv)
+            }
             state => states.contains(state),
         }
     }
