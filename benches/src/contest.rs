@@ -10,15 +10,11 @@ use crate::program::Cost;
 #[derive(Clone, Copy, Debug)]
 pub struct Sample {
     /// Wall-clock time.
-    pub elapsed: Duration,
-    /// What the kernel charged for it; None where the contender is no process of its own.
+    pub wall: Duration,
+    /// Time on a processor, the kernel's work for it included.
+    pub processor: Duration,
+    /// What else a program is charged; None where the contender is no program of its own.
     pub cost: Option<Cost>,
-}
-
-impl From<Duration> for Sample {
-    fn from(elapsed: Duration) -> Sample {
-        Sample { elapsed, cost: None }
-    }
 }
 
 /// Names a contender of one contest.
@@ -28,10 +24,12 @@ pub struct Contender(usize);
 /// How two contenders are compared within a round.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Scale {
-    /// Time divided by the other's.
-    Ratio,
-    /// Milliseconds more than the other.
-    ExtraMs,
+    /// Wall-clock time divided by the other's.
+    Wall,
+    /// Processor time divided by the other's.
+    Processor,
+    /// Milliseconds of wall-clock time more than the other.
+    ExtraWallMs,
 }
 
 /// Which contender is held against which, and what is hoped for.
@@ -134,14 +132,19 @@ impl<'a> Contest<'a> {
 
     fn row(&self, comparison: &Comparison) -> Row {
         let [judged, against] = [comparison.judged, comparison.against].map(|Contender(index)| {
-            let times: Vec<f64> = self.samples[index].iter().map(|s| s.elapsed.as_secs_f64() * 1e3).collect();
+            let time = |sample: &Sample| match comparison.scale {
+                Scale::Wall | Scale::ExtraWallMs => sample.wall,
+                Scale::Processor => sample.processor,
+            };
+            let times: Vec<f64> =
+                self.samples[index].iter().map(|sample| time(sample).as_secs_f64() * 1e3).collect();
             (self.contenders[index].0.clone(), times)
         });
         // Paired within a round, where both saw the same machine.
         let mut values: Vec<f64> = (judged.1.iter().zip(&against.1))
             .map(|(one, other)| match comparison.scale {
-                Scale::Ratio => one / other,
-                Scale::ExtraMs => one - other,
+                Scale::Wall | Scale::Processor => one / other,
+                Scale::ExtraWallMs => one - other,
             })
             .collect();
         values.sort_by(f64::total_cmp);
@@ -175,8 +178,9 @@ mod tests {
 
     use super::*;
 
+    /// A run with these milliseconds on the wall and half of them on a processor.
     fn ms(ms: u64) -> Result<Sample> {
-        Ok(Duration::from_millis(ms).into())
+        Ok(Sample { wall: Duration::from_millis(ms), processor: Duration::from_millis(ms) / 2, cost: None })
     }
 
     #[test]
@@ -186,15 +190,16 @@ mod tests {
         let mut contest = Contest::new();
         let judged = contest.enter("a", || ms(*a.next().unwrap()));
         let against = contest.enter("b", || ms(*b.next().unwrap()));
-        let comparison =
-            Comparison { name: "a / b", judged, against, scale: Scale::Ratio, target: Some(1.9) };
+        let comparison = Comparison { name: "a / b", judged, against, scale: Scale::Wall, target: Some(1.9) };
         contest.compare(comparison.clone());
-        contest.compare(Comparison { scale: Scale::ExtraMs, target: None, ..comparison });
+        contest.compare(Comparison { scale: Scale::ExtraWallMs, target: None, ..comparison.clone() });
+        contest.compare(Comparison { scale: Scale::Processor, ..comparison });
         let rows = contest.run(4).unwrap();
         assert_eq!((rows[0].median, rows[0].min, rows[0].max), (2.0, 2.0, 2.0));
         assert_eq!((rows[0].is_over(), rows[1].is_over()), (Some(true), None));
         assert_eq!((rows[1].median, rows[1].min, rows[1].max), (3.0, 1.0, 5.0));
         assert_eq!(rows[0].judged, ("a".to_owned(), 6.0));
+        assert_eq!((rows[2].median, &rows[2].judged), (2.0, &("a".to_owned(), 3.0)));
         assert_eq!(
             contest.samples().map(|(name, runs)| (name.to_owned(), runs.len())).collect::<Vec<_>>(),
             [("a".to_owned(), 4), ("b".to_owned(), 4)]

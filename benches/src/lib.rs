@@ -7,10 +7,12 @@ mod contest;
 mod program;
 mod raw_walk;
 mod scenario;
+mod stopwatch;
 mod synthetic;
 
 pub use contest::{Comparison, Contender, Contest, Row, Sample, Scale};
 pub use program::{Cost, Program, own_peak_bytes};
 pub use raw_walk::RawWalk;
 pub use scenario::{SCENARIOS, Scenario};
+pub use stopwatch::timed;
 pub use synthetic::{FILTERS, answer, decode, records};

@@ -16,6 +16,7 @@ const LONG_FILES: &[(&str, &str)] = &[];
 const UNSAFE_FILES: &[(&str, &str)] = &[
     ("benches/src/program.rs", "wait4"),
     ("benches/src/raw_walk.rs", "a netlink socket: send, recv"),
+    ("benches/src/stopwatch.rs", "clock_gettime of the thread"),
     ("crates/cli/src/terminal.rs", "ioctl TIOCGWINSZ"),
     ("crates/host/tests/kernel.rs", "unshare between fork and exec; SIOCSIFFLAGS for lo"),
     ("crates/sock_diag/src/events.rs", "getsockopt SO_MEMINFO"),

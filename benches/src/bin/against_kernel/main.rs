@@ -7,12 +7,13 @@ use std::hint::black_box;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use clap::Parser;
 use sock_diag::{DumpRequest, Extensions, Family, Kernel, Protocol, RecvBuffer, StateSet, dump};
-use sockeye_benches::{Comparison, Contender, Contest, Program, RawWalk, Sample, Scale, own_peak_bytes};
+use sockeye_benches::{
+    Comparison, Contender, Contest, Program, RawWalk, Sample, Scale, own_peak_bytes, timed,
+};
 use sockeye_core::{Counters, Settings, Sweep};
 use sockeye_tests::{Load, Namespace};
 
@@ -52,11 +53,11 @@ fn main() -> Result<ExitCode> {
     // Programs before our own sweeps, as the kernel counts our peak as theirs.
     verdict.memory_floor_bytes = own_peak_bytes()?;
     let mut programs = programs(&sockeye)?;
-    verdict.add("programs, output to /dev/null", programs.run(rounds)?);
+    verdict.add("programs, wall-clock time", programs.run(rounds)?);
     verdict.programs = programs.samples().filter_map(|(name, runs)| ProgramCost::of(name, runs)).collect();
     drop(programs);
-    verdict.add("sweeps in this process", sweeps()?.run(rounds)?);
-    verdict.add("walks, nothing decoded", walks()?.run(rounds)?);
+    verdict.add("sweeps, processor time", sweeps()?.run(rounds)?);
+    verdict.add("raw walks, processor time", walks()?.run(rounds)?);
     drop(load);
 
     verdict.print();
@@ -76,7 +77,7 @@ fn idle(sockeye: &Path) -> Result<Contest<'static>> {
         name: "sockeye beyond the empty walk",
         judged: program,
         against: walk,
-        scale: Scale::ExtraMs,
+        scale: Scale::ExtraWallMs,
         target: Some(10.0),
     });
     Ok(contest)
@@ -99,7 +100,7 @@ fn check_load(load: &Load) -> Result<()> {
 fn check_bytes(request: &DumpRequest<'_>) -> Result<()> {
     let (mut kernel, mut buffer) = (Kernel::open()?, RecvBuffer::new());
     let dumped = dump(&mut kernel, request, &mut buffer, |_| ControlFlow::Continue(()))?.bytes;
-    let (received, _) = RawWalk::of(std::slice::from_ref(request))?.run()?;
+    let received = RawWalk::of(std::slice::from_ref(request))?.run()?;
     ensure!(received == dumped, "the raw loop received {received} bytes, the dump {dumped}");
     Ok(())
 }
@@ -128,8 +129,10 @@ fn programs(sockeye: &Path) -> Result<Contest<'static>> {
         ("snapshot / raw loop", snapshot, walk, None),
         ("ss -Htan / raw loop", ss_table, walk, None),
     ] {
-        contest.compare(ratio(name, judged, against, target));
+        contest.compare(wall(name, judged, against, target));
     }
+    contest.compare(processor("snapshot / ss -Htan, processor", snapshot, ss_table, None));
+    contest.compare(processor("snapshot / raw loop, processor", snapshot, walk, None));
     Ok(contest)
 }
 
@@ -145,10 +148,10 @@ fn sweeps() -> Result<Contest<'static>> {
         check_bytes(&request)?;
         let walk = contest.enter("raw loop", raw(std::slice::from_ref(&request))?);
         let decoded = contest.enter("decoded", decoded(request)?);
-        contest.compare(ratio(name, decoded, walk, Some(1.05)));
+        contest.compare(processor(name, decoded, walk, Some(1.05)));
         if name == "decode every record" {
             let folded = contest.enter("folded", folded(tcp().states(StateSet::ALL.minus(bound)))?);
-            contest.compare(ratio("fold into a report", folded, walk, Some(1.15)));
+            contest.compare(processor("fold into a report", folded, walk, Some(1.15)));
         }
     }
     Ok(contest)
@@ -169,7 +172,7 @@ fn walks() -> Result<Contest<'static>> {
         ("UDP / one walk", &[DumpRequest::all(Protocol::Udp)]),
     ] {
         let other = contest.enter(name.split(" /").next().unwrap_or(name), raw(requests)?);
-        contest.compare(ratio(name, other, one, None));
+        contest.compare(processor(name, other, one, None));
     }
     Ok(contest)
 }
@@ -178,8 +181,14 @@ fn tcp() -> DumpRequest<'static> {
     DumpRequest::all(Protocol::Tcp)
 }
 
-fn ratio(name: &'static str, judged: Contender, against: Contender, target: Option<f64>) -> Comparison {
-    Comparison { name, judged, against, scale: Scale::Ratio, target }
+/// By the clock on the wall: what whoever waits for a program feels.
+fn wall(name: &'static str, judged: Contender, against: Contender, target: Option<f64>) -> Comparison {
+    Comparison { name, judged, against, scale: Scale::Wall, target }
+}
+
+/// By processor time, which other programs hardly touch: what work costs.
+fn processor(name: &'static str, judged: Contender, against: Contender, target: Option<f64>) -> Comparison {
+    Comparison { name, judged, against, scale: Scale::Processor, target }
 }
 
 fn program(path: &Path, arguments: &str) -> impl FnMut() -> Result<Sample> + use<> {
@@ -189,19 +198,25 @@ fn program(path: &Path, arguments: &str) -> impl FnMut() -> Result<Sample> + use
 
 fn raw(requests: &[DumpRequest<'_>]) -> Result<impl FnMut() -> Result<Sample> + use<>> {
     let mut walk = RawWalk::of(requests)?;
-    Ok(move || Ok(walk.run()?.1.into()))
+    Ok(move || {
+        timed(|| {
+            walk.run()?;
+            Ok(())
+        })
+    })
 }
 
 /// A dump that makes a record of everything.
 fn decoded(request: DumpRequest<'static>) -> Result<impl FnMut() -> Result<Sample>> {
     let (mut kernel, mut buffer) = (Kernel::open()?, RecvBuffer::new());
     Ok(move || {
-        let start = Instant::now();
-        dump(&mut kernel, &request, &mut buffer, |diag| {
-            black_box(diag.to_record());
-            ControlFlow::Continue(())
-        })?;
-        Ok(start.elapsed().into())
+        timed(|| {
+            dump(&mut kernel, &request, &mut buffer, |diag| {
+                black_box(diag.to_record());
+                ControlFlow::Continue(())
+            })?;
+            Ok(())
+        })
     })
 }
 
@@ -209,13 +224,14 @@ fn decoded(request: DumpRequest<'static>) -> Result<impl FnMut() -> Result<Sampl
 fn folded(request: DumpRequest<'static>) -> Result<impl FnMut() -> Result<Sample>> {
     let (mut kernel, mut buffer) = (Kernel::open()?, RecvBuffer::new());
     Ok(move || {
-        let start = Instant::now();
-        let mut sweep = Sweep::new(&Settings::default());
-        dump(&mut kernel, &request, &mut buffer, |diag| {
-            sweep.observe(&diag.to_record());
-            ControlFlow::Continue(())
-        })?;
-        black_box(sweep.finish(&Counters::default()));
-        Ok(start.elapsed().into())
+        timed(|| {
+            let mut sweep = Sweep::new(&Settings::default());
+            dump(&mut kernel, &request, &mut buffer, |diag| {
+                sweep.observe(&diag.to_record());
+                ControlFlow::Continue(())
+            })?;
+            black_box(sweep.finish(&Counters::default()));
+            Ok(())
+        })
     })
 }

@@ -38,7 +38,7 @@ impl ProgramCost {
         let costs: Vec<_> = runs.iter().filter_map(|run| run.cost).collect();
         Some(ProgramCost {
             name: name.to_owned(),
-            wall_ms: median_ms(runs.iter().map(|run| run.elapsed))?,
+            wall_ms: median_ms(runs.iter().map(|run| run.wall))?,
             user_ms: median_ms(costs.iter().map(|cost| cost.user))?,
             system_ms: median_ms(costs.iter().map(|cost| cost.system))?,
             peak_bytes: costs.iter().map(|cost| cost.peak_bytes).max()?,
@@ -115,14 +115,15 @@ impl Verdict {
     pub(crate) fn to_json(&self) -> String {
         let rows = self.contests.iter().flat_map(|(contest, rows)| {
             rows.iter().map(move |row| {
-                let unit = match row.scale {
-                    Scale::Ratio => "ratio",
-                    Scale::ExtraMs => "ms",
+                let scale = match row.scale {
+                    Scale::Wall => "wall_ratio",
+                    Scale::Processor => "processor_ratio",
+                    Scale::ExtraWallMs => "extra_wall_ms",
                 };
                 json!({
                     "contest": contest,
                     "name": row.name,
-                    "unit": unit,
+                    "scale": scale,
                     "median": row.median,
                     "min": row.min,
                     "max": row.max,
@@ -157,12 +158,12 @@ impl Verdict {
 
 fn line(row: &Row) -> String {
     let number = |value: f64| match row.scale {
-        Scale::Ratio => format!("{value:.3}"),
-        Scale::ExtraMs => format!("{value:.1} ms"),
+        Scale::Wall | Scale::Processor => format!("{value:.3}"),
+        Scale::ExtraWallMs => format!("{value:.1} ms"),
     };
     let range = match row.scale {
-        Scale::Ratio => format!("[{:.3} – {:.3}]", row.min, row.max),
-        Scale::ExtraMs => format!("[{:.1} – {:.1}]", row.min, row.max),
+        Scale::Wall | Scale::Processor => format!("[{:.3} – {:.3}]", row.min, row.max),
+        Scale::ExtraWallMs => format!("[{:.1} – {:.1}]", row.min, row.max),
     };
     let target = row.target.map(|target| format!("≤ {target}")).unwrap_or_default();
     let verdict = match row.is_over() {
