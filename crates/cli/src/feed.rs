@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::BufWriter;
+use std::io::{self, BufWriter, Seek};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -33,9 +33,9 @@ enum Input {
     Replay(Replay<File>),
 }
 
-/// A capture being written: under its own name only once it is whole.
+/// A capture being written: a file without a name, which is gone with the process, until it is whole.
 struct Capture {
-    writer: CaptureWriter<BufWriter<NamedTempFile>>,
+    writer: CaptureWriter<BufWriter<File>>,
     path: PathBuf,
 }
 
@@ -127,7 +127,10 @@ impl Feed {
     pub(crate) fn finish(self) -> anyhow::Result<()> {
         let Input::Captured(_, capture) = self.input else { return Ok(()) };
         let failed = || format!("cannot write {}", named(&capture.path));
-        let file = capture.writer.finish().with_context(failed)?.into_inner().with_context(failed)?;
+        let mut whole = capture.writer.finish().with_context(failed)?.into_inner().with_context(failed)?;
+        whole.rewind().with_context(failed)?;
+        let mut file = NamedTempFile::new_in(folder_of(&capture.path)).with_context(failed)?;
+        io::copy(&mut whole, file.as_file_mut()).with_context(failed)?;
         file.as_file().sync_all().with_context(failed)?;
         file.persist(&capture.path).with_context(failed)?;
         Ok(())
@@ -136,13 +139,17 @@ impl Feed {
 
 impl Capture {
     fn create(path: &Path) -> anyhow::Result<Capture> {
-        let directory = match path.parent() {
-            Some(parent) if !parent.as_os_str().is_empty() => parent,
-            _ => Path::new("."),
-        };
-        let file = NamedTempFile::new_in(directory)?;
+        // Where the capture will be: a folder that takes no files is told before the sweep.
+        let file = tempfile::tempfile_in(folder_of(path))?;
         let writer = CaptureWriter::new(BufWriter::with_capacity(1 << 16, file))?;
         Ok(Capture { writer, path: path.to_owned() })
+    }
+}
+
+fn folder_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
     }
 }
 

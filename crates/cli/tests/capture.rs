@@ -7,6 +7,7 @@ mod recorded;
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{BufWriter, Read};
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
@@ -16,7 +17,7 @@ use sock_diag::fake::{Answer, FakeKernel, Message};
 use sock_diag::{
     CaptureWriter, Cookie, DumpRequest, Error, Exchange, Protocol, Recording, RecvBuffer, Result, Source,
 };
-use sockeye_tests::{Namespace, Zoo, ZooSpec, in_namespace};
+use sockeye_tests::{Load, Namespace, Zoo, ZooSpec, in_namespace};
 use tempfile::TempDir;
 
 /// Every output, and with a filter.
@@ -120,6 +121,24 @@ fn a_failed_capture_leaves_the_old_one() {
     let said = captured(&file, "-N no-such-namespace");
     assert_eq!(said.code, 2);
     assert!(is_untouched());
+}
+
+#[test]
+fn a_capture_that_is_killed_leaves_the_old_one() {
+    in_namespace(|| {
+        let _load = Load::established(2_000, 2).unwrap();
+        let directory = TempDir::new().unwrap();
+        let file = directory.path().join("kept.sockeye");
+        fs::write(&file, "old").unwrap();
+        let mut command = sockeye("sockets -a --json");
+        let mut child = command.arg("--capture").arg(&file).stdout(Stdio::piped()).spawn().unwrap();
+        // It writes, so it has captured something; and it cannot end, for the pipe does not hold half of the output.
+        child.stdout.as_mut().unwrap().read_exact(&mut [0; 1]).unwrap();
+        child.kill().unwrap();
+        assert_eq!(child.wait().unwrap().signal(), Some(9));
+        assert_eq!(files_in(directory.path()), std::slice::from_ref(&file));
+        assert_eq!(fs::read(&file).unwrap(), b"old");
+    });
 }
 
 #[test]
