@@ -204,6 +204,9 @@ pub(crate) struct SocketsArgs {
     /// Socket memory
     #[arg(short, long)]
     pub(crate) memory: bool,
+    /// Not yet: sockeye does not show owners
+    #[arg(short, long, hide = true)]
+    pub(crate) processes: bool,
     /// A JSON array (the same as --output json)
     #[arg(long)]
     pub(crate) json: bool,
@@ -236,7 +239,7 @@ pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Com
 /// `-o jsonl` is a format, a bare `-o` shows timers as in ss: the word behind it decides, which clap cannot say.
 fn output_spelled_out(arguments: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
     /// Short options of `sockets` that take no value: a cluster of these may end in `o`.
-    const FLAGS: &str = "alBtuUM46nHOoeim";
+    const FLAGS: &str = "alBtuUM46nHOoeimp";
     let is_format = |word: &str| SocketsFormat::from_str(word, false).is_ok();
     let mut spelled = Vec::new();
     let mut arguments = arguments.into_iter().peekable();

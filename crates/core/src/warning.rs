@@ -129,34 +129,29 @@ impl Warning {
 
 impl fmt::Display for Warning {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let and = |others: u32| match others {
-            0 => String::new(),
-            1 => " (and 1 more destination)".to_owned(),
-            more => format!(" (and {more} more destinations)"),
-        };
         match self {
             Warning::NoUsablePorts { range, reserved, held } => write!(
                 f,
-                "no port of {range} is left to connect(): {reserved} are reserved, {held} held; widen \
+                "none of the {range} ports is left to connect() (reserved {reserved}, held {held}); widen \
                  net.ipv4.ip_local_port_range or shorten ip_local_reserved_ports"
             ),
             Warning::Exhausted { destination, in_use, time_wait, others } => write!(
                 f,
-                "{destination} is exhausted{}: {in_use} ports in use, {time_wait} in TIME_WAIT; connect() fails with \
+                "{} exhausted, with {in_use} ports in use, {time_wait} of them in TIME_WAIT: connect() fails with \
                  EADDRNOTAVAIL; reuse connections, or add a local or remote address",
-                and(*others)
+                are(destination, *others)
             ),
             Warning::NearlyExhausted { destination, headroom, usable, others } => write!(
                 f,
-                "{destination} is nearly exhausted{}: {headroom} of {usable} ports left; reuse connections, widen \
+                "{} nearly exhausted, with {headroom} of {usable} ports left; reuse connections, widen \
                  net.ipv4.ip_local_port_range, or add a local or remote address",
-                and(*others)
+                are(destination, *others)
             ),
             Warning::ParityCliff { destination, in_use, usable, others } => write!(
                 f,
-                "{destination} is past 50 % of the pool{} ({in_use} of {usable} ports): connect() now searches both \
+                "{} past 50 % of the pool, with {in_use} of {usable} ports in use: connect() now searches both \
                  halves and slows down; widen net.ipv4.ip_local_port_range or reuse connections",
-                and(*others)
+                are(destination, *others)
             ),
             Warning::BindBeforeConnect { destination, suspected, in_use, ports } => write!(
                 f,
@@ -181,19 +176,29 @@ impl fmt::Display for Warning {
                      undercounted"
                 )?;
                 match dropped {
-                    Some(dropped) => write!(f, "; {dropped} were dropped so far"),
+                    Some(dropped) => write!(f, "; dropped so far: {dropped}"),
                     None => Ok(()),
                 }
             }
             Warning::SweepRaced { duplicates, interrupted } => write!(
                 f,
-                "sockets changed while they were read: {duplicates} were told twice and counted once, {interrupted} \
-                 dumps were interrupted; as many may have been missed"
+                "sockets changed while they were read (told twice and counted once: {duplicates}, dumps interrupted: \
+                 {interrupted}); as many may have been missed"
             ),
             Warning::Malformed { records } => {
-                write!(f, "{records} messages could not be read as sockets and are not counted")
+                write!(f, "messages that could not be read as sockets, and are not counted: {records}")
             }
             Warning::SettingUnknown { setting, assumed } => write!(f, "cannot read {setting}: {assumed}"),
         }
+    }
+}
+
+/// `tcp 10.0.0.7 → 10.0.9.12:8080 is`, or with others `… (and 2 more destinations) is`: the numbers that follow are the
+/// first one's.
+fn are(destination: &DestinationId, others: u32) -> String {
+    match others {
+        0 => format!("{destination} is"),
+        1 => format!("{destination} (and 1 more destination) is"),
+        more => format!("{destination} (and {more} more destinations) is"),
     }
 }

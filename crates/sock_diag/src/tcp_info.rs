@@ -17,12 +17,14 @@ pub struct TcpInfoField {
     pub read: fn(&TcpInfo<'_>) -> Option<u64>,
 }
 
-/// One line per field: name, type, offset, and what it means.
+/// One line per field: name, type, offset, the value that means "none" if there is one, and what it means.
 macro_rules! fields {
-    ($($(#[$doc:meta])* $name:ident: $type:ty = $offset:literal;)*) => {
+    ($($(#[$doc:meta])* $name:ident: $type:ty = $offset:literal $(unless $none:expr)?;)*) => {
         impl TcpInfo<'_> {
             $($(#[$doc])* pub fn $name(&self) -> Option<$type> {
-                self.bytes.get($offset..)?.first_chunk().map(|b| <$type>::from_ne_bytes(*b))
+                let value = self.bytes.get($offset..)?.first_chunk().map(|b| <$type>::from_ne_bytes(*b));
+                $(let value = value.filter(|value| *value != $none);)?
+                value
             })*
 
             /// Every field by its name, in the struct's order: what renderers loop over.
@@ -119,9 +121,9 @@ fields! {
     /// Mean deviation of the round-trip time.
     #[doc(alias = "tcpi_rttvar")]
     rtt_variance_us: u32 = 72;
-    /// Slow start threshold, segments; 2,147,483,647 while none was set.
+    /// Slow start threshold, segments; None while none was set.
     #[doc(alias = "tcpi_snd_ssthresh")]
-    send_ssthresh: u32 = 76;
+    send_ssthresh: u32 = 76 unless i32::MAX as u32;
     /// Congestion window, segments.
     #[doc(alias = "tcpi_snd_cwnd")]
     congestion_window: u32 = 80;
@@ -140,12 +142,12 @@ fields! {
     /// Segments retransmitted over the whole life.
     #[doc(alias = "tcpi_total_retrans")]
     total_retransmits: u32 = 100;
-    /// Pacing rate; u64::MAX when not paced. Since: Linux 3.15.
+    /// Pacing rate; None when not paced. Since: Linux 3.15.
     #[doc(alias = "tcpi_pacing_rate")]
-    pacing_bytes_per_second: u64 = 104;
-    /// Upper bound of the pacing rate. Since: Linux 3.15.
+    pacing_bytes_per_second: u64 = 104 unless u64::MAX;
+    /// Upper bound of the pacing rate; None when there is none. Since: Linux 3.15.
     #[doc(alias = "tcpi_max_pacing_rate")]
-    max_pacing_bytes_per_second: u64 = 112;
+    max_pacing_bytes_per_second: u64 = 112 unless u64::MAX;
     /// Payload bytes acknowledged (the FIN and SYN count one each). Since: Linux 4.1.
     #[doc(alias = "tcpi_bytes_acked")]
     acked_bytes: u64 = 120;
@@ -161,9 +163,9 @@ fields! {
     /// Bytes written and not yet sent. Since: Linux 4.6.
     #[doc(alias = "tcpi_notsent_bytes")]
     unsent_bytes: u32 = 144;
-    /// Least round-trip time; u32::MAX while there is none. Since: Linux 4.6.
+    /// Least round-trip time; None while there is none. Since: Linux 4.6.
     #[doc(alias = "tcpi_min_rtt")]
-    min_rtt_us: u32 = 148;
+    min_rtt_us: u32 = 148 unless u32::MAX;
     /// Data segments received. Since: Linux 4.6.
     #[doc(alias = "tcpi_data_segs_in")]
     data_segments_in: u32 = 152;

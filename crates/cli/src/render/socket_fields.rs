@@ -4,7 +4,7 @@
 
 use std::net::IpAddr;
 
-use sock_diag::{DiagMsg, SocketMemory, SocketRecord, TcpInfo, TimerKind};
+use sock_diag::{DiagMsg, SocketMemory, SocketRecord, SocketState, TcpInfo, TimerKind};
 
 /// One socket on its way out: the record, and the view it came from for what was asked beyond it.
 pub(crate) struct Socket<'a> {
@@ -83,7 +83,11 @@ fn has_remote(record: &SocketRecord) -> bool {
 pub(crate) const FIELDS: &[Field] = &[
     field("protocol", |s| Value::Word(s.record.protocol.name())),
     field("family", |s| Value::Word(s.record.family.name())),
-    field("state", |s| Value::Word(s.record.state.snake_name())),
+    // As the filter and the snapshot call it; the record itself only says "close".
+    field("state", |s| match s.record.is_bound_inactive() {
+        true => Value::Word(SocketState::BoundInactive.snake_name()),
+        false => Value::Word(s.record.state.snake_name()),
+    }),
     field("local_address", |s| Value::Address(s.record.id.local_address)),
     field("local_port", |s| Value::Unsigned(s.record.id.local_port.into())),
     field("remote_address", |s| match has_remote(&s.record) {
@@ -97,19 +101,19 @@ pub(crate) const FIELDS: &[Field] = &[
     field("interface", |s| s.interface.map_or(Value::Absent, Value::Borrowed)),
     field("interface_index", |s| Value::number(s.record.id.interface.map(|i| i.get()))),
     field("rqueue_bytes", |s| match s.record.state {
-        sock_diag::SocketState::Listen => Value::Absent,
+        SocketState::Listen => Value::Absent,
         _ => Value::Unsigned(s.record.rqueue_bytes.into()),
     }),
     field("wqueue_bytes", |s| match s.record.state {
-        sock_diag::SocketState::Listen => Value::Absent,
+        SocketState::Listen => Value::Absent,
         _ => Value::Unsigned(s.record.wqueue_bytes.into()),
     }),
     field("accept_queue", |s| match s.record.state {
-        sock_diag::SocketState::Listen => Value::Unsigned(s.record.rqueue_bytes.into()),
+        SocketState::Listen => Value::Unsigned(s.record.rqueue_bytes.into()),
         _ => Value::Absent,
     }),
     field("backlog", |s| match s.record.state {
-        sock_diag::SocketState::Listen => Value::Unsigned(s.record.wqueue_bytes.into()),
+        SocketState::Listen => Value::Unsigned(s.record.wqueue_bytes.into()),
         _ => Value::Absent,
     }),
     timer("kind", |s| if_timer(s, Value::Word(s.record.timer.kind.name()))),

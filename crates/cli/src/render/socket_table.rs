@@ -291,7 +291,7 @@ fn tcp_info(out: &mut String, record: &SocketRecord, info: &TcpInfo<'_>, congest
     number("rcvmss", info.receive_mss_bytes().map(u64::from));
     number("advmss", info.advertised_mss_bytes().map(u64::from));
     number("cwnd", info.congestion_window().map(u64::from));
-    number("ssthresh", info.send_ssthresh().filter(|s| *s < 0x7fff_ffff).map(u64::from));
+    number("ssthresh", info.send_ssthresh().map(u64::from));
     number("bytes_sent", info.sent_bytes());
     number("bytes_retrans", info.retransmitted_bytes());
     number("bytes_acked", info.acked_bytes());
@@ -304,7 +304,7 @@ fn tcp_info(out: &mut String, record: &SocketRecord, info: &TcpInfo<'_>, congest
     number("lastrcv", info.last_data_received_ms().map(u64::from));
     number("lastack", info.last_ack_received_ms().map(u64::from));
     let bits = |bytes: u64| bytes.saturating_mul(8);
-    number("pacing_rate_bps", info.pacing_bytes_per_second().filter(|r| *r != u64::MAX).map(bits));
+    number("pacing_rate_bps", info.pacing_bytes_per_second().map(bits));
     number("delivery_rate_bps", info.delivery_bytes_per_second().map(bits));
     number("delivered", info.delivered().map(u64::from));
     number("busy_us", info.busy_us());
@@ -322,7 +322,7 @@ fn tcp_info(out: &mut String, record: &SocketRecord, info: &TcpInfo<'_>, congest
     number("rcv_space", info.receive_space_bytes().map(u64::from));
     number("rcv_ssthresh", info.receive_ssthresh_bytes().map(u64::from));
     number("notsent", info.unsent_bytes().map(u64::from));
-    if let Some(least) = info.min_rtt_us().filter(|rtt| *rtt != 0 && *rtt != u32::MAX) {
+    if let Some(least) = info.min_rtt_us().filter(|rtt| *rtt != 0) {
         let _ = write!(out, " minrtt:{}", trimmed(ms(least)));
     }
 }

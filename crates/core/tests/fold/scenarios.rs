@@ -51,7 +51,9 @@ fn the_sketched_snapshot() {
     assert!((worst.occupancy() - 0.781).abs() < 0.001);
     assert_eq!(worst.traffic.live + worst.traffic.time_wait, 22_005);
     assert_eq!(warning_ids(&report), ["parity_cliff"]);
-    assert!(report.warnings[0].to_string().contains("past 50 % of the pool (22005 of 28189 ports)"));
+    assert!(
+        report.warnings[0].to_string().contains("past 50 % of the pool, with 22005 of 28189 ports in use")
+    );
 }
 
 #[test]
@@ -206,7 +208,7 @@ fn exhaustion_is_said_once_with_the_worst() {
     assert_eq!(warning_ids(&report), ["exhausted", "nearly_exhausted", "parity_cliff"]);
     let text = report.warnings[0].to_string();
     assert!(
-        text.starts_with("tcp 10.0.0.7 → 10.0.9.1:80 is exhausted (and 1 more destination): 20 ports"),
+        text.starts_with("tcp 10.0.0.7 → 10.0.9.1:80 (and 1 more destination) is exhausted, with 20 ports"),
         "{text}"
     );
     let full = report.destinations.iter().filter(|destination| destination.is_exhausted()).count();
@@ -280,7 +282,7 @@ fn doubts_of_the_sweep_are_warnings() {
     let ids = warning_ids(&report);
     assert_eq!(ids[..3], ["time_wait_overflow", "sweep_raced", "malformed"]);
     assert_eq!(ids[3..], ["setting_unknown"; 4]);
-    assert!(report.warnings[0].to_string().ends_with("9 were dropped so far"));
+    assert!(report.warnings[0].to_string().ends_with("dropped so far: 9"));
     assert_eq!(report.tcp.pool.range(), PortRange::DEFAULT);
 }
 
