@@ -116,7 +116,7 @@ pub(crate) fn run(args: &SocketsArgs) -> anyhow::Result<()> {
             if written.is_err() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         });
         if written.is_err() {
-            return Ok(ignore_closed_pipe(written).context("writing to standard output")?);
+            return ignore_closed_pipe(written).context("writing to standard output");
         }
         match dumped {
             Ok(_) => {}
@@ -155,7 +155,8 @@ fn sink(args: &SocketsArgs, settings: &Settings) -> anyhow::Result<Box<dyn Socke
             TableOptions {
                 header: !args.no_header,
                 protocol: settings.protocols.len() > 1,
-                timers: args.timers,
+                // As in ss: -e shows timers too.
+                timers: args.timers || args.extended,
                 extended: args.extended,
                 info: args.info,
                 memory: args.memory,

@@ -21,6 +21,7 @@ pub(crate) enum Value<'a> {
     /// Unknown, or does not apply: left out of JSON, empty in CSV.
     Absent,
     Unsigned(u64),
+    Flag(bool),
     Word(&'static str),
     Text(String),
     Borrowed(&'a str),
@@ -74,6 +75,7 @@ pub(crate) const FIELDS: &[Field] = &[
     }),
     field("interface", |s| s.interface.map_or(Value::Absent, Value::Borrowed)),
     field("interface_index", |s| Value::number(s.record.id.interface.map(|i| i.get()))),
+    field("v6_only", |s| s.diag.v6_only().map_or(Value::Absent, Value::Flag)),
     field("rqueue_bytes", |s| match s.record.state {
         sock_diag::SocketState::Listen => Value::Absent,
         _ => Value::Unsigned(s.record.rqueue_bytes.into()),
@@ -149,8 +151,8 @@ pub(crate) fn for_each_field<'a, E>(
 
 /// The names [`for_each_field`] will tell, in its order.
 pub(crate) fn names(extra: Extra) -> impl Iterator<Item = (&'static str, &'static str)> {
-    let info = extra.info.then_some(TcpInfo::FIELDS).unwrap_or_default();
-    let memory = extra.memory.then_some(SocketMemory::FIELDS).unwrap_or_default();
+    let info = if extra.info { TcpInfo::FIELDS } else { &[] };
+    let memory = if extra.memory { SocketMemory::FIELDS } else { &[] };
     FIELDS
         .iter()
         .map(|field| (field.group, field.name))

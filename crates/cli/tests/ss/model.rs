@@ -509,7 +509,7 @@ impl Judge<'_> {
             Atom::Range { side, first, last } => (*first..=*last).contains(&side.of(animal).1),
             Atom::Device { index, equal, .. } => (animal.interface == *index) == *equal,
             Atom::Mark { value, mask, equal, .. } => (animal.mark & mask == *value) == *equal,
-            Atom::Cgroup { equal, .. } => !animal.mini == *equal,
+            Atom::Cgroup { equal, .. } => animal.mini != *equal,
             Atom::Autobound => {
                 let ephemeral = (32_768..=60_999).contains(&animal.local.port());
                 match self.stage {
