@@ -222,3 +222,10 @@ fn lists_what_ss_lists_without_ipv6() {
         Namespace::new().no_ipv6().run(|| batch("no IPv6", 4, 75, false, Caller::Root));
     }
 }
+
+#[test]
+fn prints_what_ss_prints() {
+    if ss_is_there() {
+        in_namespace(|| columns::compare("columns", true));
+    }
+}
