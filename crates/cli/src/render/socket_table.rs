@@ -21,6 +21,8 @@ pub(crate) struct TableOptions {
     pub(crate) info: bool,
     pub(crate) memory: bool,
     pub(crate) oneline: bool,
+    /// Columns of the terminal, to break long lines between words; None when the output is not one.
+    pub(crate) width: Option<usize>,
 }
 
 const COLUMNS: usize = 6;
@@ -31,13 +33,20 @@ const RIGHT: [bool; COLUMNS] = [false, false, true, true, false, false];
 /// Rows held back to find the columns' widths. Later rows that are wider push their own line apart, no other.
 const MEASURED_ROWS: usize = 200;
 
-/// A line: its columns, and what follows them.
+/// A socket: its columns, what stands beside them, and what below.
 #[derive(Default, Clone)]
 struct Row {
     columns: [String; COLUMNS],
-    tail: String,
+    beside: String,
+    below: String,
     state: Option<SocketState>,
 }
+
+/// The column whose colour tells the state.
+const STATE: usize = 1;
+/// Before lines below a socket: as wide as a tab.
+const INDENT: &str = "\t";
+const INDENT_WIDTH: usize = 8;
 
 /// Writes the table of ss.
 pub(crate) struct SocketTable<W: Write> {
@@ -68,50 +77,65 @@ impl<W: Write> SocketTable<W> {
         if self.options.header {
             let header = Row { columns: HEADER.map(str::to_owned), ..Row::default() };
             let Palette { heading, reset, .. } = self.palette;
-            self.write_row(&header, heading, reset)?;
+            self.write_row(&header, (heading, reset), ("", ""))?;
         }
         held.iter().try_for_each(|row| self.write_socket(row))
     }
 
     fn write_socket(&mut self, row: &Row) -> io::Result<()> {
         let Palette { dim, good, warn, reset, .. } = self.palette;
-        let style = match row.state {
-            Some(SocketState::Established) => good,
-            Some(SocketState::TimeWait) => dim,
-            Some(SocketState::CloseWait | SocketState::SynSent | SocketState::LastAck) => warn,
-            _ => return self.write_row(row, "", ""),
-        };
-        self.write_row(row, style, reset)
+        match row.state {
+            Some(SocketState::Established) => self.write_row(row, ("", ""), (good, reset)),
+            Some(SocketState::CloseWait | SocketState::SynSent | SocketState::LastAck) => {
+                self.write_row(row, ("", ""), (warn, reset))
+            }
+            Some(SocketState::TimeWait) => self.write_row(row, (dim, reset), ("", "")),
+            _ => self.write_row(row, ("", ""), ("", "")),
+        }
     }
 
-    fn write_row(&mut self, row: &Row, style: &str, reset: &str) -> io::Result<()> {
-        self.line.clear();
-        self.line.push_str(style);
+    /// Styles are what switches them on and off: of the whole row, and of the state alone.
+    fn write_row(&mut self, row: &Row, style: (&str, &str), state: (&str, &str)) -> io::Result<()> {
+        let line = &mut self.line;
+        line.clear();
+        line.push_str(style.0);
         let first = usize::from(!self.options.protocol);
         let columns = row.columns.iter().zip(self.widths).zip(RIGHT).enumerate().skip(first);
         for (at, ((text, width), is_right)) in columns {
-            let is_last = at == COLUMNS - 1 && row.tail.is_empty();
+            let (on, off) = if at == STATE { state } else { ("", "") };
             // Infallible: a String takes everything.
-            let _ = match (is_right, is_last) {
-                (true, _) => write!(self.line, "{text:>width$}"),
-                (false, false) => write!(self.line, "{text:<width$}"),
-                (false, true) => write!(self.line, "{text}"),
+            let _ = match is_right {
+                true => write!(line, "{on}{text:>width$}{off}  "),
+                false => write!(line, "{on}{text:<width$}{off}  "),
             };
-            if !is_last {
-                self.line.push_str("  ");
+        }
+        let widths = row.columns.iter().zip(self.widths).skip(first);
+        let columns_width = || widths.map(|(text, width)| text.chars().count().max(width) + 2).sum::<usize>();
+        match self.options.width {
+            _ if self.options.oneline => {
+                line.push_str(&row.beside);
+                line.push_str(if row.beside.is_empty() { row.below.trim_start() } else { &row.below });
+            }
+            Some(terminal) if columns_width() + row.beside.chars().count() > terminal => {
+                write_below(line, &row.beside, self.options.width);
+                write_below(line, &row.below, self.options.width);
+            }
+            _ => {
+                line.push_str(&row.beside);
+                write_below(line, &row.below, self.options.width);
             }
         }
-        self.line.push_str(&row.tail);
-        self.line.truncate(self.line.trim_end().len());
-        self.line.push_str(reset);
-        self.line.push('\n');
-        self.out.write_all(self.line.as_bytes())
+        line.truncate(line.trim_end().len());
+        line.push_str(style.1);
+        line.push('\n');
+        self.out.write_all(line.as_bytes())
     }
 
     fn describe(&self, socket: &Socket<'_>, row: &mut Row) {
         let record = &socket.record;
         row.columns.iter_mut().for_each(String::clear);
-        row.tail.clear();
+        row.beside.clear();
+        row.below.clear();
         row.state = Some(record.state);
         let index = || record.id.interface.map(|index| index.to_string().into());
         let interface: Option<Cow<'_, str>> = socket.interface.map(Cow::Borrowed).or_else(index);
@@ -124,31 +148,51 @@ impl<W: Write> SocketTable<W> {
         endpoint(local, record.id.local_address, record.id.local_port, interface.as_deref());
         endpoint(remote, record.id.remote_address, record.id.remote_port, None);
         if self.options.timers {
-            timer(&mut row.tail, record);
+            timer(&mut row.beside, record);
         }
         if self.options.extended {
-            extended(&mut row.tail, socket);
+            extended(&mut row.beside, socket);
         }
-        let separator = if self.options.oneline { " " } else { "\n\t" };
-        let mut more = String::new();
+        // Each word brings a space before it; the columns end in one.
+        if row.beside.starts_with(' ') {
+            row.beside.remove(0);
+        }
         if self.options.memory
             && let Some(memory) = socket.diag.memory()
         {
-            skmem(&mut more, &memory);
+            skmem(&mut row.below, &memory);
         }
         if self.options.info {
             if let Some(name) = socket.diag.upper_layer() {
-                let _ = write!(more, " ulp:{}", Harmless(&String::from_utf8_lossy(name)));
+                let _ = write!(row.below, " ulp:{}", Harmless(&String::from_utf8_lossy(name)));
             }
             let congestion = socket.diag.congestion().map(String::from_utf8_lossy);
             if let Some(info) = socket.diag.tcp_info() {
-                tcp_info(&mut more, record, &info, congestion.as_deref());
+                tcp_info(&mut row.below, record, &info, congestion.as_deref());
             }
         }
-        if !more.is_empty() {
-            row.tail.push_str(separator);
-            row.tail.push_str(more.trim_start());
+    }
+}
+
+/// `text`, if there is any, on indented lines, broken between words where the terminal ends.
+fn write_below(out: &mut String, text: &str, terminal: Option<usize>) {
+    out.truncate(out.trim_end().len());
+    let room = terminal.map_or(usize::MAX, |width| width.saturating_sub(INDENT_WIDTH));
+    let mut used = None;
+    for word in text.split_ascii_whitespace() {
+        let length = word.chars().count();
+        match used {
+            Some(before) if before + 1 + length <= room => {
+                out.push(' ');
+                used = Some(before + 1 + length);
+            }
+            _ => {
+                out.push('\n');
+                out.push_str(INDENT);
+                used = Some(length);
+            }
         }
+        out.push_str(word);
     }
 }
 
@@ -391,6 +435,19 @@ mod tests {
         ] {
             assert_eq!(short_duration(ms), text);
         }
+    }
+
+    #[test]
+    fn long_lines_break_between_words() {
+        let show = |terminal| {
+            let mut out = String::from("ESTAB");
+            write_below(&mut out, "one two:3 four", terminal);
+            out
+        };
+        assert_eq!(show(None), "ESTAB\n\tone two:3 four");
+        assert_eq!(show(Some(80)), show(None));
+        assert_eq!(show(Some(17)), "ESTAB\n\tone two:3\n\tfour");
+        assert_eq!(show(Some(3)), "ESTAB\n\tone\n\ttwo:3\n\tfour", "too narrow for anything");
     }
 
     #[test]
