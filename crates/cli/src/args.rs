@@ -195,7 +195,7 @@ pub(crate) struct SocketsArgs {
     /// Timers: what each socket waits for and for how long
     #[arg(short = 'o', long = "options", alias = "timers")]
     pub(crate) timers: bool,
-    /// Owner's user id, inode, cookie, cgroup id, mark, shutdown directions
+    /// Timers, owner's user id, inode, cookie, cgroup, mark, shutdown directions
     #[arg(short, long)]
     pub(crate) extended: bool,
     /// What TCP knows of the connection: round-trip time, window, retransmits, bytes

@@ -55,6 +55,13 @@ impl<'b> TcpInfo<'b> {
     pub fn timestamps(&self) -> Option<bool> {
         self.options().map(|options| options & 1 != 0)
     }
+
+    /// Whether the delivery rate was limited by what the application gave, not by the network. Since: Linux 4.9; false
+    /// before.
+    #[doc(alias = "tcpi_delivery_rate_app_limited")]
+    pub fn delivery_limited_by_application(&self) -> Option<bool> {
+        self.bytes.get(7).map(|bits| bits & 1 != 0)
+    }
 }
 
 fields! {

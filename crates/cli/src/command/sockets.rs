@@ -16,7 +16,7 @@ use crate::names::HostNames;
 use crate::render::socket_fields::{Extra, Socket};
 use crate::render::socket_formats::{Csv, Json, SocketSink};
 use crate::render::socket_table::{SocketTable, TableOptions};
-use crate::terminal::{Palette, buffered_stdout, ignore_closed_pipe};
+use crate::terminal::{self, Palette, buffered_stdout, ignore_closed_pipe};
 
 /// What the options mean together.
 struct Settings {
@@ -176,11 +176,13 @@ fn sink(args: &SocketsArgs, settings: &Settings) -> anyhow::Result<Box<dyn Socke
             TableOptions {
                 header: !args.no_header,
                 protocol: settings.protocols.len() > 1,
-                timers: args.timers,
+                // As in ss: -e shows timers too.
+                timers: args.timers || args.extended,
                 extended: args.extended,
                 info: args.info,
                 memory: args.memory,
                 oneline: args.oneline,
+                width: terminal::width(),
             },
             Palette::choose(args.color),
         )),

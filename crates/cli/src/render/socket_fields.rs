@@ -21,6 +21,7 @@ pub(crate) enum Value<'a> {
     /// Unknown, or does not apply: left out of JSON, empty in CSV.
     Absent,
     Unsigned(u64),
+    Flag(bool),
     Word(&'static str),
     Text(String),
     Borrowed(&'a str),
@@ -100,6 +101,7 @@ pub(crate) const FIELDS: &[Field] = &[
     }),
     field("interface", |s| s.interface.map_or(Value::Absent, Value::Borrowed)),
     field("interface_index", |s| Value::number(s.record.id.interface.map(|i| i.get()))),
+    field("v6_only", |s| s.diag.v6_only().map_or(Value::Absent, Value::Flag)),
     field("rqueue_bytes", |s| match s.record.state {
         SocketState::Listen => Value::Absent,
         _ => Value::Unsigned(s.record.rqueue_bytes.into()),

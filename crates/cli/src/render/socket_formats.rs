@@ -110,6 +110,7 @@ impl Serialize for Value<'_> {
         match self {
             Value::Absent => serializer.serialize_none(),
             Value::Unsigned(number) => serializer.serialize_u64(*number),
+            Value::Flag(flag) => serializer.serialize_bool(*flag),
             Value::Word(word) => serializer.serialize_str(word),
             Value::Text(text) => serializer.serialize_str(text),
             Value::Borrowed(text) => serializer.serialize_str(text),
@@ -151,6 +152,7 @@ impl<W: Write> SocketSink for Csv<W> {
             match value {
                 Value::Absent => {}
                 Value::Unsigned(number) => write!(text, "{number}")?,
+                Value::Flag(flag) => write!(text, "{flag}")?,
                 Value::Word(word) => text.extend_from_slice(word.as_bytes()),
                 // Unlike JSON, CSV has no escapes of its own: a line break would also tear the row for simple readers.
                 Value::Text(words) => write!(text, "{}", Harmless(&words))?,

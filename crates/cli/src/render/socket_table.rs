@@ -21,6 +21,8 @@ pub(crate) struct TableOptions {
     pub(crate) info: bool,
     pub(crate) memory: bool,
     pub(crate) oneline: bool,
+    /// Columns of the terminal, to break long lines between words; None when the output is not one.
+    pub(crate) width: Option<usize>,
 }
 
 const COLUMNS: usize = 6;
@@ -31,13 +33,20 @@ const RIGHT: [bool; COLUMNS] = [false, false, true, true, false, false];
 /// Rows held back to find the columns' widths. Later rows that are wider push their own line apart, no other.
 const MEASURED_ROWS: usize = 200;
 
-/// A line: its columns, and what follows them.
+/// A socket: its columns, what stands beside them, and what below.
 #[derive(Default, Clone)]
 struct Row {
     columns: [String; COLUMNS],
-    tail: String,
+    beside: String,
+    below: String,
     state: Option<SocketState>,
 }
+
+/// The column whose colour tells the state.
+const STATE: usize = 1;
+/// Before lines below a socket: as wide as a tab.
+const INDENT: &str = "\t";
+const INDENT_WIDTH: usize = 8;
 
 /// Writes the table of ss.
 pub(crate) struct SocketTable<W: Write> {
@@ -68,51 +77,65 @@ impl<W: Write> SocketTable<W> {
         if self.options.header {
             let header = Row { columns: HEADER.map(str::to_owned), ..Row::default() };
             let Palette { heading, reset, .. } = self.palette;
-            self.write_row(&header, heading, reset)?;
+            self.write_row(&header, (heading, reset), ("", ""))?;
         }
         held.iter().try_for_each(|row| self.write_socket(row))
     }
 
     fn write_socket(&mut self, row: &Row) -> io::Result<()> {
         let Palette { dim, good, warn, reset, .. } = self.palette;
-        let style = match row.state {
-            Some(SocketState::Established) => good,
-            Some(SocketState::TimeWait) => dim,
-            Some(SocketState::CloseWait | SocketState::SynSent | SocketState::LastAck) => warn,
-            _ => return self.write_row(row, "", ""),
-        };
-        self.write_row(row, style, reset)
+        match row.state {
+            Some(SocketState::Established) => self.write_row(row, ("", ""), (good, reset)),
+            Some(SocketState::CloseWait | SocketState::SynSent | SocketState::LastAck) => {
+                self.write_row(row, ("", ""), (warn, reset))
+            }
+            Some(SocketState::TimeWait) => self.write_row(row, (dim, reset), ("", "")),
+            _ => self.write_row(row, ("", ""), ("", "")),
+        }
     }
 
-    fn write_row(&mut self, row: &Row, style: &str, reset: &str) -> io::Result<()> {
-        self.line.clear();
-        self.line.push_str(style);
+    /// Styles are what switches them on and off: of the whole row, and of the state alone.
+    fn write_row(&mut self, row: &Row, style: (&str, &str), state: (&str, &str)) -> io::Result<()> {
+        let line = &mut self.line;
+        line.clear();
+        line.push_str(style.0);
         let first = usize::from(!self.options.protocol);
         let columns = row.columns.iter().zip(self.widths).zip(RIGHT).enumerate().skip(first);
-        for (i, ((text, width), right)) in columns {
-            // No blanks at the end of a line.
-            let last = i == COLUMNS - 1 && (row.tail.is_empty() || row.tail.starts_with('\n'));
+        for (at, ((text, width), is_right)) in columns {
+            let (on, off) = if at == STATE { state } else { ("", "") };
             // Infallible: a String takes everything.
-            let _ = match (right, last) {
-                (true, _) => write!(self.line, "{text:>width$}"),
-                (false, false) => write!(self.line, "{text:<width$}"),
-                (false, true) => write!(self.line, "{text}"),
+            let _ = match is_right {
+                true => write!(line, "{on}{text:>width$}{off}  "),
+                false => write!(line, "{on}{text:<width$}{off}  "),
             };
-            if !last {
-                self.line.push_str("  ");
+        }
+        let widths = row.columns.iter().zip(self.widths).skip(first);
+        let columns_width = || widths.map(|(text, width)| text.chars().count().max(width) + 2).sum::<usize>();
+        match self.options.width {
+            _ if self.options.oneline => {
+                line.push_str(&row.beside);
+                line.push_str(if row.beside.is_empty() { row.below.trim_start() } else { &row.below });
+            }
+            Some(terminal) if columns_width() + row.beside.chars().count() > terminal => {
+                write_below(line, &row.beside, self.options.width);
+                write_below(line, &row.below, self.options.width);
+            }
+            _ => {
+                line.push_str(&row.beside);
+                write_below(line, &row.below, self.options.width);
             }
         }
-        self.line.push_str(&row.tail);
-        self.line.truncate(self.line.trim_end().len());
-        self.line.push_str(reset);
-        self.line.push('\n');
-        self.out.write_all(self.line.as_bytes())
+        line.truncate(line.trim_end().len());
+        line.push_str(style.1);
+        line.push('\n');
+        self.out.write_all(line.as_bytes())
     }
 
     fn describe(&self, socket: &Socket<'_>, row: &mut Row) {
         let record = &socket.record;
         row.columns.iter_mut().for_each(String::clear);
-        row.tail.clear();
+        row.beside.clear();
+        row.below.clear();
         row.state = Some(record.state);
         let index = || record.id.interface.map(|index| index.to_string().into());
         let interface: Option<Cow<'_, str>> = socket.interface.map(Cow::Borrowed).or_else(index);
@@ -125,31 +148,51 @@ impl<W: Write> SocketTable<W> {
         endpoint(local, record.id.local_address, record.id.local_port, interface.as_deref());
         endpoint(remote, record.id.remote_address, record.id.remote_port, None);
         if self.options.timers {
-            timer(&mut row.tail, record);
+            timer(&mut row.beside, record);
         }
         if self.options.extended {
-            extended(&mut row.tail, socket);
+            extended(&mut row.beside, socket);
         }
-        let separator = if self.options.oneline { " " } else { "\n\t" };
-        let mut more = String::new();
+        // Each word brings a space before it; the columns end in one.
+        if row.beside.starts_with(' ') {
+            row.beside.remove(0);
+        }
         if self.options.memory
             && let Some(memory) = socket.diag.memory()
         {
-            skmem(&mut more, &memory);
+            skmem(&mut row.below, &memory);
         }
         if self.options.info {
             if let Some(name) = socket.diag.upper_layer() {
-                let _ = write!(more, " ulp:{}", Harmless(&String::from_utf8_lossy(name)));
+                let _ = write!(row.below, " ulp:{}", Harmless(&String::from_utf8_lossy(name)));
             }
             let congestion = socket.diag.congestion().map(String::from_utf8_lossy);
             if let Some(info) = socket.diag.tcp_info() {
-                tcp_info(&mut more, record, &info, congestion.as_deref());
+                tcp_info(&mut row.below, record, &info, congestion.as_deref());
             }
         }
-        if !more.is_empty() {
-            row.tail.push_str(separator);
-            row.tail.push_str(more.trim_start());
+    }
+}
+
+/// `text`, if there is any, on indented lines, broken between words where the terminal ends.
+fn write_below(out: &mut String, text: &str, terminal: Option<usize>) {
+    out.truncate(out.trim_end().len());
+    let room = terminal.map_or(usize::MAX, |width| width.saturating_sub(INDENT_WIDTH));
+    let mut used = None;
+    for word in text.split_ascii_whitespace() {
+        let length = word.chars().count();
+        match used {
+            Some(before) if before + 1 + length <= room => {
+                out.push(' ');
+                used = Some(before + 1 + length);
+            }
+            _ => {
+                out.push('\n');
+                out.push_str(INDENT);
+                used = Some(length);
+            }
         }
+        out.push_str(word);
     }
 }
 
@@ -232,13 +275,16 @@ fn extended(out: &mut String, socket: &Socket<'_>) {
         let _ = write!(out, " ino:{inode}");
     }
     let _ = write!(out, " sk:{:x}", record.id.cookie.0);
+    if let Some(mark) = record.mark.filter(|mark| *mark != 0) {
+        let _ = write!(out, " fwmark:{mark:#x}");
+    }
     let _ = match (socket.cgroup, record.cgroup_id) {
         (Some(path), _) => write!(out, " cgroup:{}", Harmless(path)),
         (None, Some(id)) => write!(out, " cgroup:id:{id}"),
         (None, None) => Ok(()),
     };
-    if let Some(mark) = record.mark.filter(|mark| *mark != 0) {
-        let _ = write!(out, " fwmark:{mark:#x}");
+    if let Some(v6_only) = socket.diag.v6_only() {
+        let _ = write!(out, " v6only:{}", u8::from(v6_only));
     }
     if let Some(shutdown) = record.shutdown {
         let (receive, send) = (shutdown & 1 == 0, shutdown & 2 == 0);
@@ -269,67 +315,106 @@ fn tcp_info(out: &mut String, record: &SocketRecord, info: &TcpInfo<'_>, congest
     if let Some((send, receive)) = info.window_scales() {
         let _ = write!(out, " wscale:{send},{receive}");
     }
-    let ms = |us: u32| f64::from(us) / 1000.0;
     if let Some(rto) = info.rto_us().filter(|rto| *rto != 0 && *rto != 3_000_000) {
-        let _ = write!(out, " rto:{}", trimmed(ms(rto)));
+        let _ = write!(out, " rto:{}", ms(rto));
     }
+    number(out, "backoff", info.backoff());
     if let (Some(rtt), Some(variance)) = (info.rtt_us().filter(|rtt| *rtt != 0), info.rtt_variance_us()) {
-        let _ = write!(out, " rtt:{}/{}", trimmed(ms(rtt)), trimmed(ms(variance)));
+        let _ = write!(out, " rtt:{}/{}", ms(rtt), ms(variance));
     }
     if let Some(ato) = info.ato_us().filter(|ato| *ato != 0) {
-        let _ = write!(out, " ato:{}", trimmed(ms(ato)));
+        let _ = write!(out, " ato:{}", ms(ato));
     }
-    let is_listener = record.state == SocketState::Listen;
-    let mut number = |name: &str, value: Option<u64>| {
-        if let Some(value) = value.filter(|v| *v != 0) {
-            let _ = write!(out, " {name}:{value}");
+    number(out, "mss", info.send_mss_bytes());
+    number(out, "pmtu", info.path_mtu_bytes());
+    number(out, "rcvmss", info.receive_mss_bytes());
+    number(out, "advmss", info.advertised_mss_bytes());
+    number(out, "cwnd", info.congestion_window());
+    number(out, "ssthresh", info.send_ssthresh());
+    number(out, "bytes_sent", info.sent_bytes());
+    number(out, "bytes_retrans", info.retransmitted_bytes());
+    number(out, "bytes_acked", info.acked_bytes());
+    number(out, "bytes_received", info.received_bytes());
+    number(out, "segs_out", info.segments_out());
+    number(out, "segs_in", info.segments_in());
+    number(out, "data_segs_out", info.data_segments_out());
+    number(out, "data_segs_in", info.data_segments_in());
+    rates_and_pauses(out, info);
+    number(out, "unacked", info.unacked());
+    match (info.retransmitting().unwrap_or(0), info.total_retransmits().unwrap_or(0)) {
+        (0, 0) => {}
+        (now, in_all) => {
+            let _ = write!(out, " retrans:{now}/{in_all}");
+        }
+    }
+    number(out, "lost", info.lost());
+    // Of a listener it is the backlog, which has a column.
+    number(out, "sacked", info.sacked().filter(|_| record.state != SocketState::Listen));
+    number(out, "dsack_dups", info.dsack_dups());
+    number(out, "reordering", info.reordering().filter(|segments| *segments != 3));
+    number(out, "reord_seen", info.reorderings());
+    if let Some(rtt) = info.receive_rtt_us().filter(|rtt| *rtt != 0) {
+        let _ = write!(out, " rcv_rtt:{}", ms(rtt));
+    }
+    number(out, "rcv_space", info.receive_space_bytes());
+    number(out, "rcv_ssthresh", info.receive_ssthresh_bytes());
+    number(out, "notsent", info.unsent_bytes());
+    if let Some(least) = info.min_rtt_us().filter(|rtt| *rtt != 0) {
+        let _ = write!(out, " minrtt:{}", ms(least));
+    }
+    number(out, "rcv_ooopack", info.out_of_order_in());
+    number(out, "snd_wnd", info.send_window_bytes());
+}
+
+/// How fast data goes out, how long ago, and what held it up.
+fn rates_and_pauses(out: &mut String, info: &TcpInfo<'_>) {
+    let rate = |out: &mut String, name: &str, bytes_per_second: u128| {
+        if bytes_per_second != 0 {
+            // Infallible, here and below: a String takes everything.
+            let _ = write!(out, " {name} {}bps", bytes_per_second * 8);
         }
     };
-    number("backoff", info.backoff().map(u64::from));
-    number("mss", info.send_mss_bytes().map(u64::from));
-    number("pmtu", info.path_mtu_bytes().map(u64::from));
-    number("rcvmss", info.receive_mss_bytes().map(u64::from));
-    number("advmss", info.advertised_mss_bytes().map(u64::from));
-    number("cwnd", info.congestion_window().map(u64::from));
-    number("ssthresh", info.send_ssthresh().map(u64::from));
-    number("bytes_sent", info.sent_bytes());
-    number("bytes_retrans", info.retransmitted_bytes());
-    number("bytes_acked", info.acked_bytes());
-    number("bytes_received", info.received_bytes());
-    number("segs_out", info.segments_out().map(u64::from));
-    number("segs_in", info.segments_in().map(u64::from));
-    number("data_segs_out", info.data_segments_out().map(u64::from));
-    number("data_segs_in", info.data_segments_in().map(u64::from));
-    number("lastsnd", info.last_data_sent_ms().map(u64::from));
-    number("lastrcv", info.last_data_received_ms().map(u64::from));
-    number("lastack", info.last_ack_received_ms().map(u64::from));
-    let bits = |bytes: u64| bytes.saturating_mul(8);
-    number("pacing_rate_bps", info.pacing_bytes_per_second().map(bits));
-    number("delivery_rate_bps", info.delivery_bytes_per_second().map(bits));
-    number("delivered", info.delivered().map(u64::from));
-    number("busy_us", info.busy_us());
-    number("rwnd_limited_us", info.receive_window_limited_us());
-    number("sndbuf_limited_us", info.send_buffer_limited_us());
-    if !is_listener {
-        number("unacked", info.unacked().map(u64::from));
-        number("sacked", info.sacked().map(u64::from));
+    let known = |rate: Option<u64>| u128::from(rate.unwrap_or(0));
+    // A window of segments each round trip.
+    if let (Some(window), Some(mss), Some(rtt)) =
+        (info.congestion_window(), info.send_mss_bytes(), info.rtt_us().filter(|rtt| *rtt != 0))
+    {
+        rate(out, "send", u128::from(window) * u128::from(mss) * 1_000_000 / u128::from(rtt));
     }
-    number("lost", info.lost().map(u64::from));
-    number("retrans", info.total_retransmits().map(u64::from));
-    number("dsack_dups", info.dsack_dups().map(u64::from));
-    number("reord_seen", info.reorderings().map(u64::from));
-    number("rcv_ooopack", info.out_of_order_in().map(u64::from));
-    number("rcv_space", info.receive_space_bytes().map(u64::from));
-    number("rcv_ssthresh", info.receive_ssthresh_bytes().map(u64::from));
-    number("notsent", info.unsent_bytes().map(u64::from));
-    if let Some(least) = info.min_rtt_us().filter(|rtt| *rtt != 0) {
-        let _ = write!(out, " minrtt:{}", trimmed(ms(least)));
+    number(out, "lastsnd", info.last_data_sent_ms());
+    number(out, "lastrcv", info.last_data_received_ms());
+    number(out, "lastack", info.last_ack_received_ms());
+    rate(out, "pacing_rate", known(info.pacing_bytes_per_second()));
+    rate(out, "delivery_rate", known(info.delivery_bytes_per_second()));
+    number(out, "delivered", info.delivered());
+    number(out, "delivered_ce", info.delivered_ce());
+    if info.delivery_limited_by_application() == Some(true) {
+        out.push_str(" app_limited");
+    }
+    let Some(busy) = info.busy_us().filter(|busy| *busy != 0) else { return };
+    let _ = write!(out, " busy:{}ms", busy / 1000);
+    let limits = [
+        ("rwnd_limited", info.receive_window_limited_us()),
+        ("sndbuf_limited", info.send_buffer_limited_us()),
+    ];
+    for (name, limited) in limits {
+        if let Some(limited) = limited.filter(|limited| *limited != 0) {
+            let share = 100.0 * limited as f64 / busy as f64;
+            let _ = write!(out, " {name}:{}ms({share:.1}%)", limited / 1000);
+        }
     }
 }
 
-/// Up to three digits behind the point, no trailing zeros.
-fn trimmed(value: f64) -> String {
-    let text = format!("{value:.3}");
+fn number<N: Into<u64>>(out: &mut String, name: &str, value: Option<N>) {
+    if let Some(value) = value.map(Into::into).filter(|value| *value != 0) {
+        // Infallible: a String takes everything.
+        let _ = write!(out, " {name}:{value}");
+    }
+}
+
+/// Microseconds as milliseconds: up to three digits behind the point, no trailing zeros.
+fn ms(us: u32) -> String {
+    let text = format!("{}.{:03}", us / 1000, us % 1000);
     text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
@@ -350,6 +435,19 @@ mod tests {
         ] {
             assert_eq!(short_duration(ms), text);
         }
+    }
+
+    #[test]
+    fn long_lines_break_between_words() {
+        let show = |terminal| {
+            let mut out = String::from("ESTAB");
+            write_below(&mut out, "one two:3 four", terminal);
+            out
+        };
+        assert_eq!(show(None), "ESTAB\n\tone two:3 four");
+        assert_eq!(show(Some(80)), show(None));
+        assert_eq!(show(Some(17)), "ESTAB\n\tone two:3\n\tfour");
+        assert_eq!(show(Some(3)), "ESTAB\n\tone\n\ttwo:3\n\tfour", "too narrow for anything");
     }
 
     #[test]

@@ -1,10 +1,10 @@
-//! What a command line selects: as its words mean, and as ss 6.1 takes them where it is wrong.
+//! What a command line selects: as its words mean, and as ss takes them where it is wrong.
 //!
 //! Plain code over what is known of each socket; nothing of sockeye or of the kernel's filters is used here. Where
 //! ss differs from the meaning, the difference is a [`Flaw`] with its proof, and ss must list exactly what the model
-//! with the flaws predicts: there is no tolerance.
+//! with the flaws predicts: there is no tolerance. Which flaws an ss has is found out with one command line each.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use sock_diag::{Family, Protocol};
 
@@ -43,7 +43,7 @@ pub(crate) const STATE_WORDS: &[(&str, States)] = &[
     ("big", ALL & !BUCKET),
 ];
 
-/// What ss 6.1 gets wrong.
+/// What ss gets wrong; version 6.1 has them all.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Flaw {
     /// It cannot ask for bound sockets that neither listen nor are connected, so that `-a` does not show all. The
@@ -58,6 +58,9 @@ pub(crate) enum Flaw {
     /// In that second test it compares addresses without looking at their family, and takes a prefix of length 0 for no
     /// condition: `0.0.0.0` equals `::`. Again a filter and its negation do not list every socket.
     BlindToFamily,
+    /// It has no bytecode for `dev`: an expression with it is tested only once, by ss itself. That shows together with
+    /// the two above.
+    DeviceNotInKernel,
     /// `inet:` or `inet6:` anywhere narrows the whole listing: `A or B` lists less than `A` alone.
     FamilyForAll,
     /// It takes an empty set of states for none given, and lists the default ones: `exclude all` lists plenty.
@@ -70,9 +73,57 @@ impl Flaw {
         Flaw::LeftToRight,
         Flaw::AutoboundInHalves,
         Flaw::BlindToFamily,
+        Flaw::DeviceNotInKernel,
         Flaw::FamilyForAll,
         Flaw::EmptyStatesIgnored,
     ];
+
+    /// A command line in which it shows, if those before it in [`ALL`](Self::ALL) are known.
+    pub(crate) fn probe(self) -> Case {
+        let host = |family, address: Option<IpAddr>, value: &str| {
+            let prefix = address.map(|address| (address, if address.is_ipv4() { 32 } else { 128 }));
+            let value = value.to_owned();
+            Expr::Atom(Atom::Host { side: Side::Local, family, prefix, port: None, value, equals: "" })
+        };
+        let not = |expr| Expr::Not("not", Box::new(expr));
+        let loopback = || host(None, Some(Ipv4Addr::LOCALHOST.into()), "127.0.0.1");
+        let chosen = || Expr::Atom(Atom::Range { side: Side::Local, first: 1, last: 32_767 });
+        let device = vec!["dev".to_owned(), "lo".to_owned()];
+        let expr = match self {
+            Flaw::NoBoundInactive | Flaw::EmptyStatesIgnored => None,
+            Flaw::LeftToRight => Some(Expr::List(vec![
+                (Join::And(""), loopback()),
+                (Join::Or("or"), chosen()),
+                (Join::And("and"), not(loopback())),
+            ])),
+            Flaw::AutoboundInHalves => Some(not(Expr::Atom(Atom::Autobound))),
+            Flaw::BlindToFamily => Some(not(host(None, Some(Ipv6Addr::UNSPECIFIED.into()), "[::]"))),
+            Flaw::DeviceNotInKernel => Some(Expr::List(vec![
+                (Join::And(""), not(Expr::Atom(Atom::Autobound))),
+                (Join::And("and"), not(Expr::Atom(Atom::Device { index: 1, equal: true, words: device }))),
+            ])),
+            Flaw::FamilyForAll => Some(Expr::List(vec![
+                (Join::And(""), host(Some(Family::Inet6), None, "inet6:*")),
+                (Join::Or("or"), chosen()),
+            ])),
+        };
+        let clauses = match self {
+            Flaw::EmptyStatesIgnored => {
+                STATE_WORDS.iter().position(|row| row.0 == "all").map(|all| (false, all))
+            }
+            _ => None,
+        };
+        let options = vec!["-ta".to_owned()];
+        Case {
+            options,
+            tcp: true,
+            udp: false,
+            family: None,
+            shown: Shown::All,
+            clauses: clauses.into_iter().collect(),
+            expr,
+        }
+    }
 
     /// For people.
     pub(crate) fn name(self) -> &'static str {
@@ -81,6 +132,7 @@ impl Flaw {
             Flaw::LeftToRight => "precedence",
             Flaw::AutoboundInHalves => "autobound",
             Flaw::BlindToFamily => "family of addresses",
+            Flaw::DeviceNotInKernel => "dev",
             Flaw::FamilyForAll => "inet: for all",
             Flaw::EmptyStatesIgnored => "empty states",
         }
@@ -243,8 +295,8 @@ impl Case {
         let has = |flaw| flaws.contains(&flaw);
         let states = self.states(has(Flaw::EmptyStatesIgnored));
         let family = if has(Flaw::FamilyForAll) { self.family_of_ss() } else { self.family };
-        // ss has no bytecode for `dev`: an expression with it is tested once only, by ss itself.
-        let in_kernel = self.expr.as_ref().is_some_and(|expr| !expr.mentions_device());
+        let in_program_alone =
+            has(Flaw::DeviceNotInKernel) && self.expr.as_ref().is_some_and(Expr::mentions_device);
         let passes = |animal: &Animal, stage| {
             self.expr.as_ref().is_none_or(|expr| Judge { flaws, stage }.expr(expr, animal))
         };
@@ -254,7 +306,7 @@ impl Case {
                 && family.is_none_or(|family| family == animal.family)
                 && states & state != 0
                 && !(has(Flaw::NoBoundInactive) && animal.is_bound_inactive())
-                && (!in_kernel || passes(animal, Stage::Kernel))
+                && (in_program_alone || passes(animal, Stage::Kernel))
                 && passes(animal, Stage::Program)
         };
         (0..world.animals.len()).filter(|at| listed(&world.animals[*at])).collect()
