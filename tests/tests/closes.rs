@@ -37,8 +37,7 @@ impl Look {
         let age = Duration::from_secs(seconds.into());
         let youngest = |close: &Close| self.ended.saturating_duration_since(close.at) + LOGGED_LATE + JIFFY;
         let surely = log.iter().filter(|close| close.at <= self.begun && youngest(close) < age);
-        let perhaps =
-            log.iter().filter(|close| self.begun.saturating_duration_since(close.at) < age + JIFFY);
+        let perhaps = log.iter().filter(|close| self.begun.saturating_duration_since(close.at) < age + JIFFY);
         (surely.count(), perhaps.filter(|close| close.at <= self.ended + LOGGED_LATE).count())
     }
 }
@@ -273,8 +272,7 @@ fn ipv6_closes_count_and_mapped_ones_count_as_ipv4() {
             .map(|destination| (destination.id.remote_address, destination.traffic.closes))
             .collect();
         told.sort_unstable();
-        let expected: [(IpAddr, u32); 2] =
-            [(Ipv4Addr::LOCALHOST.into(), 8), (Ipv6Addr::LOCALHOST.into(), 7)];
+        let expected: [(IpAddr, u32); 2] = [(Ipv4Addr::LOCALHOST.into(), 8), (Ipv6Addr::LOCALHOST.into(), 7)];
         assert_eq!(told, expected);
     });
 }

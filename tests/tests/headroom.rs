@@ -81,7 +81,8 @@ fn a_port_with_an_explicit_binder_is_skipped_by_connect_for_every_destination() 
 #[test]
 fn a_port_that_connect_chose_serves_every_destination() {
     range("40000 40001").run(|| {
-        let doors: Vec<TcpListener> = (1..=5).map(|n| listener(ip(&format!("127.0.0.{n}")), 20_000)).collect();
+        let doors: Vec<TcpListener> =
+            (1..=5).map(|n| listener(ip(&format!("127.0.0.{n}")), 20_000)).collect();
         let mut open = Vec::new();
         for door in &doors {
             open.extend(dial_until_refused(LOCALHOST, door.local_addr().unwrap()));
@@ -192,7 +193,9 @@ struct Scenario {
     old_time_wait: bool,
     sources: &'static [&'static str],
     servers: &'static [&'static str],
-    /// Sockets that bind before they connect, which a dump does not tell from others.
+    /// Some are closed again, their own side first: a mini socket does not tell its options any more.
+    closes: bool,
+    /// Few sockets, of which some bind before they connect, which a dump does not tell.
     hidden_binds: bool,
 }
 
@@ -207,7 +210,7 @@ impl Scenario {
     fn new(seed: u64, hidden_binds: bool) -> Scenario {
         let mut dice = Dice(seed);
         let first = 30_000 + dice.roll(20_000) as u16;
-        let ports = 2 * (2 + dice.roll(20) as u16);
+        let ports = 2 * (if hidden_binds { 20 } else { 2 } + dice.roll(20) as u16);
         let reserved = (0..dice.roll(4)).map(|_| first + dice.roll(ports.into()) as u16).collect();
         let (sources, servers) = *dice.one_of(&PLACES);
         Scenario {
@@ -219,6 +222,7 @@ impl Scenario {
             old_time_wait: dice.roll(2) == 1,
             sources,
             servers,
+            closes: dice.roll(2) == 1,
             hidden_binds,
         }
     }
@@ -247,7 +251,9 @@ impl Scenario {
         let mut open = Vec::new();
         let mut orphans_peers = Vec::new();
         let (mut closed, mut hidden) = (0, Vec::new());
-        for _ in 0..dice.roll(u64::from(self.ports) * 3) {
+        // Parity tells hidden binds from connect() as long as the preferred half has room.
+        let most = if self.hidden_binds { self.ports / 4 } else { self.ports * 3 };
+        for _ in 0..dice.roll(most.into()) {
             let source = *dice.one_of(&sources);
             let door = dice.one_of(&doors);
             let to = door.local_addr().unwrap();
@@ -263,7 +269,7 @@ impl Scenario {
                         open.push(client);
                     }
                 }
-                4..=7 => {
+                4..=7 if self.closes => {
                     if let Ok(client) = dial(source, to, PortBy::Connect) {
                         let (server, _) = door.accept_within();
                         drop(client);
@@ -271,7 +277,7 @@ impl Scenario {
                         closed += 1;
                     }
                 }
-                8 => {
+                8 if self.closes => {
                     if let Ok(client) = dial(source, to, PortBy::Connect) {
                         orphans_peers.push(door.accept_within().0);
                         drop(client);
@@ -342,7 +348,7 @@ fn headroom_of_one_look_is_how_many_connects_succeed() {
         scenario.namespace().run(|| {
             let (exact, tried) = scenario.play();
             eprintln!("scenario {seed}: {exact} of {tried} predictions are one number");
-            assert!(exact > 0 || tried < 4, "{exact} of {tried}: {scenario:?}");
+            assert!(exact == tried || scenario.closes, "every socket tells its options: {scenario:?}");
         });
     }
 }
@@ -361,9 +367,11 @@ fn hidden_binds_stay_within_the_interval() {
 #[test]
 fn an_odd_range_is_an_interval_of_one() {
     range("40000 40098").run(|| {
-        let doors: Vec<TcpListener> = (1..=12).map(|n| listener(ip(&format!("127.0.1.{n}")), 20_000)).collect();
+        let doors: Vec<TcpListener> =
+            (1..=12).map(|n| listener(ip(&format!("127.0.1.{n}")), 20_000)).collect();
         let to: Vec<SocketAddr> = doors.iter().map(|door| door.local_addr().unwrap()).collect();
-        let _open: Vec<OwnedFd> = to.iter().map(|to| dial(LOCALHOST, *to, PortBy::Connect).unwrap()).collect();
+        let _open: Vec<OwnedFd> =
+            to.iter().map(|to| dial(LOCALHOST, *to, PortBy::Connect).unwrap()).collect();
         let report = look::report();
         let mut counts = Vec::new();
         for to in &to {

@@ -30,10 +30,7 @@ fn all_records(states: StateSet) -> Vec<SocketRecord> {
 
 fn ends(record: &SocketRecord) -> (SocketAddr, SocketAddr) {
     let id = &record.id;
-    (
-        SocketAddr::new(id.local_address, id.local_port),
-        SocketAddr::new(id.remote_address, id.remote_port),
-    )
+    (SocketAddr::new(id.local_address, id.local_port), SocketAddr::new(id.remote_address, id.remote_port))
 }
 
 /// Whether this is the specimen's record, as far as its name and state go.
@@ -135,7 +132,10 @@ fn one_walk_and_one_per_family_give_the_same() {
             assert_eq!(cookies(&both), cookies(&apart), "{protocol}");
             // The same of each socket but for what goes on by itself.
             let of = |records: &[SocketRecord]| -> HashMap<Cookie, _> {
-                records.iter().map(|r| (r.id.cookie, (r.id, r.state, r.family, r.inode, r.uid, r.mark))).collect()
+                records
+                    .iter()
+                    .map(|r| (r.id.cookie, (r.id, r.state, r.family, r.inode, r.uid, r.mark)))
+                    .collect()
             };
             assert_eq!(of(&both), of(&apart), "{protocol}");
         }
@@ -232,7 +232,9 @@ fn lookup_finds_each_by_its_cookie_and_connections_by_their_ends() {
         };
         for record in held {
             wait_until(&format!("the end of {record:?}"), Duration::from_secs(10), || is_over(record));
-            if record.protocol.is_datagram() || matches!(record.state, SocketState::Listen | SocketState::Close) {
+            if record.protocol.is_datagram()
+                || matches!(record.state, SocketState::Listen | SocketState::Close)
+            {
                 assert_eq!(look_up(record.protocol, record.family, &record.id), None, "{record:?}");
             }
         }
@@ -281,7 +283,8 @@ fn a_sweep_counts_what_proc_net_lists() {
                 specimen.protocol == Protocol::Tcp
                     && (specimen.state == SocketState::Listen || specimen.is_bound_inactive())
             });
-            let mut held: Vec<u16> = holders.map(|holder| holder.local.port()).filter(|p| in_pool(*p)).collect();
+            let mut held: Vec<u16> =
+                holders.map(|holder| holder.local.port()).filter(|p| in_pool(*p)).collect();
             held.sort_unstable();
             held.dedup();
             assert!(held.len() > 10);

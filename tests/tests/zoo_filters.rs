@@ -13,8 +13,8 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestCaseResult, TestRunner};
 use sock_diag::filter::{Filter, Names, NoNames};
 use sock_diag::{
-    Cookie, DumpRequest, Error, Exchange, Kernel, Protocol, RecvBuffer, Result, SocketRecord,
-    SocketState, Source, StateSet, dump,
+    Cookie, DumpRequest, Error, Exchange, Kernel, Protocol, RecvBuffer, Result, SocketRecord, SocketState,
+    Source, StateSet, dump,
 };
 use sockeye_tests::{Namespace, Specimen, Zoo, ZooSpec};
 
@@ -58,7 +58,8 @@ impl Source for RefusingPrograms {
     fn receive(&mut self, buffer: &mut RecvBuffer) -> Result<usize> {
         let Some(exchange) = self.refusal.take() else { return self.kernel.receive(buffer) };
         const NLMSG_ERROR: u32 = 2;
-        let words = [36, NLMSG_ERROR, exchange.sequence, exchange.port_id, (-libc::EINVAL) as u32, 0, 0, 0, 0];
+        let words =
+            [36, NLMSG_ERROR, exchange.sequence, exchange.port_id, (-libc::EINVAL) as u32, 0, 0, 0, 0];
         let message: Vec<u8> = words.iter().flat_map(|word| word.to_ne_bytes()).collect();
         buffer.bytes_mut()[..message.len()].copy_from_slice(&message);
         Ok(message.len())
@@ -95,7 +96,8 @@ impl Model {
             }),
             Model::Host { local, equal, address, bits, port } => {
                 let end = end(*local);
-                let is_it = is_within(end.ip(), *address, *bits) && port.is_none_or(|port| port == end.port());
+                let is_it =
+                    is_within(end.ip(), *address, *bits) && port.is_none_or(|port| port == end.port());
                 is_it == *equal
             }
             Model::AnyHost { local, port } => end(*local).port() == *port,
@@ -126,7 +128,8 @@ impl Model {
 
 /// An IPv4 network also holds v4-mapped addresses, an IPv6 network only IPv6 ones.
 fn is_within(address: IpAddr, network: IpAddr, bits: u8) -> bool {
-    let same = |a: u128, b: u128, width: u32| a >> (width - u32::from(bits)) == b >> (width - u32::from(bits));
+    let same =
+        |a: u128, b: u128, width: u32| a >> (width - u32::from(bits)) == b >> (width - u32::from(bits));
     match (address, network) {
         (IpAddr::V4(a), IpAddr::V4(n)) => same(a.to_bits().into(), n.to_bits().into(), 32),
         (IpAddr::V6(a), IpAddr::V4(n)) => {
@@ -182,7 +185,8 @@ fn models(ends: Vec<SocketAddr>, cgroups: Vec<u64>) -> impl Strategy<Value = Mod
     let states: Vec<SocketState> =
         SocketState::all().filter(|state| *state != SocketState::NewSynRecv).collect();
     let end = || prop::sample::select(ends.clone());
-    let port = || (end(), -1..=1_i32).prop_map(|(end, off)| (i32::from(end.port()) + off).clamp(0, 65_535) as u16);
+    let port =
+        || (end(), -1..=1_i32).prop_map(|(end, off)| (i32::from(end.port()) + off).clamp(0, 65_535) as u16);
     let leaf = prop_oneof![
         3 => prop::sample::subsequence(states, 1..4).prop_map(Model::State),
         4 => (any::<bool>(), any::<bool>(), end(), 1..=128_u8, prop::option::weighted(0.3, end())).prop_map(
@@ -244,10 +248,21 @@ fn pairs(zoo: &Zoo) -> Vec<(&Specimen, SocketRecord)> {
         PROTOCOLS.iter().flat_map(|protocol| look::records(&DumpRequest::all(*protocol))).collect();
     let own = |specimen: &Specimen| {
         let is_it = |record: &&SocketRecord| {
-            let ends = (record.id.local_address, record.id.local_port, record.id.remote_address, record.id.remote_port);
-            (record.protocol, record.state, record.family) == (specimen.protocol, specimen.state, specimen.family)
+            let ends = (
+                record.id.local_address,
+                record.id.local_port,
+                record.id.remote_address,
+                record.id.remote_port,
+            );
+            (record.protocol, record.state, record.family)
+                == (specimen.protocol, specimen.state, specimen.family)
                 && ends
-                    == (specimen.local.ip(), specimen.local.port(), specimen.remote.ip(), specimen.remote.port())
+                    == (
+                        specimen.local.ip(),
+                        specimen.local.port(),
+                        specimen.remote.ip(),
+                        specimen.remote.port(),
+                    )
         };
         *all.iter().find(is_it).unwrap_or_else(|| panic!("not dumped: {specimen:?}"))
     };
@@ -356,8 +371,13 @@ fn only_the_kernel_can_say_autobound() {
         let by_kernel = TcpListener::bind("127.0.0.2:0").unwrap();
         let filter = Filter::parse("autobound", &Range).unwrap();
         let request = DumpRequest::all(Protocol::Tcp).filter(&filter);
-        let told: Vec<IpAddr> = look::records(&request).iter().map(|record| record.id.local_address).collect();
-        assert_eq!(told, [by_kernel.local_addr().unwrap().ip()], "not {by_number:?}, whose port was asked for");
+        let told: Vec<IpAddr> =
+            look::records(&request).iter().map(|record| record.id.local_address).collect();
+        assert_eq!(
+            told,
+            [by_kernel.local_addr().unwrap().ip()],
+            "not {by_number:?}, whose port was asked for"
+        );
         let mut without = WithoutPrograms(Kernel::open().unwrap());
         let here = dump(&mut without, &request, &mut RecvBuffer::new(), |_| ControlFlow::Continue(()));
         assert!(matches!(here, Err(Error::Unanswerable(_))), "{here:?}");

@@ -10,10 +10,7 @@ use sockeye_core::{Counters, PortRange, PortSet, Report, Settings, Sweep, TwReus
 use sockeye_host::Host;
 
 /// The records a dump hands on, and its summary.
-pub(crate) fn dumped(
-    source: &mut dyn Source,
-    request: &DumpRequest<'_>,
-) -> (Vec<SocketRecord>, DumpSummary) {
+pub(crate) fn dumped(source: &mut dyn Source, request: &DumpRequest<'_>) -> (Vec<SocketRecord>, DumpSummary) {
     let mut records = Vec::new();
     let summary = dump(source, request, &mut RecvBuffer::new(), |diag| {
         records.push(diag.to_record());
@@ -50,9 +47,7 @@ pub(crate) fn report() -> Report {
     let connected = rest.minus(StateSet::of(&[SocketState::Close]));
     let mut kernel = Kernel::open().unwrap();
     let mut sweep = Sweep::new(&settings());
-    for (protocol, states) in
-        [(Protocol::Tcp, holders), (Protocol::Tcp, connected), (Protocol::Udp, rest)]
-    {
+    for (protocol, states) in [(Protocol::Tcp, holders), (Protocol::Tcp, connected), (Protocol::Udp, rest)] {
         let request = DumpRequest::all(protocol).states(states);
         let summary = dump(&mut kernel, &request, &mut RecvBuffer::new(), |diag| {
             sweep.observe(&diag.to_record());
