@@ -31,7 +31,8 @@ pub(crate) fn dump(protocol: Protocol, error: Error) -> anyhow::Error {
         Error::NotCaptured { what } => {
             anyhow!("the capture holds no {what}; capture again with the same options as this call")
         }
-        _ => anyhow::Error::new(error).context(sockets),
+        // The text has its cause in it already.
+        _ => anyhow!("{sockets}: {error}"),
     }
 }
 
@@ -45,12 +46,22 @@ pub(crate) fn open(error: Error) -> anyhow::Error {
                 "cannot open a sock_diag socket ({source}): this kernel or sandbox has no netlink sock_diag (CONFIG_INET_DIAG)"
             )
         }
+        Error::System { source, .. } if matches!(source.raw_os_error(), Some(libc::EPERM | libc::EACCES)) => {
+            anyhow!("cannot open a sock_diag socket ({source}): a sandbox or security module forbids it here")
+        }
+        _ => anyhow!("{error}"),
+    }
+}
+
+/// A namespace that could not be entered.
+pub(crate) fn enter(error: Error) -> anyhow::Error {
+    match &error {
         Error::System { operation, source } if source.raw_os_error() == Some(libc::EPERM) => {
             anyhow!(
                 "{operation} is not permitted: entering another network namespace needs CAP_SYS_ADMIN; run it as root"
             )
         }
-        _ => anyhow::Error::new(error),
+        _ => anyhow!("{error}"),
     }
 }
 
@@ -137,18 +148,23 @@ mod tests {
     #[test]
     fn a_socket_that_cannot_be_opened_says_what_is_in_the_way() {
         let system = |errno| Error::System {
-            operation: "entering the namespace",
+            operation: "opening a sock_diag socket",
             source: io::Error::from_raw_os_error(errno),
         };
         for (errno, word) in [
             (libc::EPROTONOSUPPORT, "CONFIG_INET_DIAG"),
             (libc::EAFNOSUPPORT, "CONFIG_INET_DIAG"),
-            (libc::EPERM, "CAP_SYS_ADMIN"),
+            (libc::EPERM, "sandbox"),
+            (libc::EACCES, "sandbox"),
             (libc::EMFILE, "Too many open files"),
         ] {
             let text = format!("{:#}", open(system(errno)));
-            assert!(text.contains(word), "{text}");
+            assert_eq!(text.matches(word).count(), 1, "{text}");
+            let text = format!("{:#}", dump(Protocol::Tcp, system(errno)));
+            assert_eq!(text.matches("os error").count(), 1, "{text}");
         }
+        assert!(format!("{:#}", enter(system(libc::EPERM))).contains("CAP_SYS_ADMIN"));
+        assert_eq!(format!("{:#}", enter(system(libc::EMFILE))).matches("Too many").count(), 1);
     }
 
     #[test]

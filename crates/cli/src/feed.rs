@@ -57,7 +57,7 @@ impl Feed {
             Some(text) => {
                 let namespace = Namespace::find(text).map_err(explain::namespace)?;
                 let opened = namespace.run(|| (Kernel::open(), Surroundings::read(Some(&namespace))));
-                let (kernel, surroundings) = opened.map_err(explain::open)?;
+                let (kernel, surroundings) = opened.map_err(explain::enter)?;
                 (kernel.map_err(explain::open)?, surroundings, Some(namespace))
             }
         };

@@ -138,8 +138,8 @@ fn destination(
 /// Usable ports whose sockets may have been bound explicitly, by three kinds of evidence:
 ///
 /// - A socket with IP_BIND_ADDRESS_NO_PORT did not bind a port.
-/// - A port that two destinations of one local address share was chosen by connect(): an explicit bind would have
-///   kept the second out.
+/// - A port that two destinations of one local address share was chosen by connect() there: an explicit bind on that
+///   address would have kept the second out. On another address it may have been bound since.
 /// - Parity. connect() takes a port of the other half only when all of the preferred half is taken for that
 ///   destination; bind() with port 0 takes one of the preferred half only when all of the other is taken on that
 ///   local address. A port where only one of them can have chosen it is decided.
@@ -148,9 +148,9 @@ fn suspected_ports(uses: &[PortUse], endpoints: &[Endpoints], ground: &Ground) -
     let usable_preferred = ground.pool.count_preferred(ground.usable);
     let usable_other = usable - usable_preferred;
     let mut suspects = PortSet::new();
-    let mut shared = PortSet::new();
-    // The last local address that was seen on a port, by its running number from 1.
+    // The last local address that was seen on a port, and with several destinations, by its running number from 1.
     let mut seen_on = vec![0u32; 1 << 16];
+    let mut shared_on = vec![0u32; 1 << 16];
     let mut address_number = 0;
     for of_address in
         uses.chunk_by(|a, b| endpoints[a.destination()].local == endpoints[b.destination()].local)
@@ -159,7 +159,7 @@ fn suspected_ports(uses: &[PortUse], endpoints: &[Endpoints], ground: &Ground) -
         let mut other_in_use = 0;
         for (port, _) in ports(of_address).filter(|(port, _)| ground.usable.contains(*port)) {
             if seen_on[usize::from(port)] == address_number {
-                shared.insert(port);
+                shared_on[usize::from(port)] = address_number;
             } else {
                 seen_on[usize::from(port)] = address_number;
                 other_in_use += u32::from(!ground.pool.prefers(port));
@@ -179,13 +179,14 @@ fn suspected_ports(uses: &[PortUse], endpoints: &[Endpoints], ground: &Ground) -
                 };
                 let some_may_have_bound =
                     || of_destination[range].iter().any(|one| !one.bound_without_port());
-                if !connect_alone && some_may_have_bound() {
+                let shared = shared_on[usize::from(port)] == address_number;
+                if !connect_alone && !shared && some_may_have_bound() {
                     suspects.insert(port);
                 }
             }
         }
     }
-    suspects.minus(&shared).intersection(ground.usable)
+    suspects.intersection(ground.usable)
 }
 
 /// The ports of sorted uses, each with where its uses are; a port comes once per destination.

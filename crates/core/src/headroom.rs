@@ -8,6 +8,8 @@ use std::fmt;
 ///
 /// Exact when nothing is in doubt. Otherwise `max` counts every port that may be free, and each doubt takes its
 /// ports away from `min`: `min` = `max` − `undecided_time_wait` − `suspected_ports` − (1 if `odd_range`).
+/// `min` trusts parity: a port of the half that connect() prefers, or of the other once that is nearly full, counts as
+/// its choice, though a program may have bound that very port by number.
 /// Consistency: per sweep. Bound devices and VRFs, which have ports of their own, are not told apart.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Headroom {

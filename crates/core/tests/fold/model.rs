@@ -145,7 +145,6 @@ impl<'a> Model<'a> {
             of.iter().filter(|(id, _)| id.local_address == address).flat_map(|(_, s)| ports_of(s)).collect()
         };
         let mut suspects = BTreeSet::new();
-        let mut shared = BTreeSet::new();
         for (id, sockets) in of {
             let bind_spills = full(half(&on_address(id.local_address), false), half(&self.usable, false));
             let connect_spills = full(half(&ports_of(sockets), true), half(&self.usable, true));
@@ -156,21 +155,18 @@ impl<'a> Model<'a> {
                     false => connect_spills && !bind_spills,
                 };
                 let without_port = record.options.is_some_and(|options| options.bind_address_no_port());
-                if !by_connect && !without_port {
-                    suspects.insert(port);
-                }
                 let sharers = of
                     .iter()
                     .filter(|(other, s)| {
                         other.local_address == id.local_address && s.iter().any(|r| r.id.local_port == port)
                     })
                     .count();
-                if sharers > 1 {
-                    shared.insert(port);
+                if !by_connect && !without_port && sharers == 1 {
+                    suspects.insert(port);
                 }
             }
         }
-        suspects.difference(&shared).copied().filter(|port| self.usable.contains(port)).collect()
+        suspects.intersection(&self.usable).copied().collect()
     }
 
     /// Ports of the pool that UDP cannot have on this address.

@@ -1,0 +1,97 @@
+//! TCP and UDP sockets whose port is chosen in every way there is: by connect(), by bind(), by number.
+#![allow(dead_code, reason = "every test program takes the part it needs")]
+
+use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::os::fd::{AsRawFd, OwnedFd};
+
+use nix::errno::Errno;
+use nix::sys::socket::{
+    AddressFamily, Backlog, SockFlag, SockType, SockaddrStorage, bind, connect, getsockname, listen,
+    setsockopt, socket, sockopt,
+};
+
+/// Who gives a client its port.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum PortBy {
+    /// connect(): only the address is bound, with IP_BIND_ADDRESS_NO_PORT.
+    Connect,
+    /// bind() with port 0, before the destination is known.
+    Bind,
+    /// The program, which binds this port.
+    Number(u16),
+}
+
+fn open(kind: SockType, address: IpAddr) -> OwnedFd {
+    let family = if address.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
+    socket(family, kind, SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK, None).unwrap()
+}
+
+fn storage(address: SocketAddr) -> SockaddrStorage {
+    SockaddrStorage::from(address)
+}
+
+/// A socket bound to a port, doing nothing with it.
+pub(crate) fn bound(address: IpAddr, port: u16) -> OwnedFd {
+    let fd = open(SockType::Stream, address);
+    bind(fd.as_raw_fd(), &storage(SocketAddr::new(address, port))).unwrap();
+    fd
+}
+
+/// A listener whose queue takes whatever a test connects.
+pub(crate) fn listener(address: IpAddr, port: u16) -> TcpListener {
+    let fd = bound(address, port);
+    listen(&fd, Backlog::new(4096).unwrap()).unwrap();
+    TcpListener::from(fd)
+}
+
+/// A connection from `source`, complete on return as loopback connections are.
+///
+/// # Errors
+/// EADDRNOTAVAIL when connect() finds no port, EADDRINUSE when bind() does.
+pub(crate) fn dial(source: IpAddr, to: SocketAddr, port: PortBy) -> Result<OwnedFd, Errno> {
+    let fd = open(SockType::Stream, source);
+    let number = match port {
+        PortBy::Connect => {
+            setsockopt(&fd, sockopt::IpBindAddressNoPort, &true)?;
+            0
+        }
+        PortBy::Bind => 0,
+        PortBy::Number(number) => number,
+    };
+    bind(fd.as_raw_fd(), &storage(SocketAddr::new(source, number)))?;
+    match connect(fd.as_raw_fd(), &storage(to)) {
+        Ok(()) | Err(Errno::EINPROGRESS) => Ok(fd),
+        Err(errno) => Err(errno),
+    }
+}
+
+/// A UDP socket connected to `to`, its port chosen on the way.
+///
+/// # Errors
+/// EAGAIN when there is no port.
+pub(crate) fn dial_udp(to: SocketAddr) -> Result<OwnedFd, Errno> {
+    let fd = open(SockType::Datagram, to.ip());
+    connect(fd.as_raw_fd(), &storage(to)).map(|()| fd)
+}
+
+/// The local port.
+pub(crate) fn port_of(fd: &OwnedFd) -> u16 {
+    let address: SockaddrStorage = getsockname(fd.as_raw_fd()).unwrap();
+    match (address.as_sockaddr_in(), address.as_sockaddr_in6()) {
+        (Some(v4), _) => v4.port(),
+        (_, Some(v6)) => v6.port(),
+        _ => panic!("no IP address: {address:?}"),
+    }
+}
+
+/// How many connect() from `source` to `to` succeed until there is no port left; they stay open.
+pub(crate) fn dial_until_refused(source: IpAddr, to: SocketAddr) -> Vec<OwnedFd> {
+    let mut open = Vec::new();
+    loop {
+        match dial(source, to, PortBy::Connect) {
+            Ok(fd) => open.push(fd),
+            Err(Errno::EADDRNOTAVAIL) => return open,
+            Err(errno) => panic!("{source} to {to}: {errno}"),
+        }
+    }
+}
