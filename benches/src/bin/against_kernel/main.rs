@@ -161,6 +161,7 @@ fn sweeps() -> Result<Contest<'static>> {
 fn walks() -> Result<Contest<'static>> {
     let mut contest = Contest::new();
     let all_but_bound = || tcp().states(StateSet::ALL.minus(StateSet::BOUND_INACTIVE));
+    let holders = StateSet::LISTEN.union(StateSet::BOUND_INACTIVE);
     let one = contest.enter("one walk", raw(&[all_but_bound()])?);
     let families = [Family::Inet, Family::Inet6].map(|family| all_but_bound().family(family));
     for (name, requests) in [
@@ -170,6 +171,11 @@ fn walks() -> Result<Contest<'static>> {
         ("bound-inactive only / one walk", &[tcp().states(StateSet::BOUND_INACTIVE)]),
         ("with tcp_info / one walk", &[all_but_bound().extensions(Extensions::INFO)]),
         ("UDP / one walk", &[DumpRequest::all(Protocol::Udp)]),
+        ("bound-inactive within / one walk", &[tcp()]),
+        (
+            "holders, then the rest / one walk",
+            &[tcp().states(holders), tcp().states(StateSet::ALL.minus(holders))],
+        ),
     ] {
         let other = contest.enter(name.split(" /").next().unwrap_or(name), raw(requests)?);
         contest.compare(processor(name, other, one, None));
