@@ -282,7 +282,7 @@ fn where_all_ports_are_reserved_none_is_usable_and_a_note_says_so() {
         assert_eq!(number(&snapshot, "/pool/tcp/reserved"), number(&snapshot, "/pool/tcp/range"));
         assert_eq!(warnings(&snapshot)[0], "no_usable_ports");
         let screen = said(sockeye("snapshot"));
-        assert!(screen.contains("are reserved"), "{screen}");
+        assert!(screen.contains("none of the 28232 ports is left"), "{screen}");
     });
 }
 
