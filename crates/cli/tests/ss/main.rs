@@ -122,7 +122,7 @@ fn difference(world: &World, listed: &[usize], expected: &[usize]) -> String {
 
 /// Who asks.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Caller {
+pub(crate) enum Caller {
     Root,
     OrdinaryUser,
 }
@@ -226,6 +226,32 @@ fn lists_what_ss_lists_without_ipv6() {
 #[test]
 fn prints_what_ss_prints() {
     if ss_is_there() {
-        in_namespace(|| columns::compare("columns", true));
+        in_namespace(|| columns::compare("columns", Caller::Root));
     }
+}
+
+#[test]
+fn prints_what_ss_prints_to_an_ordinary_user() {
+    if ss_is_there() {
+        in_namespace(|| columns::compare("columns, ordinary user", Caller::OrdinaryUser));
+    }
+}
+
+/// Without CAP_NET_ADMIN the kernel refuses a filter on marks. ss then falls back to /proc, which has no marks, and
+/// lists what it likes; sockeye says why it cannot.
+#[test]
+fn a_filter_on_marks_needs_privilege_and_sockeye_says_so() {
+    in_namespace(|| {
+        let _world = World::open(false);
+        let arguments = ["-tan", "fwmark", "0x5eed"].map(str::to_owned);
+        let found = Program::Sockeye.run(&arguments);
+        let lines = String::from_utf8(found.stdout).unwrap().lines().count();
+        assert!(found.status.success() && lines == 2, "a header and the one socket with this mark");
+        drop_privilege().unwrap();
+        let refused = Program::Sockeye.run(&arguments);
+        let said = String::from_utf8(refused.stderr).unwrap();
+        assert_eq!(refused.status.code(), Some(2), "{said}");
+        assert!(said.contains("CAP_NET_ADMIN"), "{said}");
+        assert_eq!(String::from_utf8(refused.stdout).unwrap(), "", "no socket is listed");
+    });
 }
