@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use sock_diag::SocketState;
-use sockeye_tests::within;
+use sockeye_tests::{drop_privilege, within};
 
+use crate::Caller;
 use crate::world::{Listed, Program, World};
 
 /// What stands behind the addresses: `name:value`, `name value` for rates, words alone with an empty value.
@@ -280,8 +281,11 @@ fn json_against(theirs: &Listed, object: &Value, lasted_ms: f64) -> Result<usize
 }
 
 /// Compares what both print of every socket; to be called inside a namespace.
-pub(crate) fn compare(name: &str, ipv6: bool) {
-    let world = World::open(ipv6);
+pub(crate) fn compare(name: &str, caller: Caller) {
+    let world = World::open(true);
+    if caller == Caller::OrdinaryUser {
+        drop_privilege().unwrap();
+    }
     let mut outcome = Err("never asked".to_owned());
     let mut seen = BTreeSet::new();
     let mut asked = 0;
