@@ -15,7 +15,7 @@ use crate::error::{Error, Result};
 use crate::record::Family;
 use crate::request::Asked;
 use crate::source::{Exchange, RecvBuffer, Source};
-use crate::state::StateSet;
+use crate::state::{SocketState, StateSet};
 use crate::wire::NlHeader;
 
 const MAGIC: &[u8; 8] = b"SOCKEYE\0";
@@ -250,7 +250,12 @@ impl<R: Read + Seek> Replay<R> {
     ///
     /// A later answer stands for an earlier one to the same question, which was refused, overrun or simply repeated.
     fn serving(&self, asked: Asked) -> Result<Vec<usize>> {
-        let wanted = asked.states.intersection(StateSet::ALL);
+        // No dump returns these: a closed TCP socket is in no table, and request sockets come as SYN_RECV.
+        let never = match asked.protocol.is_datagram() {
+            true => StateSet::EMPTY,
+            false => StateSet::of(&[SocketState::Close, SocketState::NewSynRecv]),
+        };
+        let wanted = asked.states.intersection(StateSet::ALL).minus(never);
         let mut missing = [Family::Inet, Family::Inet6].map(|family| {
             let is_asked = asked.family.is_none_or(|asked| asked == family);
             (family, if is_asked { wanted } else { StateSet::EMPTY })
@@ -269,9 +274,14 @@ impl<R: Read + Seek> Replay<R> {
                 serving.push(index);
             }
         }
+        let none_at_all =
+            !self.answered().iter().any(|a| a.asked.is_some_and(|held| held.protocol == asked.protocol));
+        if none_at_all {
+            return Err(Error::NotCaptured { what: format!("{} sockets", asked.protocol) });
+        }
         match missing.iter().find(|(_, missing)| !missing.is_empty()) {
             Some((family, missing)) => Err(Error::NotCaptured {
-                what: format!("{} {} sockets in {missing:?}", family.name(), asked.protocol),
+                what: format!("{} {} sockets in {missing}", family.name(), asked.protocol),
             }),
             None if serving.is_empty() => {
                 Err(Error::NotCaptured { what: format!("{} sockets in no state at all", asked.protocol) })

@@ -206,6 +206,15 @@ impl StateSet {
     }
 }
 
+impl fmt::Display for StateSet {
+    /// The states by their snake_case words, separated by commas.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let words: Vec<_> =
+            SocketState::all().filter(|s| self.contains(*s)).map(SocketState::snake_name).collect();
+        f.pad(&words.join(", "))
+    }
+}
+
 impl fmt::Debug for StateSet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_set().entries(SocketState::all().filter(|s| self.contains(*s))).finish()

@@ -186,10 +186,10 @@ fn what_it_does_not_hold_is_an_error_that_names_it() {
     let mut replay = open(finish(writer));
     assert_eq!(replayed(&mut replay, &request), [1]);
     for (asked, words) in [
-        (DumpRequest::all(Protocol::Udp), "udp"),
+        (DumpRequest::all(Protocol::Udp), "udp sockets"),
         (request.clone().family(Family::Inet6), "inet6"),
         (DumpRequest::all(Protocol::Tcp).states(StateSet::LISTEN), "inet6"),
-        (request.clone().states(StateSet::ALL), "Established"),
+        (request.clone().states(StateSet::ALL), "inet tcp sockets in established, syn_sent"),
         (request.states(StateSet::EMPTY), "no state"),
     ] {
         let (records, result) = dump_all(&mut replay, &asked);
