@@ -18,7 +18,7 @@ const UNSAFE_FILES: &[(&str, &str)] = &[
     ("benches/src/raw_walk.rs", "a netlink socket: send, recv"),
     ("benches/src/stopwatch.rs", "clock_gettime of the thread"),
     ("crates/cli/src/terminal.rs", "ioctl TIOCGWINSZ"),
-    ("crates/cli/tests/environment.rs", "mount and limits between fork and exec"),
+    ("crates/cli/tests/confined/mod.rs", "between fork and exec: mounts, namespaces, seccomp, limits"),
     ("crates/host/tests/kernel.rs", "unshare between fork and exec; SIOCSIFFLAGS for lo"),
     ("crates/sock_diag/src/events.rs", "getsockopt SO_MEMINFO"),
     ("crates/sock_diag/src/namespace.rs", "ioctl NS_GET_NSTYPE"),

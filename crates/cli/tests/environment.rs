@@ -2,13 +2,13 @@
 //! other namespaces, among many destinations, under churn.
 #![allow(clippy::unwrap_used, reason = "a failed step of a test is a failed test")]
 
-use std::ffi::CStr;
+mod confined;
+
+use std::ffi::CString;
 use std::fs::{self, File};
-use std::io::{self, Read, Write};
+use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
-use std::os::unix::process::CommandExt;
 use std::process::{Command, Output, Stdio};
-use std::ptr;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -173,32 +173,16 @@ fn other_namespaces_by_name_path_and_process() {
         let inode: u64 = here.to_str().unwrap().trim_matches(|c: char| !c.is_ascii_digit()).parse().unwrap();
         let process = std::process::id();
         let own_path = format!("/proc/{process}/ns/net");
-        let source = std::ffi::CString::new(own_path.clone()).unwrap();
+        let source = CString::new(own_path.clone()).unwrap();
         for (text, name) in [
             ("web".to_string(), Value::from("web")),
             (own_path.clone(), Value::Null),
             (process.to_string(), Value::Null),
         ] {
             let mut command = sockeye(&format!("--json -N {text}"));
-            // It looks from a namespace of its own, where "web" is the name of this one.
-            confine(&mut command, {
-                let source = source.clone();
-                move || {
-                    own_mounts()?;
-                    mount(c"tmpfs", c"/run", c"tmpfs", 0)?;
-                    // SAFETY: mkdir, open and close take a path that lives through the call; the descriptor is closed.
-                    unsafe {
-                        check(libc::mkdir(c"/run/netns".as_ptr(), 0o755))?;
-                        let file =
-                            libc::open(c"/run/netns/web".as_ptr(), libc::O_CREAT | libc::O_RDONLY, 0o644);
-                        check(file)?;
-                        libc::close(file);
-                    }
-                    mount(&source, c"/run/netns/web", c"", libc::MS_BIND)?;
-                    // SAFETY: unshare takes flags.
-                    check(unsafe { libc::unshare(libc::CLONE_NEWNET) })
-                }
-            });
+            // It looks from a namespace of its own.
+            confined::name_web(&mut command, &source);
+            confined::elsewhere(&mut command);
             let snapshot: Value = serde_json::from_str(&said(command)).unwrap();
             is_whole(&snapshot);
             assert_eq!(number(&snapshot, "/states/established"), 8, "-N {text}");
@@ -206,8 +190,7 @@ fn other_namespaces_by_name_path_and_process() {
         }
         // Without -N that place is empty.
         let mut command = sockeye("--json");
-        // SAFETY: unshare takes flags.
-        confine(&mut command, || check(unsafe { libc::unshare(libc::CLONE_NEWNET) }));
+        confined::elsewhere(&mut command);
         let snapshot: Value = serde_json::from_str(&said(command)).unwrap();
         assert_eq!(number(&snapshot, "/sweep/sockets"), 0);
     });
@@ -311,39 +294,12 @@ fn a_reserved_list_of_every_second_port_is_read_whole() {
 
 // What is taken away from the process itself.
 
-fn check(result: i32) -> io::Result<()> {
-    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
-}
-
-/// Runs `change` in the new process before the program starts there. It may make system calls only.
-fn confine(command: &mut Command, change: impl FnMut() -> io::Result<()> + Send + Sync + 'static) {
-    // SAFETY: `change` makes system calls on memory that was there before the fork, and nothing else.
-    unsafe { command.pre_exec(change) };
-}
-
-/// Mounts made from here on are seen by this process alone.
-fn own_mounts() -> io::Result<()> {
-    // SAFETY: unshare takes flags.
-    check(unsafe { libc::unshare(libc::CLONE_NEWNS) })?;
-    mount(c"none", c"/", c"", libc::MS_REC | libc::MS_PRIVATE)
-}
-
-fn mount(what: &CStr, place: &CStr, kind: &CStr, flags: libc::c_ulong) -> io::Result<()> {
-    // SAFETY: the three texts live through the call; no data is passed.
-    check(unsafe { libc::mount(what.as_ptr(), place.as_ptr(), kind.as_ptr(), flags, ptr::null()) })
-}
-
 #[test]
 fn a_masked_proc_leaves_what_the_kernel_tells_by_netlink() {
     for place in [c"/proc/sys", c"/proc/sys/net", c"/proc"] {
         Namespace::new().run(|| {
             let _open = connections(2);
-            let snapshot = snapshot(|command| {
-                confine(command, move || {
-                    own_mounts()?;
-                    mount(c"tmpfs", place, c"tmpfs", 0)
-                });
-            });
+            let snapshot = snapshot(|command| confined::mask(command, place));
             assert_eq!(number(&snapshot, "/states/established"), 4);
             // The kernel's default range is assumed, and that is said.
             assert_eq!(number(&snapshot, "/pool/tcp/first"), 32_768);
@@ -351,36 +307,10 @@ fn a_masked_proc_leaves_what_the_kernel_tells_by_netlink() {
             assert!(warnings.contains("ip_local_port_range"), "{place:?}: {warnings}");
             assert!(warnings.contains("setting_unknown"), "{place:?}: {warnings}");
             let mut sockets = sockeye("sockets -ta --json");
-            confine(&mut sockets, move || {
-                own_mounts()?;
-                mount(c"tmpfs", place, c"tmpfs", 0)
-            });
+            confined::mask(&mut sockets, place);
             let sockets: Value = serde_json::from_str(&said(sockets)).unwrap();
             assert_eq!(sockets.as_array().unwrap().len(), 5);
         });
-    }
-}
-
-/// Makes socket(AF_NETLINK, …) fail with `errno`, as a sandbox does.
-fn forbid_netlink(errno: i32) -> io::Result<()> {
-    let statement = |code: u32, jt: u8, jf: u8, k: u32| libc::sock_filter { code: code as u16, jt, jf, k };
-    let load = libc::BPF_LD | libc::BPF_W | libc::BPF_ABS;
-    let jump_if_equal = libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K;
-    // struct seccomp_data: the call's number at 0, its first argument at 16, low half first on little endian.
-    let first_argument = if cfg!(target_endian = "little") { 16 } else { 20 };
-    let mut program = [
-        statement(load, 0, 0, 0),
-        statement(jump_if_equal, 0, 3, libc::SYS_socket as u32),
-        statement(load, 0, 0, first_argument),
-        statement(jump_if_equal, 0, 1, libc::AF_NETLINK as u32),
-        statement(libc::BPF_RET | libc::BPF_K, 0, 0, libc::SECCOMP_RET_ERRNO | errno as u32),
-        statement(libc::BPF_RET | libc::BPF_K, 0, 0, libc::SECCOMP_RET_ALLOW),
-    ];
-    let program = libc::sock_fprog { len: program.len() as u16, filter: program.as_mut_ptr() };
-    // SAFETY: prctl takes integers, and the program by a pointer that lives through the call.
-    unsafe {
-        check(libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))?;
-        check(libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const program))
     }
 }
 
@@ -393,7 +323,7 @@ fn without_netlink_there_is_an_error_that_says_so() {
     ] {
         for arguments in ["snapshot", "--json", "sockets -ta"] {
             let mut command = sockeye(arguments);
-            confine(&mut command, move || forbid_netlink(errno));
+            confined::forbid_netlink(&mut command, errno);
             let error = refused(command);
             assert!(error.contains(words), "errno {errno}: {error}");
             assert_eq!(error.matches("os error").count(), 1, "{error}");
@@ -401,29 +331,18 @@ fn without_netlink_there_is_an_error_that_says_so() {
     }
 }
 
-/// Lets the program have so many descriptors beside the standard streams.
-fn leave_descriptors(command: &mut Command, left: u64) {
-    let limit = libc::rlimit { rlim_cur: 3 + left, rlim_max: 3 + left };
-    // SAFETY: close_range takes integers, setrlimit reads the limit given. What the test itself was started with goes
-    // when the program starts.
-    confine(command, move || unsafe {
-        check(libc::syscall(libc::SYS_close_range, 3, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) as i32)?;
-        check(libc::setrlimit(libc::RLIMIT_NOFILE, &limit))
-    });
-}
-
 #[test]
 fn with_too_few_descriptors_there_are_notes_and_with_fewer_an_error() {
     Namespace::new().run(|| {
         let _open = connections(2);
         // One for its namespace, one for netlink, none for files.
-        let snapshot = snapshot(|command| leave_descriptors(command, 2));
+        let snapshot = snapshot(|command| confined::leave_descriptors(command, 2));
         assert_eq!(number(&snapshot, "/states/established"), 4);
         let warnings = snapshot["warnings"].to_string();
         assert!(warnings.contains("Too many open files"), "{warnings}");
         // With none at all the dynamic loader would fail before the program.
         let mut command = sockeye("--json");
-        leave_descriptors(&mut command, 1);
+        confined::leave_descriptors(&mut command, 1);
         let error = refused(command);
         assert_eq!(error.matches("Too many open files").count(), 1, "{error}");
     });

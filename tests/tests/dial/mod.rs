@@ -1,14 +1,16 @@
 //! TCP and UDP sockets whose port is chosen in every way there is: by connect(), by bind(), by number.
 #![allow(dead_code, reason = "every test program takes the part it needs")]
 
-use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::sys::socket::{
     AddressFamily, Backlog, SockFlag, SockType, SockaddrStorage, bind, connect, getsockname, listen,
     setsockopt, socket, sockopt,
 };
+use sockeye_tests::wait_for;
 
 /// Who gives a client its port.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -42,6 +44,11 @@ pub(crate) fn listener(address: IpAddr, port: u16) -> TcpListener {
     let fd = bound(address, port);
     listen(&fd, Backlog::new(4096).unwrap()).unwrap();
     TcpListener::from(fd)
+}
+
+/// The next connection of a listener of ours, which does not wait by itself.
+pub(crate) fn accept(listener: &TcpListener) -> TcpStream {
+    wait_for("a connection to accept", Duration::from_secs(20), || listener.accept().ok()).0
 }
 
 /// A connection from `source`, complete on return as loopback connections are.
