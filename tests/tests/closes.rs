@@ -42,13 +42,13 @@ impl Look {
     }
 }
 
-/// Towards each destination and in all, the number of closes is within 2 % of the log's, and every second of the curve
-/// holds what the log has there, as far as the look's own length lets tell.
-fn agree(look: &Look, log: &[Close], destinations: &[SocketAddr]) {
+/// Towards each destination and in all, every second of the curve holds what the log has there, as far as the look's own
+/// length lets tell. Returns how far the number of closes in the minute is off, at worst: 0.02 is 2 %.
+fn agree(look: &Look, log: &[Close], destinations: &[SocketAddr]) -> f64 {
     let of = |remote: &SocketAddr| -> Vec<Close> {
         log.iter().filter(|close| close.remote == *remote).copied().collect()
     };
-    compare("in all", look, &look.report.closes, log);
+    let mut worst = compare("in all", look, &look.report.closes, log);
     let mut sum = 0;
     for remote in destinations {
         let id = DestinationId {
@@ -61,13 +61,14 @@ fn agree(look: &Look, log: &[Close], destinations: &[SocketAddr]) {
         let curve = look.report.closes_of(destination);
         assert_eq!(destination.traffic.closes, curve.total(), "{id}");
         assert_eq!(destination.traffic.closes_per_second(), f64::from(curve.total()) / 60.0, "{id}");
-        compare(&id.to_string(), look, &curve, &of(remote));
+        worst = worst.max(compare(&id.to_string(), look, &curve, &of(remote)));
         sum += curve.total();
     }
     assert_eq!(sum, look.report.closes.total(), "nobody else closed anything");
+    worst
 }
 
-fn compare(whose: &str, look: &Look, curve: &Curve, log: &[Close]) {
+fn compare(whose: &str, look: &Look, curve: &Curve, log: &[Close]) -> f64 {
     // What the generator made in the 60 s before the middle of the look.
     let middle = look.begun + (look.ended - look.begun) / 2;
     let made = log.iter().filter(|close| close.at <= middle && middle - close.at < WINDOW).count();
@@ -79,7 +80,6 @@ fn compare(whose: &str, look: &Look, curve: &Curve, log: &[Close]) {
         100.0 * off,
         look.ended - look.begun
     );
-    assert!(off <= 0.02, "{whose}: {told} closes told, {made} made");
     let mut so_far = 0;
     for second in 0..WINDOW_SECONDS {
         so_far += curve.ago(second) as usize;
@@ -92,6 +92,7 @@ fn compare(whose: &str, look: &Look, curve: &Curve, log: &[Close]) {
             second + 1
         );
     }
+    off
 }
 
 fn phase(per_second: u32, seconds: u64) -> Phase {
@@ -110,7 +111,7 @@ fn the_closes_of_a_quarter_minute_are_all_there_in_their_seconds() {
             [phase(200, 2), phase(1200, 3), phase(0, 2), phase(700, 3), phase(100, 3), phase(900, 3)];
         let churn = Churn::start(&phases, 3).unwrap();
         let begin = Instant::now();
-        // Looks in the midst of it, where they race with churn.
+        // Looks in the midst of it, where they race with churn: what is closed while they last may be told or not.
         for seconds in [4, 8, 12] {
             std::thread::sleep(Duration::from_secs(seconds).saturating_sub(begin.elapsed()));
             let look = Look::take();
@@ -120,7 +121,7 @@ fn the_closes_of_a_quarter_minute_are_all_there_in_their_seconds() {
         let destinations = churn.destinations().to_vec();
         let log = churn.finish().unwrap();
         let look = Look::take();
-        agree(&look, &log, &destinations);
+        assert_eq!(agree(&look, &log, &destinations), 0.0);
         // Nothing races now, and nothing is a minute old: exact.
         assert_eq!(look.report.closes.total() as usize, log.len());
         assert_eq!(look.report.duplicates, 0);
@@ -148,7 +149,8 @@ fn the_closes_of_the_last_minute_are_told_and_older_ones_are_not() {
         let look = Look::take();
         wait_until("the log of that time", LOGGED_LATE * 8, || look.ended.elapsed() > LOGGED_LATE);
         let log = churn.closes();
-        agree(&look, &log, churn.destinations());
+        let off = agree(&look, &log, churn.destinations());
+        assert!(off <= 0.02, "{:.2} % off", 100.0 * off);
         let told = look.report.closes.total() as usize;
         assert!(told < log.len() * 9 / 10, "{told} told, {} made in 71 s", log.len());
     });

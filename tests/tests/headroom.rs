@@ -356,6 +356,22 @@ fn hidden_binds_stay_within_the_interval() {
 }
 
 #[test]
+fn a_port_that_connect_shared_on_one_address_may_be_bound_on_another() {
+    range("40000 40001").run(|| {
+        let doors = [listener(ip("127.0.1.1"), 20_000), listener(ip("127.0.1.2"), 20_000)];
+        let to = doors.each_ref().map(|door| door.local_addr().unwrap());
+        let mut open: Vec<OwnedFd> = to.iter().flat_map(|to| dial_until_refused(LOCALHOST, *to)).collect();
+        assert_eq!(open.len(), 4, "both ports serve both");
+        let hidden = dial(ip("127.0.0.5"), to[0], PortBy::Bind).unwrap();
+        assert_eq!(port_of(&hidden), 40_001);
+        open.push(hidden);
+        let told = headroom(&look::report(), ip("127.0.0.7"), to[0]);
+        assert_eq!((told.min, told.max), (1, 2), "{told:?}");
+        assert_eq!(dial_until_refused(ip("127.0.0.7"), to[0]).len(), 1);
+    });
+}
+
+#[test]
 fn an_odd_range_is_an_interval_of_one() {
     range("40000 40098").run(|| {
         let doors: Vec<TcpListener> =
