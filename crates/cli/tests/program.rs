@@ -469,6 +469,7 @@ fn sockets_keep_their_names_and_types() {
     let connected = in_state("established");
     assert_eq!(connected["uid"], 33);
     assert_eq!(connected["cgroup_id"], 5_012);
+    assert_eq!(connected["bind_address_no_port"], true);
     assert_eq!(connected["tcp_info"]["rtt_us"], 1_234);
     assert_eq!(connected["memory"]["drops"], 2);
 }

@@ -29,11 +29,6 @@ impl Cgroups {
         Ok(mount_point(&text).map(|mount| Cgroups { mount }))
     }
 
-    /// Where the hierarchy is mounted.
-    pub fn mount(&self) -> &Path {
-        &self.mount
-    }
-
     /// Id of the cgroup at `path`, as `/proc/<pid>/cgroup` writes it (`/system.slice/nginx.service`) or as a
     /// folder of the file system.
     ///

@@ -30,32 +30,11 @@ impl Identity {
             net_namespace_inode: namespace.ok().map(|file| file.st_ino()),
         }
     }
-
-    /// Major and minor version of the kernel; None when the release does not begin with two numbers.
-    /// Distributions carry features back: for "has it this feature?" ask the kernel, not its version.
-    pub fn kernel_version(&self) -> Option<(u32, u32)> {
-        let (major, rest) = self.kernel_release.split_once('.')?;
-        let minor = rest.split(|c: char| !c.is_ascii_digit()).next()?;
-        Some((major.parse().ok()?, minor.parse().ok()?))
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn versions_are_the_first_two_numbers() {
-        let version = |release: &str| {
-            Identity { kernel_release: release.into(), ..Identity::default() }.kernel_version()
-        };
-        assert_eq!(version("6.18.44-fc-v669"), Some((6, 18)));
-        assert_eq!(version("7.1-rc3"), Some((7, 1)));
-        assert_eq!(version("5.10"), Some((5, 10)));
-        for release in ["", "6", "6.", "v6.1", "6.x"] {
-            assert_eq!(version(release), None, "{release:?}");
-        }
-    }
 
     #[test]
     fn this_machine_has_a_name_and_a_kernel() {
@@ -67,6 +46,5 @@ mod tests {
         let link = std::fs::read_link("/proc/thread-self/ns/net").unwrap();
         let inode = identity.net_namespace_inode.unwrap();
         assert_eq!(link.to_string_lossy(), format!("net:[{inode}]"));
-        assert!(identity.kernel_version().is_some());
     }
 }

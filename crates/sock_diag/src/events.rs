@@ -110,7 +110,7 @@ impl DestroyEvents {
     }
 
     /// Waits up to `timeout` (None: for ever) for something to read, then hands on what is there, up to a few thousand
-    /// events, and returns how many. 0 after a timeout. `each` is called with [`Event::Lost`] as soon as a loss is known.
+    /// events, and returns how many. 0 after a timeout or a signal. `each` is called with [`Event::Lost`] as soon as a loss is known.
     ///
     /// # Errors
     /// [`Error::System`]. A full buffer is no error.

@@ -1,4 +1,4 @@
-//! Reads the Linux kernel's sockets through netlink `sock_diag`: no text, no copies, no policy, no threads, no clock.
+//! Reads the Linux kernel's sockets through netlink `sock_diag`: no text, no policy, no clock, one copy per socket.
 //!
 //! A [`dump`] walks the kernel's tables and hands every socket to a callback as a [`DiagMsg`], a view over the receive
 //! buffer; [`DiagMsg::to_record`] is the small `Copy` value that outlives it. [`lookup`] asks for one socket,

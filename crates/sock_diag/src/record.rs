@@ -146,6 +146,13 @@ pub struct SocketId {
     pub cookie: Cookie,
 }
 
+impl SocketId {
+    /// This identity with any cookie: whichever socket has the 4-tuple now.
+    pub fn with_any_cookie(self) -> SocketId {
+        SocketId { cookie: Cookie::ANY, ..self }
+    }
+}
+
 /// What a socket's timer waits for. Source: `inet_diag_msg.idiag_timer`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum TimerKind {

@@ -2,8 +2,6 @@
 //!
 //! Which requests a dump needs, and what to do when one is refused, is decided in [`dump`](crate::dump).
 
-use std::num::NonZeroU32;
-
 use netlink_packet_core::{NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST};
 use zerocopy::byteorder::native_endian as ne;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
@@ -105,7 +103,7 @@ impl Walk<'_> {
             Some(family) => message.extend_from_slice(
                 InetDiagReqV2 {
                     family: family.raw(),
-                    protocol: self.protocol.raw() as u8,
+                    protocol: narrow(self.protocol),
                     extensions: self.extensions.0,
                     padding: 0,
                     states: self.states.bits().into(),
@@ -114,10 +112,7 @@ impl Walk<'_> {
                 .as_bytes(),
             ),
         }
-        // The protocol field has 8 bits: larger numbers (MPTCP) go into an attribute (Linux 5.7).
-        if self.protocol.raw() > 0xff {
-            push_attribute(&mut message, REQ_PROTOCOL, &u32::from(self.protocol.raw()).to_ne_bytes());
-        }
+        push_wide_protocol(&mut message, self.protocol);
         if let Some(bytecode) = self.bytecode {
             push_attribute(&mut message, REQ_BYTECODE, bytecode.as_bytes());
         }
@@ -171,7 +166,7 @@ pub(crate) fn one_socket(protocol: Protocol, family: Family, id: &SocketId, dest
     message.extend_from_slice(
         InetDiagReqV2 {
             family: family.raw(),
-            protocol: protocol.raw() as u8,
+            protocol: narrow(protocol),
             extensions: 0,
             padding: 0,
             states: StateSet::ALL.bits().into(),
@@ -179,10 +174,21 @@ pub(crate) fn one_socket(protocol: Protocol, family: Family, id: &SocketId, dest
         }
         .as_bytes(),
     );
-    if protocol.raw() > 0xff {
-        push_attribute(&mut message, REQ_PROTOCOL, &u32::from(protocol.raw()).to_ne_bytes());
-    }
+    push_wide_protocol(&mut message, protocol);
     finish(message)
+}
+
+/// The request's 8-bit field. A protocol that does not fit (MPTCP) is 0 there: cut to 8 bits 262 would be TCP, whose
+/// sockets a kernel that does not read [`REQ_PROTOCOL`] (before Linux 5.7) would then answer with.
+fn narrow(protocol: Protocol) -> u8 {
+    u8::try_from(protocol.raw()).unwrap_or(0)
+}
+
+/// The whole number of a protocol that does not fit into 8 bits.
+fn push_wide_protocol(message: &mut Vec<u8>, protocol: Protocol) {
+    if protocol.raw() > 0xff {
+        push_attribute(message, REQ_PROTOCOL, &u32::from(protocol.raw()).to_ne_bytes());
+    }
 }
 
 /// Fills in what only the sender knows.
@@ -216,19 +222,6 @@ fn finish(mut message: Vec<u8>) -> Vec<u8> {
     let length = message.len() as u32;
     message[..4].copy_from_slice(&length.to_ne_bytes());
     message
-}
-
-/// The identity a lookup asks with: interface 0 when none is known.
-impl SocketId {
-    /// This identity with any cookie: whichever socket has the 4-tuple now.
-    pub fn with_any_cookie(self) -> SocketId {
-        SocketId { cookie: crate::record::Cookie::ANY, ..self }
-    }
-
-    /// This identity on another interface index.
-    pub fn with_interface(self, interface: Option<NonZeroU32>) -> SocketId {
-        SocketId { interface, ..self }
-    }
 }
 
 #[cfg(test)]
@@ -291,5 +284,27 @@ mod tests {
             assert_eq!(Asked::decode(&walk.encode()), Some(Asked { protocol, family, states }));
         }
         assert_eq!(Asked::decode(b"short"), None);
+    }
+
+    #[test]
+    fn a_kernel_that_knows_no_wide_protocols_is_not_asked_for_others() {
+        let walk = Walk {
+            protocol: Protocol::Mptcp,
+            family: Some(Family::Inet),
+            states: StateSet::ALL,
+            extensions: Extensions::NONE,
+            bytecode: None,
+        };
+        let id = crate::fake::tcp_record(
+            crate::state::SocketState::Listen,
+            ([127, 0, 0, 1], 1).into(),
+            ([0, 0, 0, 0], 0).into(),
+        )
+        .id;
+        let lookup = one_socket(Protocol::Mptcp, Family::Inet, &id, false);
+        for request in [walk.encode(), lookup] {
+            let protocol_byte = request[size_of::<NlHeader>() + 1];
+            assert_eq!(protocol_byte, 0, "no protocol of its own, so ENOENT");
+        }
     }
 }

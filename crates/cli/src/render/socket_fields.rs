@@ -134,6 +134,11 @@ pub(crate) const FIELDS: &[Field] = &[
         Some(3) => Value::Word("both"),
         _ => Value::Absent,
     }),
+    // Where it is set, bind() took no port: what the note on binding before connecting asks for.
+    field("bind_address_no_port", |s| match s.record.options {
+        Some(options) => Value::Flag(options.bind_address_no_port()),
+        None => Value::Absent,
+    }),
     field("congestion", |s| match s.diag.congestion() {
         Some(name) => Value::Text(String::from_utf8_lossy(name).into_owned()),
         None => Value::Absent,

@@ -133,6 +133,7 @@ pub(crate) fn zoo() -> Host {
             wqueue_bytes: 123_456,
             mark: Some(0x2a),
             cgroup_id: Some(5_012),
+            options: Some(SocketOptions(1 << 8)),
             shutdown: Some(0),
             ..socket("10.0.0.7:443", "198.51.100.4:52114")
         },
