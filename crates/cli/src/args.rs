@@ -114,7 +114,7 @@ pub(crate) enum ColorChoice {
 pub(crate) struct SnapshotArgs {
     #[command(flatten)]
     pub(crate) feed: FeedArgs,
-    /// Show at most N destinations
+    /// Show at most N destinations, in JSON too
     #[arg(long, value_name = "N", default_value_t = 10)]
     pub(crate) top: usize,
     /// Which destinations come first

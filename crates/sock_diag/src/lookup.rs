@@ -23,6 +23,7 @@ use crate::wire::{DiagMsg, NlMsgs};
 /// # Cost
 /// One hash lookup, a few microseconds. The kernel cannot look up a bound-inactive socket at all, and of sockets that
 /// share a port (SO_REUSEPORT) offers any one: where a cookie is given and such a socket is not found, a dump decides.
+/// MPTCP sockets always take a dump: mptcp_diag looks for a token, which no record tells.
 pub fn lookup(
     source: &mut dyn Source,
     protocol: Protocol,
@@ -30,6 +31,9 @@ pub fn lookup(
     id: &SocketId,
     buffer: &mut RecvBuffer,
 ) -> Result<Option<SocketRecord>> {
+    if protocol == Protocol::Mptcp {
+        return find_by_dump(source, protocol, family, id, StateSet::ALL, buffer);
+    }
     // udp_diag reads the identity of a lookup as a packet's to the socket ("swapped for historical reasons", says
     // udp_dump_one), that of a SOCK_DESTROY as the socket's own.
     let as_packet = SocketId {
@@ -50,25 +54,26 @@ pub fn lookup(
     if found.is_some() || is_unique || id.cookie == Cookie::ANY {
         return Ok(found);
     }
-    find_by_dump(source, protocol, family, id.cookie, buffer)
-}
-
-/// Looks through all sockets that are not connected by TCP.
-fn find_by_dump(
-    source: &mut dyn Source,
-    protocol: Protocol,
-    family: Family,
-    cookie: Cookie,
-    buffer: &mut RecvBuffer,
-) -> Result<Option<SocketRecord>> {
     let states = match protocol.is_datagram() {
         true => StateSet::ALL,
         false => StateSet::LISTEN.union(StateSet::BOUND_INACTIVE),
     };
+    find_by_dump(source, protocol, family, id, states, buffer)
+}
+
+/// Looks through all sockets in `states`.
+fn find_by_dump(
+    source: &mut dyn Source,
+    protocol: Protocol,
+    family: Family,
+    id: &SocketId,
+    states: StateSet,
+    buffer: &mut RecvBuffer,
+) -> Result<Option<SocketRecord>> {
     let mut found = None;
     dump(source, &DumpRequest::all(protocol).family(family).states(states), buffer, |diag| {
         let record = diag.to_record();
-        if record.id.cookie != cookie {
+        if !is_same(&record, id) {
             return ControlFlow::Continue(());
         }
         found = Some(record);
@@ -80,7 +85,8 @@ fn find_by_dump(
 /// Ends the socket with this identity (SOCK_DESTROY): its owner reads ECONNABORTED. False when it is already gone.
 ///
 /// # Errors
-/// [`Error::Refused`]: EPERM without CAP_NET_ADMIN, EOPNOTSUPP on a kernel without CONFIG_INET_DIAG_DESTROY.
+/// [`Error::Refused`]: EPERM without CAP_NET_ADMIN, EOPNOTSUPP on a kernel without CONFIG_INET_DIAG_DESTROY, and for
+/// MPTCP.
 /// Since: Linux 4.5.
 pub fn destroy(
     source: &mut dyn Source,
