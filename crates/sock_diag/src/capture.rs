@@ -23,8 +23,8 @@ const VERSION: u16 = 1;
 const BYTE_ORDER: u16 = 0x0102;
 const HEADER_LENGTH: u64 = 16;
 const FRAME_HEADER_LENGTH: usize = 12;
-/// Larger frames are damage: a datagram has 32 KiB, a context a few.
-const FRAME_LIMIT: usize = 1 << 20;
+/// Larger frames are damage: a datagram has 32 KiB; a context grows with reserved ports and cgroups, a few MiB at the most.
+const FRAME_LIMIT: usize = 16 << 20;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum FrameKind {
@@ -88,7 +88,7 @@ impl<W: Write> CaptureWriter<W> {
     /// Ends a sweep. `context` is what the caller will need on replay: settings, time, names.
     ///
     /// # Errors
-    /// What writing answers; `context` beyond 1 MiB is refused.
+    /// What writing answers; `context` beyond 16 MiB is refused.
     pub fn end_sweep(&mut self, context: &[u8]) -> io::Result<()> {
         self.frame(FrameKind::SweepEnd, context)
     }
@@ -106,7 +106,7 @@ impl<W: Write> CaptureWriter<W> {
 
     fn frame(&mut self, kind: FrameKind, payload: &[u8]) -> io::Result<()> {
         if payload.len() > FRAME_LIMIT {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "a frame of more than 1 MiB"));
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "a frame of more than 16 MiB"));
         }
         let mut header = [0; 8];
         header[0] = kind as u8;

@@ -147,6 +147,8 @@ pub fn dump(
     }
 }
 
+const OPERATION: &str = "dumping sockets";
+
 /// How a request is carried out.
 struct Plan<'a, 'f> {
     request: &'a DumpRequest<'f>,
@@ -217,13 +219,17 @@ impl Plan<'_, '_> {
             let mut exchange = source.send(&mut walk.encode())?;
             loop {
                 let mut unanswerable = None;
-                let end = answer(source, exchange, buffer, summary, |message, summary| {
-                    let Some(diag) = DiagMsg::parse(message.payload, request.protocol) else {
+                let end = answer(source, OPERATION, exchange, buffer, summary, |message, summary| {
+                    // The rest is read after a Break too: an unfinished dump would block the source.
+                    let goes_on = ControlFlow::Continue(());
+                    let is_record = matches!(message.kind, SOCK_DIAG_BY_FAMILY | TCPDIAG_GETSOCK);
+                    let diag = DiagMsg::parse(message.payload, request.protocol).filter(|_| is_record);
+                    let Some(diag) = diag else {
                         summary.malformed += 1;
-                        return;
+                        return goes_on;
                     };
                     if *stopped {
-                        return;
+                        return goes_on;
                     }
                     match self.wants(&diag) {
                         Ok(true) => {
@@ -236,6 +242,7 @@ impl Plan<'_, '_> {
                             *stopped = true;
                         }
                     }
+                    goes_on
                 });
                 end?;
                 if let Some(error) = unanswerable {
@@ -269,15 +276,15 @@ impl Plan<'_, '_> {
     }
 }
 
-/// Reads one answer up to its NLMSG_DONE; `record` sees every message that is neither control nor foreign.
-fn answer(
+/// Reads one answer, with every check there is: `each` sees what is neither control nor foreign, and may end the reading.
+pub(crate) fn answer(
     source: &mut dyn Source,
+    operation: &'static str,
     exchange: Exchange,
     buffer: &mut RecvBuffer,
     summary: &mut DumpSummary,
-    mut record: impl FnMut(&NlMsg<'_>, &mut DumpSummary),
+    mut each: impl FnMut(&NlMsg<'_>, &mut DumpSummary) -> ControlFlow<()>,
 ) -> Result<()> {
-    let operation = "dumping sockets";
     loop {
         let length = source.receive(buffer)?;
         let room = buffer.bytes().len();
@@ -294,29 +301,20 @@ fn answer(
             }
             summary.interrupted |= message.flags & NLM_F_DUMP_INTR != 0;
             match message.kind {
-                SOCK_DIAG_BY_FAMILY | TCPDIAG_GETSOCK => record(&message, summary),
                 NLMSG_DONE => return verdict(operation, &message, Verdict::Done),
                 NLMSG_ERROR => return verdict(operation, &message, Verdict::Error),
                 NLMSG_OVERRUN => return Err(Error::Overrun { operation }),
                 NLMSG_NOOP => {}
-                _ => summary.malformed += 1,
+                _ if each(&message, summary).is_break() => return Ok(()),
+                _ => {}
             }
         }
     }
 }
 
-/// Reads an answer nobody wants the records of.
-pub(crate) fn read_answer(
-    source: &mut dyn Source,
-    exchange: Exchange,
-    buffer: &mut RecvBuffer,
-) -> Result<()> {
-    answer(source, exchange, buffer, &mut DumpSummary::default(), |_, _| {})
-}
-
 /// Which control message a verdict stands in: the offset of the kernel's own words differs.
 #[derive(Clone, Copy)]
-pub(crate) enum Verdict {
+enum Verdict {
     Done,
     Error,
 }
@@ -326,7 +324,7 @@ const NLM_F_ACK_TLVS: u16 = netlink_packet_core::NLM_F_ACK_TLVS;
 const NLMSGERR_ATTR_MSG: u16 = 1;
 
 /// What an NLMSG_ERROR or NLMSG_DONE says: 0 is success, a negative number an errno.
-pub(crate) fn verdict(operation: &'static str, message: &NlMsg<'_>, kind: Verdict) -> Result<()> {
+fn verdict(operation: &'static str, message: &NlMsg<'_>, kind: Verdict) -> Result<()> {
     let code = match (leading(message.payload).map(i32::from_ne_bytes), kind) {
         (Some(code), _) => code,
         // Old kernels end a dump with an empty NLMSG_DONE.

@@ -2,15 +2,13 @@
 
 use std::ops::ControlFlow;
 
-use netlink_packet_core::{NLMSG_DONE, NLMSG_ERROR, NLMSG_NOOP, NLMSG_OVERRUN};
-
-use crate::dump::{DumpRequest, Verdict, dump, verdict};
+use crate::dump::{DumpRequest, DumpSummary, answer, dump};
 use crate::error::{Errno, Error, Result};
 use crate::record::{Cookie, Family, Protocol, SocketId, SocketRecord};
 use crate::request::{SOCK_DIAG_BY_FAMILY, one_socket};
 use crate::source::{RecvBuffer, Source};
 use crate::state::StateSet;
-use crate::wire::{DiagMsg, NlMsgs};
+use crate::wire::DiagMsg;
 
 /// Asks for the socket with this identity. None when there is none: it is gone, whatever a dump said.
 ///
@@ -129,29 +127,14 @@ fn exchange(
     buffer: &mut RecvBuffer,
 ) -> Result<Option<SocketRecord>> {
     let exchange = source.send(request)?;
-    loop {
-        let length = source.receive(buffer)?;
-        let room = buffer.bytes().len();
-        if length > room {
-            return Err(Error::Truncated { operation, length, room });
-        }
-        for message in NlMsgs::new(&buffer.bytes()[..length]) {
-            let message = message.map_err(|what| Error::Malformed { operation, what })?;
-            if message.sequence != exchange.sequence || message.port_id != exchange.port_id {
-                continue;
-            }
-            match message.kind {
-                SOCK_DIAG_BY_FAMILY => {
-                    let diag = DiagMsg::parse(message.payload, protocol)
-                        .ok_or(Error::Malformed { operation, what: "a record is cut" })?;
-                    return Ok(Some(diag.to_record()));
-                }
-                NLMSG_ERROR => return verdict(operation, &message, Verdict::Error).map(|()| None),
-                NLMSG_DONE => return verdict(operation, &message, Verdict::Done).map(|()| None),
-                NLMSG_OVERRUN => return Err(Error::Overrun { operation }),
-                NLMSG_NOOP => {}
-                _ => return Err(Error::Malformed { operation, what: "an answer of an unknown kind" }),
-            }
-        }
-    }
+    let mut found = Ok(None);
+    answer(source, operation, exchange, buffer, &mut DumpSummary::default(), |message, _| {
+        let diag = DiagMsg::parse(message.payload, protocol).filter(|_| message.kind == SOCK_DIAG_BY_FAMILY);
+        found = match diag {
+            Some(diag) => Ok(Some(diag.to_record())),
+            None => Err(Error::Malformed { operation, what: "the answer is no whole record" }),
+        };
+        ControlFlow::Break(())
+    })?;
+    found
 }

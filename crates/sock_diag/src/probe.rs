@@ -2,8 +2,9 @@
 
 use std::fmt;
 use std::net::Ipv4Addr;
+use std::ops::ControlFlow;
 
-use crate::dump::{DumpRequest, dump, read_answer};
+use crate::dump::{DumpRequest, DumpSummary, answer, dump};
 use crate::error::{Errno, Error};
 use crate::events::{DestroyEvents, EventGroups};
 use crate::lookup::destroy;
@@ -78,8 +79,11 @@ fn dumps(protocol: Protocol, family: Option<Family>) -> Support {
         Err(error) => return Support::CannotTell(error.to_string()),
     };
     let mut buffer = RecvBuffer::new();
-    let answer =
-        kernel.send(&mut walk.encode()).and_then(|exchange| read_answer(&mut kernel, exchange, &mut buffer));
+    let answer = kernel.send(&mut walk.encode()).and_then(|exchange| {
+        answer(&mut kernel, "probing", exchange, &mut buffer, &mut DumpSummary::default(), |_, _| {
+            ControlFlow::Continue(())
+        })
+    });
     match answer {
         Ok(()) => Support::Yes,
         Err(error) => verdict_of(error),
@@ -99,7 +103,7 @@ fn bound_inactive() -> Support {
     let dumped = Kernel::open().and_then(|mut kernel| {
         dump(&mut kernel, &request, &mut RecvBuffer::new(), |diag| {
             seen |= diag.to_record().id.local_port == bound.port;
-            std::ops::ControlFlow::Continue(())
+            ControlFlow::Continue(())
         })
     });
     match dumped {

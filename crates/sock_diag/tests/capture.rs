@@ -313,8 +313,8 @@ fn a_reader_that_fails_is_an_error_of_reading() {
 #[test]
 fn a_context_of_any_size_but_an_absurd_one_is_kept() {
     let mut writer = writer();
-    writer.end_sweep(&vec![7; 1 << 20]).expect("1 MiB");
-    assert!(writer.end_sweep(&vec![7; (1 << 20) + 1]).is_err());
+    writer.end_sweep(&vec![7; 16 << 20]).expect("16 MiB");
+    assert!(writer.end_sweep(&vec![7; (16 << 20) + 1]).is_err());
     let replay = open(finish(writer));
-    assert_eq!((replay.sweeps(), replay.context().len()), (1, 1 << 20));
+    assert_eq!((replay.sweeps(), replay.context().len()), (1, 16 << 20));
 }
