@@ -114,9 +114,9 @@ pub(crate) enum ColorChoice {
 pub(crate) struct SnapshotArgs {
     #[command(flatten)]
     pub(crate) feed: FeedArgs,
-    /// Show at most N destinations, in JSON too
-    #[arg(long, value_name = "N", default_value_t = 10)]
-    pub(crate) top: usize,
+    /// Show at most N destinations; without it the screen shows 10, JSON all
+    #[arg(long, value_name = "N")]
+    pub(crate) top: Option<usize>,
     /// Which destinations come first
     #[arg(long, value_name = "KEY", value_enum, default_value_t = SortBy::Occupancy)]
     pub(crate) sort: SortBy,
@@ -329,6 +329,6 @@ mod tests {
     fn a_bare_call_is_a_snapshot() {
         let bare = parse(["sockeye", "--top", "3", "-o", "json"].map(OsString::from)).unwrap();
         assert!(bare.command.is_none());
-        assert_eq!((bare.snapshot.top, bare.snapshot.output), (3, Some(SnapshotFormat::Json)));
+        assert_eq!((bare.snapshot.top, bare.snapshot.output), (Some(3), Some(SnapshotFormat::Json)));
     }
 }

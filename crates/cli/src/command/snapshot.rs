@@ -19,11 +19,15 @@ pub(crate) fn run(args: &SnapshotArgs) -> anyhow::Result<()> {
     report.sort_by(sort_key(args.sort));
     let format = if args.json { SnapshotFormat::Json } else { args.output.unwrap_or(SnapshotFormat::Table) };
     let text = match format {
-        SnapshotFormat::Json => snapshot_json::render(&report, feed.surroundings(), &notes, args.top)?,
+        SnapshotFormat::Json => {
+            let top = args.top.unwrap_or(usize::MAX);
+            snapshot_json::render(&report, feed.surroundings(), &notes, top)?
+        }
         SnapshotFormat::Table => {
             let palette = Palette::choose(args.color);
             let width = terminal::width().unwrap_or(snapshot_screen::DEFAULT_WIDTH);
-            snapshot_screen::render(&report, feed.surroundings(), &notes, args.top, width, palette)
+            let top = args.top.unwrap_or(snapshot_screen::DEFAULT_TOP);
+            snapshot_screen::render(&report, feed.surroundings(), &notes, top, width, palette)
         }
     };
     let mut out = buffered_stdout();

@@ -77,10 +77,9 @@ impl Settings {
 
 /// Runs the command.
 pub(crate) fn run(args: &SocketsArgs) -> anyhow::Result<()> {
-    anyhow::ensure!(
-        !args.processes,
-        "-p: sockeye does not show which process owns a socket yet; leave it out"
-    );
+    if args.processes {
+        let _ = writeln!(io::stderr(), "sockeye: -p: which process owns a socket is not shown yet");
+    }
     let mut feed = Feed::open(&args.feed)?;
     let filter_text = args.filter.join(" ");
     let filter = match filter_text.trim() {

@@ -9,6 +9,8 @@ use crate::surroundings::Surroundings;
 use crate::sweep::Note;
 use crate::terminal::{Harmless, Palette};
 
+/// Destinations shown unless asked otherwise.
+pub(crate) const DEFAULT_TOP: usize = 10;
 /// Columns where the output is no terminal.
 pub(crate) const DEFAULT_WIDTH: usize = 120;
 /// Narrower terminals get lines they wrap themselves.
