@@ -132,17 +132,31 @@ impl Feed {
         let mut file = NamedTempFile::new_in(folder_of(&capture.path)).with_context(failed)?;
         io::copy(&mut whole, file.as_file_mut()).with_context(failed)?;
         file.as_file().sync_all().with_context(failed)?;
-        file.persist(&capture.path).with_context(failed)?;
+        file.persist(&capture.path).map_err(|kept| kept.error).with_context(failed)?;
         Ok(())
     }
 }
 
 impl Capture {
     fn create(path: &Path) -> anyhow::Result<Capture> {
+        let path = replaceable(path)?;
         // Where the capture will be: a folder that takes no files is told before the sweep.
-        let file = tempfile::tempfile_in(folder_of(path))?;
+        let file = tempfile::tempfile_in(folder_of(&path))?;
         let writer = CaptureWriter::new(BufWriter::with_capacity(1 << 16, file))?;
-        Ok(Capture { writer, path: path.to_owned() })
+        Ok(Capture { writer, path })
+    }
+}
+
+/// Where to put the capture: behind links, so that these stay. Renaming would also put it in the place of a device,
+/// /dev/null for one.
+fn replaceable(path: &Path) -> anyhow::Result<PathBuf> {
+    match fs::canonicalize(path) {
+        Ok(path) => {
+            anyhow::ensure!(fs::metadata(&path)?.is_file(), "what is there is no regular file, and stays");
+            Ok(path)
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound && !path.is_symlink() => Ok(path.to_owned()),
+        Err(error) => Err(error.into()),
     }
 }
 

@@ -6,12 +6,14 @@ mod recorded;
 
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{BufWriter, Read};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt, symlink};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
+use nix::sys::stat::Mode;
+use nix::unistd::mkfifo;
 use recorded::{Host, Said, hosts, replay, socket, sockeye};
 use sock_diag::fake::{Answer, FakeKernel, Message};
 use sock_diag::{
@@ -159,8 +161,37 @@ fn where_a_capture_cannot_be_written_the_path_is_told() {
     let taken = directory.path().join("folder");
     fs::create_dir(&taken).unwrap();
     fs::write(taken.join("inside"), "").unwrap();
-    refused(&taken, "directory");
+    refused(&taken, "no regular file");
     assert_eq!(files_in(directory.path()), [taken]);
+}
+
+#[test]
+fn a_capture_takes_the_place_of_files_alone() {
+    let directory = TempDir::new().unwrap();
+    let at = |name: &str| directory.path().join(name);
+    let refused = |path: &Path, word: &str| {
+        let said = captured(path, "snapshot");
+        assert_eq!((said.code, said.stdout.as_str()), (2, ""), "nothing is read: {said:?}");
+        assert!(said.stderr.contains(word), "{said:?}");
+    };
+    // What stands for a device: root would have replaced /dev/null.
+    mkfifo(&at("fifo"), Mode::S_IRWXU).unwrap();
+    symlink(at("fifo"), at("to-fifo")).unwrap();
+    symlink(at("missing"), at("to-nothing")).unwrap();
+    refused(&at("fifo"), "no regular file");
+    refused(&at("to-fifo"), "no regular file");
+    refused(&at("to-nothing"), "No such file");
+    assert!(fs::metadata(at("to-fifo")).unwrap().file_type().is_fifo());
+    assert!(at("to-nothing").is_symlink());
+    // Behind a link to a file it is that file which becomes the capture.
+    fs::create_dir(at("elsewhere")).unwrap();
+    fs::write(at("elsewhere/real"), "old").unwrap();
+    symlink("elsewhere/real", at("to-real")).unwrap();
+    let said = captured(&at("to-real"), "snapshot --json");
+    assert_eq!((said.code, said.stderr.as_str()), (0, ""));
+    assert!(at("to-real").is_symlink());
+    assert_eq!(replay(&at("elsewhere/real"), "snapshot --json").stdout, said.stdout);
+    assert_eq!(files_in(directory.path()).len(), 5, "nothing else is left behind");
 }
 
 #[test]
