@@ -79,6 +79,12 @@ fn a_capture_answers_other_filters_and_formats() {
             everything.lines().filter(|line| line.contains("\"state\":\"listen\"")).collect();
         assert_eq!(listeners.lines().collect::<Vec<_>>(), filtered);
         assert!(!filtered.is_empty());
+        // No state at all: no sockets, live and replayed.
+        let nothing = "sockets -H state established exclude established";
+        let live = Said::from(sockeye(nothing).output().unwrap());
+        assert_eq!((live.code, live.stdout.as_str(), live.stderr.as_str()), (0, "", ""));
+        let replayed = replay(&file, nothing);
+        assert_eq!((replayed.code, replayed.stdout.as_str(), replayed.stderr.as_str()), (0, "", ""));
         // A snapshot reads the same sockets.
         let snapshot: serde_json::Value = serde_json::from_str(&replay(&file, "--json").stdout).unwrap();
         assert_eq!(snapshot["sweep"]["sockets"], everything.lines().count());

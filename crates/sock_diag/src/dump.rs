@@ -21,7 +21,7 @@ pub struct DumpRequest<'f> {
     pub protocol: Protocol,
     /// One family, or both.
     pub family: Option<Family>,
-    /// Sockets in these states. [`StateSet::BOUND_INACTIVE`] costs a walk of its own.
+    /// Sockets in these states; of none, nothing is asked. [`StateSet::BOUND_INACTIVE`] costs a walk of its own.
     pub states: StateSet,
     /// What records carry beyond the usual.
     pub extensions: Extensions,
@@ -116,6 +116,9 @@ pub fn dump(
     buffer: &mut RecvBuffer,
     mut each: impl FnMut(&DiagMsg<'_>) -> ControlFlow<()>,
 ) -> Result<DumpSummary> {
+    if request.states.is_empty() {
+        return Ok(DumpSummary::default());
+    }
     let compiled = match request.filter {
         Some(filter) if source.runs_filters() => Some(filter.compile()?),
         _ => None,
