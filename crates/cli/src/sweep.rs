@@ -1,6 +1,7 @@
 //! One sweep for a report: which dumps it takes, how they are shared out to threads, what failed on the way.
 
 use std::ops::ControlFlow;
+use std::thread::Builder;
 
 use sock_diag::filter::{Filter, NoNames};
 use sock_diag::{DiagMsg, DumpRequest, DumpSummary, Error, Kernel, Protocol, RecvBuffer, StateSet, dump};
@@ -48,20 +49,15 @@ pub(crate) fn sweep(feed: &mut Feed) -> anyhow::Result<(Report, Vec<Note>)> {
             let mut parts = parts((0..slices).map(|index| slice(range, index, slices)).collect());
             // The last kernel takes what is no slice, which together is less than one.
             let rest = parts.split_off(slices);
-            let shares = parts.into_iter().map(|part| vec![part]).chain([rest]);
-            let base = &sweep;
-            let done: Vec<_> = std::thread::scope(|scope| {
-                let workers: Vec<_> = kernels
-                    .into_iter()
-                    .zip(shares)
-                    .map(|(kernel, parts)| scope.spawn(move || work(kernel, &parts, base.part())))
-                    .collect();
-                workers.into_iter().map(|worker| worker.join()).collect()
-            });
+            let shares: Vec<Vec<Part>> = parts.into_iter().map(|part| vec![part]).chain([rest]).collect();
+            let (done, left) = shared_out(kernels, &shares, &sweep);
             for share in done {
-                let (part, more) = share.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+                let (part, more) = share?;
                 sweep.absorb(part);
                 notes.extend(more);
+            }
+            for part in left.into_iter().flatten() {
+                take(&mut sweep, &mut notes, part, |request, each| feed.dump(request, each))?;
             }
         }
     }
@@ -107,7 +103,33 @@ fn kernels(feed: &Feed, range: PortRange) -> Option<Vec<Kernel>> {
     (0..=slices).map(|_| feed.another_kernel()).collect()
 }
 
-fn work(mut kernel: Kernel, parts: &[Part], mut sweep: Sweep) -> anyhow::Result<(Sweep, Vec<Note>)> {
+/// What one thread has read.
+type Share = anyhow::Result<(Sweep, Vec<Note>)>;
+
+/// Has every share read by a thread of its own, and hands back the shares for which there was none to be had: where
+/// processes or memory are limited.
+fn shared_out<'s>(
+    kernels: Vec<Kernel>,
+    shares: &'s [Vec<Part>],
+    base: &Sweep,
+) -> (Vec<Share>, Vec<&'s Vec<Part>>) {
+    std::thread::scope(|scope| {
+        let mut workers = Vec::new();
+        let mut left = Vec::new();
+        for (kernel, parts) in kernels.into_iter().zip(shares) {
+            match Builder::new().spawn_scoped(scope, move || work(kernel, parts, base.part())) {
+                Ok(worker) => workers.push(worker),
+                Err(_) => left.push(parts),
+            }
+        }
+        let joined = workers
+            .into_iter()
+            .map(|worker| worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+        (joined.collect(), left)
+    })
+}
+
+fn work(mut kernel: Kernel, parts: &[Part], mut sweep: Sweep) -> Share {
     let mut notes = Vec::new();
     let mut buffer = RecvBuffer::new();
     for part in parts {

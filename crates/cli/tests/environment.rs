@@ -12,7 +12,7 @@ use std::ptr;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use sockeye_tests::{Churn, Close, Namespace, Phase, wait_until};
+use sockeye_tests::{Churn, Close, Load, Namespace, Phase, in_namespace, wait_until};
 
 const LIMIT: Duration = Duration::from_secs(20);
 
@@ -430,6 +430,24 @@ fn with_too_few_descriptors_there_are_notes_and_with_fewer_an_error() {
 }
 
 // Load.
+
+#[test]
+fn without_threads_one_reads_it_all() {
+    in_namespace(|| {
+        // So many that they are shared out to threads.
+        let load = Load::established(10_500, 2).unwrap();
+        for stack in ["", "1152921504606846976"] {
+            // No thread can be made: there is no memory for such a stack.
+            let snapshot = snapshot(|command| {
+                command.env("RUST_MIN_STACK", stack);
+            });
+            assert_eq!(number(&snapshot, "/sweep/sockets"), load.sockets() as u64);
+            assert_eq!(number(&snapshot, "/states/established"), 2 * load.connections() as u64);
+            assert_eq!(number(&snapshot, "/states/listen"), 2);
+            assert_eq!(warnings(&snapshot), [] as [&str; 0]);
+        }
+    });
+}
 
 #[test]
 fn twenty_thousand_destinations() {
