@@ -22,9 +22,10 @@ fn main() -> ExitCode {
     let line = match args::parse(std::env::args_os()) {
         Ok(line) => line,
         Err(error) => {
-            // clap writes help and version to stdout, usage errors to stderr; a closed pipe is no failure.
-            let _ = error.print();
-            return if error.use_stderr() { ExitCode::from(FAILED) } else { ExitCode::SUCCESS };
+            // clap writes help and version to stdout, usage errors to stderr.
+            let written = terminal::ignore_closed_pipe(error.print());
+            let succeeded = written.is_ok() && !error.use_stderr();
+            return if succeeded { ExitCode::SUCCESS } else { ExitCode::from(FAILED) };
         }
     };
     let done = match &line.command {

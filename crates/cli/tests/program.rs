@@ -96,6 +96,11 @@ fn a_full_disk_is_an_error() {
             assert_eq!(said.stderr.lines().count(), 1, "{name} {arguments}");
         }
     }
+    for arguments in ["--help", "--version", "sockets --help"] {
+        let full = OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let status = sockeye(arguments).stdout(full).status().unwrap();
+        assert_eq!(status.code(), Some(2), "{arguments}");
+    }
 }
 
 /// What the program prints to a terminal, its environment changed by `set`.
