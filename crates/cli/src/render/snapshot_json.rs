@@ -250,5 +250,18 @@ fn destination(destination: &Destination) -> DestinationRow {
 /// To so many decimals: digits beyond what was measured are noise in a diff.
 fn rounded(value: f64, decimals: i32) -> f64 {
     let scale = 10f64.powi(decimals);
-    (value * scale).round() / scale
+    let scaled = (value * scale).round();
+    // A capture may hold any number, and JSON has none for infinity.
+    if scaled.is_finite() { scaled / scale } else { value }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rounding_keeps_numbers_finite() {
+        assert_eq!((rounded(0.12345, 3), rounded(-7.0, 2)), (0.123, -7.0));
+        assert_eq!((rounded(f64::MAX, 3), rounded(f64::MIN, 3)), (f64::MAX, f64::MIN));
+    }
 }
