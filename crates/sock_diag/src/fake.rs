@@ -13,7 +13,7 @@ use crate::record::{Cookie, Family, Protocol, SocketId, SocketRecord, Timer, Tim
 use crate::request::{SOCK_DIAG_BY_FAMILY, stamp};
 use crate::source::{Exchange, RecvBuffer, Source};
 use crate::state::SocketState;
-use crate::wire::{InetDiagMsg, NlHeader, attribute};
+use crate::wire::{InetDiagMsg, NlHeader, attribute, bit_fields};
 
 /// One message of a scripted datagram. Sequence and port id are those of the request unless set.
 #[derive(Clone, Debug)]
@@ -112,7 +112,7 @@ pub fn record_bytes(record: &SocketRecord) -> Vec<u8> {
         push(attribute::CGROUP_ID, &cgroup.to_ne_bytes());
     }
     if let Some(options) = record.options {
-        push(attribute::SOCKOPT, &options.0.to_le_bytes());
+        push(attribute::SOCKOPT, &options.0.to_le_bytes().map(bit_fields));
     }
     bytes
 }

@@ -1,5 +1,7 @@
 //! A view of `struct tcp_info` of any length: what this kernel does not send is None.
 
+use crate::wire::bit_fields;
+
 /// `struct tcp_info`, include/uapi/linux/tcp.h, as far as the kernel filled it (280 bytes on 6.18, fewer before).
 ///
 /// Times are microseconds unless the name says otherwise. Consistency: per record.
@@ -48,7 +50,9 @@ impl<'b> TcpInfo<'b> {
     pub fn window_scales(&self) -> Option<(u8, u8)> {
         const WSCALE: u8 = 4;
         let byte = self.bytes.get(6)?;
-        (self.options()? & WSCALE != 0).then_some((byte & 0xf, byte >> 4))
+        let (low, high) = (byte & 0xf, byte >> 4);
+        let (send, receive) = if cfg!(target_endian = "big") { (high, low) } else { (low, high) };
+        (self.options()? & WSCALE != 0).then_some((send, receive))
     }
 
     /// Whether TCP timestamps are in use: what reuse of a TIME_WAIT by connect() needs.
@@ -60,7 +64,7 @@ impl<'b> TcpInfo<'b> {
     /// before.
     #[doc(alias = "tcpi_delivery_rate_app_limited")]
     pub fn delivery_limited_by_application(&self) -> Option<bool> {
-        self.bytes.get(7).map(|bits| bits & 1 != 0)
+        self.bytes.get(7).map(|bits| bit_fields(*bits) & 1 != 0)
     }
 }
 

@@ -281,8 +281,8 @@ impl<'b> DiagMsg<'b> {
                 attribute::MARK => record.mark = leading(payload).map(u32::from_ne_bytes),
                 attribute::CGROUP_ID => record.cgroup_id = leading(payload).map(u64::from_ne_bytes),
                 attribute::SOCKOPT => {
-                    // Two bytes of bit fields, not a 16-bit number: byte order does not apply.
-                    record.options = leading(payload).map(|b| SocketOptions(u16::from_le_bytes(b)));
+                    record.options = leading(payload)
+                        .map(|b: [u8; 2]| SocketOptions(u16::from_le_bytes(b.map(bit_fields))));
                 }
                 attribute::PROTOCOL => {
                     // One byte, so MPTCP's 262 arrives as 6; the request knows better then.
@@ -417,6 +417,11 @@ pub(crate) fn address_bytes(address: IpAddr) -> [u8; 16] {
 #[inline]
 pub(crate) fn leading<const N: usize>(bytes: &[u8]) -> Option<[u8; N]> {
     bytes.first_chunk().copied()
+}
+
+/// A byte of C bit fields, the first of them in bit 0: compilers begin at the other end on big endian machines.
+pub(crate) const fn bit_fields(byte: u8) -> u8 {
+    if cfg!(target_endian = "big") { byte.reverse_bits() } else { byte }
 }
 
 fn until_nul(bytes: &[u8]) -> &[u8] {
