@@ -68,7 +68,8 @@ impl fmt::Display for Harmless<'_> {
 
 /// Whether a terminal could take the character for a command, or show what follows it in another order.
 fn is_harmful(c: char) -> bool {
-    c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    c.is_control()
+        || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// JSON that is harmless on a terminal as well: the same strings, with more of their characters escaped than JSON asks.
@@ -120,7 +121,10 @@ mod tests {
 
     #[test]
     fn control_characters_do_not_pass() {
-        assert_eq!(Harmless("a\x1b[31mb\n\u{202e}c").to_string(), "a\\u{1b}[31mb\\u{a}\\u{202e}c");
+        assert_eq!(
+            Harmless("a\x1b[31mb\n\u{202e}c\u{61c}").to_string(),
+            "a\\u{1b}[31mb\\u{a}\\u{202e}c\\u{61c}"
+        );
         assert_eq!(Harmless("eth0 ✓").to_string(), "eth0 ✓");
     }
 
