@@ -31,7 +31,7 @@ fn round_trip(place: usize, bytes: &[u8]) {
     let mut file = writer.finish().expect("a Vec takes everything");
 
     let mut replay = Replay::open(Cursor::new(&file)).expect("what was written can be read");
-    assert_eq!(replay.context(), &bytes[..bytes.len().min(64)]);
+    assert_eq!(replay.context().expect("a Cursor"), &bytes[..bytes.len().min(64)]);
     if recorded.1.is_ok() {
         let replayed = super::dump_all(&mut replay, &request, |_| {});
         assert!(replayed.1.is_ok(), "{:?}", replayed.1);

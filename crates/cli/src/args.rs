@@ -244,6 +244,11 @@ fn output_spelled_out(arguments: impl IntoIterator<Item = OsString>) -> Vec<OsSt
     let mut spelled = Vec::new();
     let mut arguments = arguments.into_iter().peekable();
     while let Some(argument) = arguments.next() {
+        if argument == "--" {
+            spelled.push(argument);
+            spelled.extend(arguments);
+            break;
+        }
         let cluster = argument.to_str().and_then(|a| a.strip_prefix('-')).filter(|a| !a.starts_with('-'));
         let Some(cluster) = cluster else {
             spelled.push(argument);
@@ -301,6 +306,7 @@ mod tests {
         assert_eq!(sockets("-ojson").output, Some(SocketsFormat::Json));
         assert_eq!(sockets("--output csv -o").output, Some(SocketsFormat::Csv));
         assert!(sockets("--output csv -o").timers);
+        assert_eq!(sockets("-- -o csv").filter, ["-o", "csv"]);
         // -N takes a value: "o" is a namespace here.
         assert_eq!(sockets("-No json").feed.netns.as_deref(), Some("o"));
     }

@@ -171,9 +171,9 @@ fn open_replay(path: &Path) -> anyhow::Result<(Replay<File>, Surroundings)> {
     // Asked before it is opened: opening a FIFO waits for someone who writes to it.
     anyhow::ensure!(fs::metadata(path)?.is_file(), "a capture must be a regular file: it is read twice");
     let file = File::open(path)?;
-    let replay = Replay::open(file)?;
+    let mut replay = Replay::open(file)?;
     anyhow::ensure!(replay.sweeps() > 0, "the capture holds no sweep");
-    let surroundings = Surroundings::from_json(replay.context())?;
+    let surroundings = Surroundings::from_json(&replay.context()?)?;
     Ok((replay, surroundings))
 }
 

@@ -185,7 +185,8 @@ struct Answered {
 /// One sweep of a capture.
 #[derive(Debug, Default)]
 struct Sweep {
-    context: Vec<u8>,
+    /// Where the context stands, and its length.
+    context: (u64, usize),
     answered: Vec<Answered>,
 }
 
@@ -233,8 +234,23 @@ impl<R: Read + Seek> Replay<R> {
     }
 
     /// What the capturing program kept beside the current sweep; empty if the capture holds no sweep.
-    pub fn context(&self) -> &[u8] {
-        self.sweeps.get(self.current).map_or(&[], |sweep| &sweep.context)
+    ///
+    /// # Errors
+    /// [`Error::System`] when reading fails.
+    pub fn context(&mut self) -> Result<Vec<u8>> {
+        let Some((offset, length)) = self.sweeps.get(self.current).map(|sweep| sweep.context) else {
+            return Ok(Vec::new());
+        };
+        let mut read = || -> io::Result<Vec<u8>> {
+            // An answer may be half read: it goes on where it was.
+            let position = self.input.stream_position()?;
+            let mut context = vec![0; length];
+            self.input.seek(SeekFrom::Start(offset))?;
+            self.input.read_exact(&mut context)?;
+            self.input.seek(SeekFrom::Start(position))?;
+            Ok(context)
+        };
+        read().map_err(|source| Error::System { operation: READING, source })
     }
 
     /// Goes to the next sweep; false when there is none.
@@ -332,11 +348,8 @@ fn index<R: Read>(input: &mut R) -> Result<Vec<Sweep>, CaptureError> {
                 sweep.answered.last_mut().ok_or(damaged("a datagram before any request"))?.datagrams += 1;
             }
             FrameKind::SweepEnd => {
-                sweep.context = std::mem::take(&mut payload);
-                offset += (FRAME_HEADER_LENGTH + sweep.context.len()) as u64;
-                frames += 1;
+                sweep.context = (offset + FRAME_HEADER_LENGTH as u64, payload.len());
                 sweeps.push(std::mem::take(&mut sweep));
-                continue;
             }
             FrameKind::End => {
                 if payload != frames.to_le_bytes() {

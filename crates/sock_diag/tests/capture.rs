@@ -82,7 +82,7 @@ proptest! {
         let mut replay = open(finish(writer));
         prop_assert_eq!(replay.sweeps(), sweeps.len());
         for (i, (_, context)) in sweeps.iter().enumerate() {
-            prop_assert_eq!(replay.context(), &context[..]);
+            prop_assert_eq!(replay.context().expect("a Cursor"), &context[..]);
             // Twice: a replay can be asked again.
             for _ in 0..2 {
                 let (records, result) = dump_all(&mut replay, &request);
@@ -172,7 +172,7 @@ fn a_sweep_without_end_is_noticed() {
 fn an_empty_capture_answers_nothing() {
     let mut replay = open(finish(writer()));
     assert_eq!((replay.sweeps(), replay.next_sweep()), (0, false));
-    assert!(replay.context().is_empty());
+    assert!(replay.context().expect("a Cursor").is_empty());
     let (_, result) = dump_all(&mut replay, &DumpRequest::all(Protocol::Tcp));
     assert!(matches!(result, Err(Error::NotCaptured { .. })));
 }
@@ -212,11 +212,11 @@ fn a_part_of_what_it_holds_can_be_asked_for() {
     assert_eq!(replayed(&mut replay, &tcp.clone().family(Family::Inet)), [1, 3]);
     assert_eq!(replayed(&mut replay, &tcp.clone().family(Family::Inet6)), [2]);
     assert!(replayed(&mut replay, &tcp.clone().states(StateSet::LISTEN)).is_empty());
-    assert_eq!(replay.context(), b"first");
+    assert_eq!(replay.context().expect("a Cursor"), b"first");
     assert!(replay.next_sweep());
     assert_eq!(replayed(&mut replay, &DumpRequest::all(Protocol::Udp)), [4, 5]);
     assert!(!replay.next_sweep());
-    assert_eq!(replay.context(), b"second", "the last sweep stays");
+    assert_eq!(replay.context().expect("a Cursor"), b"second", "the last sweep stays");
 }
 
 #[test]
@@ -315,6 +315,6 @@ fn a_context_of_any_size_but_an_absurd_one_is_kept() {
     let mut writer = writer();
     writer.end_sweep(&vec![7; 16 << 20]).expect("16 MiB");
     assert!(writer.end_sweep(&vec![7; (16 << 20) + 1]).is_err());
-    let replay = open(finish(writer));
-    assert_eq!((replay.sweeps(), replay.context().len()), (1, 16 << 20));
+    let mut replay = open(finish(writer));
+    assert_eq!((replay.sweeps(), replay.context().expect("a Cursor").len()), (1, 16 << 20));
 }
