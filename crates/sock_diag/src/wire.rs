@@ -140,12 +140,13 @@ impl<'b> Iterator for NlMsgs<'b> {
         if self.rest.is_empty() {
             return None;
         }
-        let Ok((header, _)) = NlHeader::ref_from_prefix(self.rest) else {
+        let Ok((header, rest)) = NlHeader::ref_from_prefix(self.rest) else {
             self.rest = &[];
             return Some(Err("a message header is cut"));
         };
-        let length = header.length.get() as usize;
-        let Some(payload) = self.rest.get(size_of::<NlHeader>()..length) else {
+        // A length that does not even cover the header wraps around and so is too long as well.
+        let length = (header.length.get() as usize).wrapping_sub(size_of::<NlHeader>());
+        let Some((payload, _)) = rest.split_at_checked(length) else {
             self.rest = &[];
             return Some(Err("a message's length does not fit its datagram"));
         };
@@ -156,7 +157,7 @@ impl<'b> Iterator for NlMsgs<'b> {
             port_id: header.port_id.get(),
             payload,
         };
-        self.rest = self.rest.get(length.next_multiple_of(4)..).unwrap_or_default();
+        self.rest = rest.get((length + 3 & !3)..).unwrap_or_default();
         Some(Ok(message))
     }
 }
@@ -187,14 +188,15 @@ impl<'b> Iterator for Attributes<'b> {
 
     #[inline]
     fn next(&mut self) -> Option<Attribute<'b>> {
-        let header: &[u8; 4] = self.rest.first_chunk()?;
-        let length = u16::from_ne_bytes([header[0], header[1]]) as usize;
-        let kind = u16::from_ne_bytes([header[2], header[3]]) & netlink_packet_core::NLA_TYPE_MASK;
-        let Some(payload) = self.rest.get(4..length) else {
+        let (&[l0, l1, k0, k1], rest) = self.rest.split_first_chunk()?;
+        let kind = u16::from_ne_bytes([k0, k1]) & netlink_packet_core::NLA_TYPE_MASK;
+        // A length that does not even cover the header wraps around and so is too long as well.
+        let length = usize::from(u16::from_ne_bytes([l0, l1])).wrapping_sub(4);
+        let Some((payload, _)) = rest.split_at_checked(length) else {
             self.rest = &[];
             return None;
         };
-        self.rest = self.rest.get(length.next_multiple_of(4)..).unwrap_or_default();
+        self.rest = rest.get((length + 3 & !3)..).unwrap_or_default();
         Some(Attribute { kind, payload })
     }
 }
