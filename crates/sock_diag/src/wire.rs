@@ -157,7 +157,7 @@ impl<'b> Iterator for NlMsgs<'b> {
             port_id: header.port_id.get(),
             payload,
         };
-        self.rest = rest.get(length.next_multiple_of(4)..).unwrap_or_default();
+        self.rest = rest.get(((length + 3) & !3)..).unwrap_or_default();
         Some(Ok(message))
     }
 }
@@ -196,7 +196,7 @@ impl<'b> Iterator for Attributes<'b> {
             self.rest = &[];
             return None;
         };
-        self.rest = rest.get(length.next_multiple_of(4)..).unwrap_or_default();
+        self.rest = rest.get(((length + 3) & !3)..).unwrap_or_default();
         Some(Attribute { kind, payload })
     }
 }
