@@ -470,7 +470,9 @@ fn closes_per_second_are_those_that_were_made() {
     let namespace = Namespace::new().sysctl("net.ipv4.tcp_tw_reuse", "0");
     namespace.run(|| {
         let churn = Churn::start(&[phase(300, 5), phase(1000, 5), phase(100, 2), phase(700, 5)], 3).unwrap();
-        std::thread::sleep(Duration::from_secs(14));
+        // All of the first three phases, and two seconds of the last.
+        const AMID: usize = 300 * 5 + 1000 * 5 + 100 * 2 + 700 * 2;
+        wait_until("a look amid churn", Duration::from_secs(60), || churn.closes().len() >= AMID);
         let amid = Look::take();
         let doors = churn.destinations().to_vec();
         let log = churn.finish().unwrap();

@@ -13,7 +13,8 @@ use std::fmt;
 /// Consistency: per sweep. Bound devices and VRFs, which have ports of their own, are not told apart.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Headroom {
-    /// At least so many.
+    /// At least so many, as far as the evidence goes: once the half that connect() prefers is nearly full, a port bound
+    /// explicitly in the other half looks like connect()'s own choice, and is then counted as free.
     pub min: u32,
     /// At most so many.
     pub max: u32,

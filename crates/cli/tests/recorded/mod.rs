@@ -15,10 +15,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use serde_json::{Value, json};
-use sock_diag::fake::{Answer, FakeKernel, Message, record_bytes};
+use sock_diag::fake::{Answer, FakeKernel, Message, record_bytes, tcp_record};
 use sock_diag::{
-    CaptureWriter, Cookie, DumpRequest, Family, Protocol, Recording, RecvBuffer, SocketId, SocketRecord,
-    SocketState, Source, StateSet, Timer, TimerKind, dump,
+    CaptureWriter, Cookie, DumpRequest, Family, Protocol, Recording, RecvBuffer, SocketRecord, SocketState,
+    Source, StateSet, Timer, TimerKind, dump,
 };
 use tempfile::TempDir;
 
@@ -144,29 +144,8 @@ fn record(kernel: &mut dyn Source, writer: &mut CaptureWriter<BufWriter<File>>, 
 
 /// An established TCP socket between two addresses, without a cookie of its own.
 pub(crate) fn socket(local: &str, remote: &str) -> SocketRecord {
-    let (local, remote): (SocketAddr, SocketAddr) = (local.parse().unwrap(), remote.parse().unwrap());
-    SocketRecord {
-        protocol: Protocol::Tcp,
-        family: if local.is_ipv4() { Family::Inet } else { Family::Inet6 },
-        state: SocketState::Established,
-        id: SocketId {
-            local_address: local.ip(),
-            local_port: local.port(),
-            remote_address: remote.ip(),
-            remote_port: remote.port(),
-            interface: None,
-            cookie: Cookie(0),
-        },
-        timer: Timer { kind: TimerKind::Off, expires_ms: 0, retransmits: 0 },
-        rqueue_bytes: 0,
-        wqueue_bytes: 0,
-        uid: Some(33),
-        inode: NonZeroU32::new(50_000),
-        mark: None,
-        cgroup_id: None,
-        options: None,
-        shutdown: None,
-    }
+    let record = tcp_record(SocketState::Established, local.parse().unwrap(), remote.parse().unwrap());
+    SocketRecord { uid: Some(33), inode: NonZeroU32::new(50_000), ..record }
 }
 
 /// The same in TIME_WAIT, closed so long ago.
