@@ -30,6 +30,7 @@ const VALUES: &[&str] = &[
     "SocketRecord",
     "SocketState",
     "StateSet",
+    "TcpInfo",
     "Timer",
     "TimerKind",
 ];

@@ -6,6 +6,8 @@ use std::net::{IpAddr, SocketAddr};
 
 use sock_diag::Protocol;
 
+use crate::churn::Rates;
+use crate::forecast::Forecast;
 use crate::headroom::Headroom;
 use crate::listener::Traffic;
 
@@ -31,7 +33,7 @@ impl fmt::Display for DestinationId {
 }
 
 /// The sockets of one destination and what they leave of the pool. About 100 bytes.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Destination {
     /// Which one.
     pub id: DestinationId,
@@ -48,6 +50,10 @@ pub struct Destination {
     pub headroom: Headroom,
     /// Usable ports of the namespace (pool − held), the same for all destinations.
     pub usable: u32,
+    /// Opens and closes over time; None for a single sweep.
+    pub rates: Option<Rates>,
+    /// What becomes of its ports; None where no rate is known.
+    pub forecast: Option<Forecast>,
     /// Where the ages of its TIME_WAIT sockets begin in the report's list.
     pub(crate) ages_start: u32,
 }

@@ -131,6 +131,8 @@ fn destination(
             odd_range,
         },
         usable: counts.usable,
+        rates: None,
+        forecast: None,
         ages_start,
     }
 }

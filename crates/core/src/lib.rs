@@ -13,13 +13,19 @@
 //! assert_eq!(report.tcp.usable, 28_232);
 //! ```
 mod address;
+mod churn;
+mod closed;
 mod counts;
 mod curve;
 mod destination;
 mod fold;
+mod forecast;
 mod headroom;
 mod judge;
+mod lifetimes;
 mod listener;
+mod moment;
+mod monitor;
 mod pool;
 mod port_set;
 mod port_use;
@@ -30,11 +36,17 @@ mod sweep;
 mod udp;
 mod warning;
 
+pub use churn::{Churn, Coverage, Flow, RATE_WINDOWS_S, Rates};
+pub use closed::{Closed, ClosedBy, Direction, Evidence, TcpEnd};
 pub use counts::SocketCounts;
 pub use curve::{Curve, TIME_WAIT_MS, WINDOW_SECONDS};
 pub use destination::{Destination, DestinationId, SortKey};
+pub use forecast::Forecast;
 pub use headroom::{Doubt, Headroom};
+pub use lifetimes::{Bar, Bounded, Group, GroupLifetimes, LifetimeReport, Percentiles};
 pub use listener::{Listener, Traffic};
+pub use moment::{Lifetime, Moment, When};
+pub use monitor::{Missing, Monitor};
 pub use pool::{Pool, PortRange};
 pub use port_set::PortSet;
 pub use report::{Report, Rest, TcpPool};

@@ -1,5 +1,6 @@
 //! Sockets that are no destination's: incoming ones by listening port, and traffic counts in general.
 
+use crate::churn::Rates;
 use crate::curve::{Curve, WINDOW_SECONDS, rate};
 use crate::port_set::PortSet;
 
@@ -45,7 +46,7 @@ impl Traffic {
 }
 
 /// A listening TCP port, whatever addresses it listens on, and its incoming sockets.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 pub struct Listener {
     /// The port.
     pub port: u16,
@@ -53,11 +54,18 @@ pub struct Listener {
     pub traffic: Traffic,
     /// Closes of the last 60 s that this side began.
     pub curve: Curve,
+    /// Connections accepted and closed over time; None for a single sweep.
+    pub rates: Option<Rates>,
 }
 
 impl Listener {
     const fn idle(port: u16) -> Listener {
-        Listener { port, traffic: Traffic { live: 0, time_wait: 0, closes: 0 }, curve: Curve::EMPTY }
+        Listener {
+            port,
+            traffic: Traffic { live: 0, time_wait: 0, closes: 0 },
+            curve: Curve::EMPTY,
+            rates: None,
+        }
     }
 }
 

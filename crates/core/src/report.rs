@@ -2,6 +2,7 @@
 //!
 //! Formats (table, JSON, metrics) are the renderers' own.
 
+use crate::churn::Churn;
 use crate::counts::SocketCounts;
 use crate::curve::Curve;
 use crate::destination::{Destination, DestinationId, SortKey};
@@ -32,7 +33,7 @@ pub struct TcpPool {
 ///
 /// Conservation: `records` − `duplicates` = `sockets.total()`, and its TCP part is the sum of `listener_sockets`,
 /// `bound_sockets`, `unbound_sockets`, `outgoing`, `incoming` and `other`.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 pub struct Report {
     /// Records taken, repeats among them.
     pub records: u64,
@@ -63,6 +64,8 @@ pub struct Report {
     pub incoming: Traffic,
     /// Connected sockets that are neither: on a port outside the range that has no listener (any more).
     pub other: Traffic,
+    /// Opens and closes over time; None for a single sweep.
+    pub churn: Option<Churn>,
     /// Closes of the last 60 s by anyone in this namespace.
     pub closes: Curve,
     /// What an operator should know, worst first.

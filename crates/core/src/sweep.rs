@@ -216,6 +216,7 @@ impl Sweep {
             outgoing,
             incoming,
             other,
+            churn: None,
             closes: self.closes,
             warnings: Vec::new(),
         };

@@ -1,0 +1,142 @@
+//! One connection that has ended, as a stream of closes tells it.
+
+use std::net::SocketAddr;
+
+use sock_diag::{Cookie, Protocol, TcpInfo};
+
+use crate::moment::{Lifetime, When};
+
+/// Who began a connection, seen from this host.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Direction {
+    /// From here: its local port is one of the range and had no listener.
+    Outgoing,
+    /// From there: its local port had a listener.
+    Incoming,
+    /// Not known: a port outside the range that had no listener (any more), or no port told at all.
+    Unknown,
+}
+
+impl Direction {
+    /// The word of JSON.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Direction::Outgoing => "outgoing",
+            Direction::Incoming => "incoming",
+            Direction::Unknown => "unknown",
+        }
+    }
+}
+
+/// Who ended a connection first.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum ClosedBy {
+    /// This side: it was in FIN_WAIT or left a TIME_WAIT.
+    Local,
+    /// The other side: it was in CLOSE_WAIT or LAST_ACK.
+    Remote,
+    /// A reset, by either side, or an attempt that was refused.
+    Reset,
+    /// Nobody saw.
+    Unknown,
+}
+
+impl ClosedBy {
+    /// The word of JSON.
+    pub const fn name(self) -> &'static str {
+        match self {
+            ClosedBy::Local => "local",
+            ClosedBy::Remote => "remote",
+            ClosedBy::Reset => "reset",
+            ClosedBy::Unknown => "unknown",
+        }
+    }
+}
+
+/// By what a close became known.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Evidence {
+    /// A destroy event.
+    Event,
+    /// A TIME_WAIT (or orphaned FIN_WAIT2) socket took its place.
+    TimeWait,
+    /// The kernel denied it when asked.
+    Lookup,
+    /// Two sweeps did not find it.
+    Sweeps,
+}
+
+impl Evidence {
+    /// The word of JSON.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Evidence::Event => "event",
+            Evidence::TimeWait => "time_wait",
+            Evidence::Lookup => "lookup",
+            Evidence::Sweeps => "sweeps",
+        }
+    }
+}
+
+/// A connection (or UDP socket) that has ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Closed {
+    /// Its protocol.
+    pub protocol: Protocol,
+    /// Its cookie.
+    pub cookie: Cookie,
+    /// Its own end; None when it was met only in an event that no longer told it.
+    pub local: Option<SocketAddr>,
+    /// The other end; None as above, and for UDP sockets without one.
+    pub remote: Option<SocketAddr>,
+    /// Who began it.
+    pub direction: Direction,
+    /// Who ended it.
+    pub closed_by: ClosedBy,
+    /// When it ended.
+    pub at: When,
+    /// How long it lived.
+    pub lifetime: Lifetime,
+    /// How the end became known.
+    pub evidence: Evidence,
+    /// What its destroy event told; None without one.
+    pub end: Option<TcpEnd>,
+}
+
+/// What the last `tcp_info` of a connection tells of its life.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct TcpEnd {
+    /// Payload bytes the peer acknowledged; SYN and FIN count one each in the kernel's number, as they do here.
+    pub bytes_acked: Option<u64>,
+    /// Payload bytes received in order.
+    pub bytes_received: Option<u64>,
+    /// Segments retransmitted.
+    pub retransmits: Option<u32>,
+    /// Segments sent, SYN among them: 0 for a socket that never connected.
+    pub segments_out: Option<u32>,
+    /// Whether there was a round trip, so that the handshake was completed.
+    pub established: Option<bool>,
+    /// At least so old, milliseconds: the time since data was last sent or received, or since the handshake if it
+    /// never was.
+    pub min_age_ms: Option<u64>,
+    /// Whether `min_age_ms` is the age: data went in one direction at most.
+    pub age_is_exact: bool,
+}
+
+impl TcpEnd {
+    /// Reads what matters.
+    pub fn of(info: &TcpInfo<'_>) -> TcpEnd {
+        let sent = info.last_data_sent_ms().map(u64::from);
+        let received = info.last_data_received_ms().map(u64::from);
+        let quiet = |segments: Option<u32>| segments == Some(0);
+        TcpEnd {
+            bytes_acked: info.acked_bytes(),
+            bytes_received: info.received_bytes(),
+            retransmits: info.total_retransmits(),
+            segments_out: info.segments_out(),
+            established: info.rtt_us().map(|rtt| rtt > 0),
+            min_age_ms: sent.max(received),
+            age_is_exact: quiet(info.data_segments_out()) || quiet(info.data_segments_in()),
+        }
+    }
+}
