@@ -2,3 +2,4 @@
 
 pub(crate) mod snapshot;
 pub(crate) mod sockets;
+pub(crate) mod watch;

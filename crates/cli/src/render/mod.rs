@@ -5,3 +5,6 @@ pub(crate) mod snapshot_screen;
 pub(crate) mod socket_fields;
 pub(crate) mod socket_formats;
 pub(crate) mod socket_table;
+pub(crate) mod watch_csv;
+pub(crate) mod watch_json;
+pub(crate) mod watch_table;
