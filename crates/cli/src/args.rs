@@ -48,6 +48,9 @@ Exit codes: 0 done, 2 wrong usage or an error.";
 
 #[derive(Subcommand, Debug)]
 pub(crate) enum Command {
+    /// A line per closed connection, as it happens: how long it lived, bytes both ways, who closed it
+    #[command(after_help = CLOSES_HELP)]
+    Closes(ClosesArgs),
     /// One look at the host: pool, worst destinations, states, closes of the last minute, notes
     #[command(after_help = SNAPSHOT_HELP)]
     Snapshot(SnapshotArgs),
@@ -93,6 +96,27 @@ Examples:
   sockeye sockets -ta -o csv > sockets.csv
 
 `-o FORMAT` chooses a format; a bare -o shows timers, as in ss.";
+
+const CLOSES_HELP: &str = "\
+How to read it:
+  DIRECTION  out: this host connected; in: a listener here accepted
+  LIFETIME   from open to close. `1.20 s ±0.50` lies between 0.70 s and 1.70 s:
+             an open is found by a sweep, so it is known as well as sweeps are
+             close (--interval). `> 3.00 s` was there before sockeye was
+  SENT       bytes that were sent and acknowledged; the kernel counts SYN and
+             FIN as one each
+  RECEIVED   bytes that were received
+  RETRANS    segments that were sent again
+  CLOSED BY  who closed first: local, remote, or reset by either
+
+A filter has the grammar of `sockeye sockets`, as far as it speaks of addresses
+and ports: what is closed has no state any more.
+
+Examples:
+  sockeye closes
+  sockeye closes dport = :443 and not dst 10.0.0.0/8
+  sockeye closes --for 1m --json | jq -r 'select(.closed_by == \"reset\") | .remote_address'
+  sockeye closes --count 1000 -o csv > closes.csv";
 
 const WATCH_HELP: &str = "\
 How to read it:
@@ -141,6 +165,13 @@ pub(crate) struct PaceArgs {
     /// Use at most this share of one processor: sweeps are left out, destroy events still tell of closes
     #[arg(long, value_name = "SHARE", value_parser = share)]
     pub(crate) cpu_budget: Option<f64>,
+}
+
+impl StreamFormat {
+    /// What `--json` and `--output` ask for together.
+    pub(crate) fn of(json: bool, output: Option<StreamFormat>) -> StreamFormat {
+        if json { StreamFormat::Jsonl } else { output.unwrap_or(StreamFormat::Table) }
+    }
 }
 
 impl PaceArgs {
@@ -281,6 +312,35 @@ pub(crate) enum SocketsFormat {
 }
 
 #[derive(Args, Debug, Clone)]
+pub(crate) struct ClosesArgs {
+    /// Stop after so many lines
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) count: Option<u64>,
+    /// From sweep to sweep: how well the opens are known
+    #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = interval)]
+    pub(crate) interval: Duration,
+    #[command(flatten)]
+    pub(crate) pace: PaceArgs,
+    #[command(flatten)]
+    pub(crate) feed: FeedArgs,
+    /// No header line
+    #[arg(short = 'H', long)]
+    pub(crate) no_header: bool,
+    /// One JSON object per line (the same as --output jsonl)
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Output format
+    #[arg(short, long, value_name = "FORMAT", value_enum, conflicts_with = "json")]
+    pub(crate) output: Option<StreamFormat>,
+    /// When to use colour
+    #[arg(long, value_name = "WHEN", value_enum, default_value_t = ColorChoice::Auto)]
+    pub(crate) color: ColorChoice,
+    /// Only connections that match. The words are joined by spaces; quote what the shell would take: ( ) ! < >
+    #[arg(value_name = "FILTER")]
+    pub(crate) filter: Vec<String>,
+}
+
+#[derive(Args, Debug, Clone)]
 pub(crate) struct WatchArgs {
     /// From line to line: seconds, or with a unit (500ms, 10s, 5m)
     #[arg(value_name = "INTERVAL", default_value = "1s", value_parser = interval)]
@@ -313,6 +373,7 @@ pub(crate) struct WatchArgs {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
 pub(crate) enum StreamFormat {
     Table,
+    #[value(alias = "json")]
     Jsonl,
     Csv,
 }

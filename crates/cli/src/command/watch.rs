@@ -1,15 +1,14 @@
 //! `sockeye watch`: a line per interval.
 
-use std::io::{self, Write};
+use std::io::Write;
 
 use anyhow::Context as _;
 use sockeye_core::SortKey;
 
 use crate::args::{StreamFormat, WatchArgs};
-use crate::follow::{Follow, Tick};
+use crate::follow::{Follow, Tick, Told};
 use crate::render::{watch_csv, watch_json, watch_table};
-use crate::sweep::Note;
-use crate::terminal::{self, Harmless, Palette, buffered_stdout, ignore_closed_pipe};
+use crate::terminal::{self, Palette, buffered_stdout, ignore_closed_pipe};
 
 /// Runs the command.
 pub(crate) fn run(args: &WatchArgs) -> anyhow::Result<()> {
@@ -42,8 +41,7 @@ enum Lines {
 
 impl Lines {
     fn new(args: &WatchArgs) -> Lines {
-        let format = if args.json { StreamFormat::Jsonl } else { args.output.unwrap_or(StreamFormat::Table) };
-        match format {
+        match StreamFormat::of(args.json, args.output) {
             StreamFormat::Table => Lines::Table(watch_table::Table::new(
                 !args.no_header,
                 terminal::height(),
@@ -60,23 +58,5 @@ impl Lines {
             Lines::Json { top } => watch_json::line(tick, *top)?,
             Lines::Csv { header } => watch_csv::line(tick, std::mem::take(header)),
         })
-    }
-}
-
-/// Notes go to stderr once each: they would be told with every line.
-#[derive(Default)]
-pub(crate) struct Told {
-    ids: Vec<&'static str>,
-}
-
-impl Told {
-    /// Tells those that are new.
-    pub(crate) fn tell(&mut self, notes: &[Note]) {
-        for note in notes {
-            if !self.ids.contains(&note.id) {
-                self.ids.push(note.id);
-                let _ = writeln!(io::stderr(), "sockeye: {}", Harmless(&note.message));
-            }
-        }
     }
 }

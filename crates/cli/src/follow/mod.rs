@@ -6,6 +6,7 @@
 
 mod budget;
 mod live;
+mod told;
 mod watched;
 
 use std::ops::ControlFlow;
@@ -15,6 +16,7 @@ use sock_diag::{Cookie, DumpRequest, Error, Protocol, SocketRecord, StateSet};
 use sockeye_core::{Closed, Moment, Monitor, Report};
 
 use self::live::{Live, Woken};
+pub(crate) use self::told::Told;
 use self::watched::Watched;
 use crate::args::FeedArgs;
 use crate::explain;
@@ -83,7 +85,8 @@ pub(crate) struct Follow {
     start: Moment,
     clock: WallClock,
     notes: Vec<Note>,
-    sweep: Option<SweepCost>,
+    /// Sockets that this tick's sweep read; None when there was none.
+    swept: Option<u64>,
 }
 
 impl Follow {
@@ -115,7 +118,7 @@ impl Follow {
             ticks: 0,
             start,
             notes: Vec::new(),
-            sweep: None,
+            swept: None,
         };
         follow.baseline(start)?;
         follow.clock = follow.wall_clock();
@@ -148,8 +151,10 @@ impl Follow {
         let closed = self.watched.monitor.take_closed();
         let counters = self.feed.surroundings().core_counters();
         let at = self.feed.surroundings().taken_at;
+        let duration_ms = self.feed.surroundings().sweep_duration_ms;
+        let sweep = self.swept.map(|records| SweepCost { duration_ms, records });
         let report = self.watched.monitor.tick(self.watched.now, &counters);
-        Ok(Some(Tick { report, notes: &self.notes, at, closed, sweep: self.sweep }))
+        Ok(Some(Tick { report, notes: &self.notes, at, closed, sweep }))
     }
 
     /// Waits for connections that have ended: those that events told of come at once, others at the tick. None as
@@ -257,7 +262,7 @@ impl Follow {
                 StepKind::Sweep
             }
             false => {
-                self.sweep = None;
+                self.swept = None;
                 self.watched.now = began;
                 StepKind::Tick
             }
@@ -283,7 +288,7 @@ impl Follow {
                 Progress::Tick
             }
             StepKind::Tick => {
-                self.sweep = None;
+                self.swept = None;
                 self.watched.now = ended;
                 Progress::Tick
             }
@@ -347,11 +352,7 @@ impl Follow {
             self.watched.monitor.settle(cookie, found.as_ref(), ended);
         }
         self.watched.end_sweep(ended, &self.feed.surroundings().core_counters());
-        let duration_ms = match recorded_end {
-            Some(_) => self.feed.surroundings().sweep_duration_ms,
-            None => ended.ms_since(began) as f64,
-        };
-        self.sweep = Some(SweepCost { duration_ms, records });
+        self.swept = Some(records);
         Ok(())
     }
 

@@ -1,5 +1,8 @@
 //! Renderers: each turns values into bytes of one format, and owns that format.
 
+pub(crate) mod closes_csv;
+pub(crate) mod closes_json;
+pub(crate) mod closes_table;
 pub(crate) mod snapshot_json;
 pub(crate) mod snapshot_screen;
 pub(crate) mod socket_fields;
