@@ -24,6 +24,12 @@ const SETTINGS_EVERY_MS: u64 = 10_000;
 /// Moments are counted from a day before the start, so that there is room for what happened before.
 const ORIGIN_MS: u64 = 86_400_000;
 
+/// Where cost counts, events are left to gather for so long: a wake-up costs more than an event. Their time is known that
+/// much less well.
+const REST_MS: u64 = 10;
+/// Unless so many came at once: the smallest receive buffer holds 166.
+const MANY_EVENTS: usize = 32;
+
 /// What ended a wait.
 pub(super) enum Woken {
     /// A tick is due.
@@ -51,6 +57,8 @@ pub(super) struct Live {
     due: Moment,
     end: Option<Moment>,
     settings_read: Moment,
+    /// Until then events gather.
+    rests_until: Moment,
     /// There were events since the last step's end.
     pub(super) has_rest: bool,
 }
@@ -82,6 +90,7 @@ impl Live {
             due: Moment(ORIGIN_MS),
             end: None,
             settings_read: Moment(ORIGIN_MS),
+            rests_until: Moment(ORIGIN_MS),
             has_rest: false,
         };
         // What the first sweep costs is known when it is done.
@@ -111,18 +120,31 @@ impl Live {
             if self.stop.is_wished() {
                 return Ok(Woken::Stopped);
             }
-            let left = self.due.ms_since(self.now());
+            let now = self.now();
+            let left = self.due.ms_since(now);
             if left == 0 {
                 return Ok(Woken::Due);
             }
+            let rest = self.rests_until.ms_since(now);
             let mut watched = vec![PollFd::new(self.stop.as_fd(), PollFlags::POLLIN)];
-            watched.extend(self.events.as_ref().map(|events| PollFd::new(events.as_fd(), PollFlags::POLLIN)));
-            let timeout = u32::try_from(left).ok().and_then(|left| PollTimeout::try_from(left).ok());
+            if rest == 0 {
+                let events = self.events.as_ref();
+                watched.extend(events.map(|events| PollFd::new(events.as_fd(), PollFlags::POLLIN)));
+            }
+            let timeout = if rest == 0 { left } else { left.min(rest) };
+            let timeout = u32::try_from(timeout).ok().and_then(|ms| PollTimeout::try_from(ms).ok());
             match poll(&mut watched, timeout.unwrap_or(PollTimeout::MAX)) {
                 Ok(_) | Err(nix::errno::Errno::EINTR) => {}
                 Err(errno) => return Err(errno).context("waiting for destroy events"),
             }
-            if self.read_events()? > 0 {
+            if rest > 0 {
+                continue;
+            }
+            let read = self.read_events()?;
+            if self.budget.is_some() && read <= MANY_EVENTS {
+                self.rests_until = self.now().plus_ms(REST_MS);
+            }
+            if read > 0 {
                 return Ok(Woken::Events);
             }
         }
