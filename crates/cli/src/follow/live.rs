@@ -19,8 +19,8 @@ const EVENT_BUFFER_BYTES: usize = 64 << 20;
 /// While a dump goes on, events are read after so many records, a millisecond or less: their time is known that well,
 /// and a small receive buffer does not run over.
 const RECORDS_BETWEEN_EVENTS: u32 = 1024;
-/// Settings may be changed while we look.
-const SETTINGS_EVERY_MS: u64 = 10_000;
+/// Settings may be changed while we look; reading them takes a tenth of a millisecond.
+const SETTINGS_EVERY_MS: u64 = 1_000;
 /// Moments are counted from a day before the start, so that there is room for what happened before.
 const ORIGIN_MS: u64 = 86_400_000;
 
@@ -76,7 +76,7 @@ impl Live {
             }
             None => None,
         };
-        let mut live = Live {
+        Ok(Live {
             started: Instant::now(),
             events,
             buffer: RecvBuffer::new(),
@@ -84,6 +84,7 @@ impl Live {
             records_until_events: RECORDS_BETWEEN_EVENTS,
             stop,
             stopped: false,
+            // What a sweep costs is known after the first.
             budget: None,
             interval_ms: (pace.interval.as_millis() as u64).max(1),
             start: Moment(ORIGIN_MS),
@@ -92,17 +93,17 @@ impl Live {
             settings_read: Moment(ORIGIN_MS),
             rests_until: Moment(ORIGIN_MS),
             has_rest: false,
-        };
-        // What the first sweep costs is known when it is done.
-        live.budget = pace.cpu_budget.map(|share| Budget::new(share, live.now(), 0.0));
-        Ok(live)
+        })
     }
 
     /// The first sweep, of two readings, is done.
     pub(super) fn begin(&mut self, start: Moment, pace: &Pace) {
         self.start = start;
         self.end = pace.for_.map(|long| start.plus_ms(long.as_millis() as u64));
-        self.budget = pace.cpu_budget.map(|share| Budget::new(share, start, processor_ms() / 2.0));
+        self.budget = pace.cpu_budget.map(|share| {
+            let spent = processor_ms();
+            Budget::new(share, start, spent, spent / 2.0)
+        });
         self.schedule(start);
     }
 
@@ -182,7 +183,7 @@ impl Live {
 
     /// Whether our own cost allows a sweep at this tick.
     pub(super) fn may_sweep(&mut self, now: Moment) -> bool {
-        self.budget.as_mut().is_none_or(|budget| budget.allows_sweep(now))
+        self.budget.as_mut().is_none_or(|budget| budget.allows_sweep(now, processor_ms()))
     }
 
     /// Whether the settings should be read again; then it counts as done.
@@ -198,16 +199,21 @@ impl Live {
     pub(super) fn ticked(&mut self, swept: bool) {
         let now = self.now();
         if let Some(budget) = self.budget.as_mut().filter(|_| swept) {
-            budget.swept(now);
+            budget.swept(now, processor_ms());
         }
         self.schedule(now);
     }
 
     fn schedule(&mut self, now: Moment) {
-        let gone = now.ms_since(self.start) / self.interval_ms;
-        let due = self.start.plus_ms((gone + 1).saturating_mul(self.interval_ms));
-        self.due = self.end.filter(|end| *end > now).map_or(due, |end| end.min(due));
+        self.due = next_due(self.start, self.interval_ms, self.end, now);
     }
+}
+
+/// The next whole interval from `start` after `now`, or the end if that comes first.
+fn next_due(start: Moment, interval_ms: u64, end: Option<Moment>, now: Moment) -> Moment {
+    let gone = now.ms_since(start) / interval_ms;
+    let due = start.plus_ms((gone + 1).saturating_mul(interval_ms));
+    end.filter(|end| *end > now).map_or(due, |end| end.min(due))
 }
 
 fn moment_after(started: Instant) -> Moment {
@@ -269,5 +275,48 @@ impl Pending {
         }
         self.bytes.clear();
         count
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ticks_keep_to_their_schedule() {
+        let next = |end: Option<u64>, now| next_due(Moment(7), 100, end.map(Moment), Moment(now)).0;
+        assert_eq!(next(None, 7), 107);
+        assert_eq!(next(None, 106), 107, "a tick is never early, but should the clock say so it comes again");
+        assert_eq!(next(None, 107), 207);
+        assert_eq!(next(None, 131), 207, "late, and no drift");
+        assert_eq!(next(None, 431), 507, "those that were missed are left out");
+        assert_eq!((next(Some(250), 107), next(Some(250), 207)), (207, 250), "the last tick is at the end");
+        assert_eq!(next(Some(207), 107), 207);
+    }
+
+    #[test]
+    fn pending_events_come_in_order_and_once() {
+        let mut pending = Pending::default();
+        let mut record = sock_diag::fake::tcp_record(
+            sock_diag::SocketState::Close,
+            ([127, 0, 0, 1], 1).into(),
+            ([127, 0, 0, 1], 2).into(),
+        );
+        for number in 0..5 {
+            record.id.cookie = sock_diag::Cookie(number);
+            let bytes = sock_diag::fake::record_bytes(&record);
+            let diag = DiagMsg::parse(&bytes, Protocol::Tcp).unwrap();
+            pending.push(Moment(number), &Event::Destroyed(diag));
+            pending.push(Moment(number), &Event::Lost(Some(number as u32)));
+        }
+        let mut told = Vec::new();
+        let count = pending.drain(|at, event| {
+            told.push(match event {
+                Event::Destroyed(diag) => (at.0, diag.to_record().id.cookie.0),
+                Event::Lost(lost) => (at.0, u64::from(lost.unwrap())),
+            });
+        });
+        assert_eq!(told, (0..5).flat_map(|number| [(number, number); 2]).collect::<Vec<_>>());
+        assert_eq!((count, pending.drain(|..| panic!("told twice"))), (10, 0));
     }
 }

@@ -24,6 +24,7 @@ struct Line<'a> {
     udp: FlowRow,
     #[serde(flatten)]
     rates: RateRow,
+    pool: Pool,
     worst: Option<DestinationRow>,
     #[serde(skip_serializing_if = "Option::is_none")]
     coverage_ratio: Option<f64>,
@@ -41,6 +42,14 @@ struct Line<'a> {
     destination_count: usize,
     listeners: Vec<ListenerRow>,
     warnings: Vec<Warning<'a>>,
+}
+
+/// TCP ports of the range, as of the last sweep.
+#[derive(Serialize)]
+struct Pool {
+    range: u32,
+    held: u32,
+    usable: u32,
 }
 
 /// Opens and closes of one kind of socket, in the interval.
@@ -128,6 +137,11 @@ pub(crate) fn line(tick: &Tick<'_>, top: usize) -> anyhow::Result<String> {
         incoming: flow(&churn.incoming),
         udp: flow(&churn.udp),
         rates: rates(&churn.tcp.rates),
+        pool: Pool {
+            range: report.tcp.pool.range().count(),
+            held: report.tcp.held,
+            usable: report.tcp.usable,
+        },
         worst: report.destinations.first().map(destination),
         coverage_ratio: churn.coverage.ratio().map(|ratio| rounded(ratio, 4)),
         events: churn.events,

@@ -206,3 +206,17 @@ pub(crate) fn print(watch: fn(&Path) -> PathBuf, arguments: &str) -> Said {
     let directory = TempDir::new().unwrap();
     replay(&watch(directory.path()), arguments)
 }
+
+/// Three looks, a second apart, that know nothing of a watch.
+pub(crate) fn looks(directory: &Path) -> PathBuf {
+    let path = directory.join("looks.sockeye");
+    let mut writer = CaptureWriter::new(BufWriter::new(File::create(&path).unwrap())).unwrap();
+    for second in 4..7 {
+        let mut host = super::hosts::idle();
+        host.surroundings["taken_at"] = json!(format!("2026-11-22T19:31:0{second}.512Z"));
+        host.dumps(&mut writer);
+        writer.end_sweep(host.surroundings.to_string().as_bytes()).unwrap();
+    }
+    writer.finish().unwrap();
+    path
+}
