@@ -8,12 +8,12 @@ use crate::moment::{Lifetime, Moment, When};
 use super::brief::Key;
 use super::ledger::Happening;
 use super::table::{Flag, Slot, Socket};
-use super::{JIFFY_MS, Monitor, accounts_of};
+use super::{EVENT_DELAY_MS, JIFFY_MS, Monitor, accounts_of};
 
 impl Monitor {
-    /// A destroy event, read at this moment.
+    /// A destroy event, read at this moment: without delay but for what other events and dumps take.
     pub fn destroyed(&mut self, record: &SocketRecord, end: Option<TcpEnd>, at: Moment) {
-        let death = When::between(self.heard.min(at.minus_ms(JIFFY_MS)), at);
+        let death = When::between(at.minus_ms(EVENT_DELAY_MS), at);
         match self.table.find(record.id.cookie) {
             Some(slot) => {
                 let socket = self.table.socket_mut(slot);

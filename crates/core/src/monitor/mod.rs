@@ -16,8 +16,8 @@ use crate::closed::{Closed, Direction, Evidence};
 use crate::curve::age_ms;
 use crate::lifetimes::{Group, LifetimeReport};
 use crate::moment::{Moment, When};
-use crate::port_origin::PortOrigin;
 use crate::pool::PortRange;
+use crate::port_origin::PortOrigin;
 use crate::port_set::PortSet;
 use crate::report::Report;
 use crate::settings::{Counters, Settings};
@@ -34,6 +34,9 @@ const JIFFY_MS: u64 = 10;
 
 /// Sockets that are gone without their event having come, because someone still holds the descriptor: so many are waited for.
 const MOST_GHOSTS: u32 = 1 << 16;
+
+/// Destroy events come from a work queue and wait to be read: a socket may have ended so long before its event was.
+const EVENT_DELAY_MS: u64 = 25;
 
 /// Follows the sockets of one network namespace; several namespaces are several monitors.
 ///
@@ -72,8 +75,6 @@ pub struct Monitor {
     born: Vec<Slot>,
     /// Mini sockets of this sweep whose full socket was not known to be gone, with the time since, if told.
     turned: Vec<(Slot, Option<u64>)>,
-    /// Until when all destroy events have been handed over.
-    heard: Moment,
     closed: Option<Vec<Closed>>,
     report: Report,
 }
@@ -113,7 +114,6 @@ impl Monitor {
             unconfirmed: 0,
             born: Vec::new(),
             turned: Vec::new(),
-            heard: start,
             closed: None,
             report: Sweep::new(settings).finish(counters),
         }
@@ -292,7 +292,13 @@ impl Monitor {
     }
 
     /// Begins to follow a socket.
-    fn add(&mut self, record: &SocketRecord, earliest: Option<Moment>, latest: Moment, in_order: bool) -> Slot {
+    fn add(
+        &mut self,
+        record: &SocketRecord,
+        earliest: Option<Moment>,
+        latest: Moment,
+        in_order: bool,
+    ) -> Slot {
         let mut socket = Socket::NOBODY;
         socket.seen = self.sweeps as u8;
         socket.set_birth(earliest, latest);
@@ -359,11 +365,6 @@ impl Monitor {
         self.describe(&mut socket, record);
         *self.table.socket_mut(slot) = socket;
         self.open(slot, false);
-    }
-
-    /// All destroy events up to this moment have been handed over: the next ones are of sockets that ended later.
-    pub fn listened(&mut self, until: Moment) {
-        self.heard = self.heard.max(until);
     }
 
     /// Destroy events were lost; None where the kernel does not say how many.
