@@ -360,7 +360,7 @@ fn a_budget_is_kept_among_many_sockets() {
         let (beginning, _) = cost("watch 10ms 1 --json --top 0");
         let (all, lines) = cost("watch 100ms --for 10s --cpu-budget 5% --json --top 0");
         let sweeps = lines.iter().filter(|line| !line["swept_ms"].is_null()).count();
-        println!(
+        eprintln!(
             "beginning {beginning} ms, 10 s with a budget of 5 %: {all} ms, {} ticks, {sweeps} sweeps",
             lines.len()
         );
