@@ -322,6 +322,7 @@ impl Follow {
             self.feed.kept_events(true, |at, event| watched.event(Moment(at), &event))?;
             let (ended, counters) =
                 (self.feed.surroundings().moments().1, self.feed.surroundings().core_counters());
+            self.stands_ahead = false;
             self.clock = self.wall_clock();
             self.stands_ahead = self.feed.next_sweep()?;
             let goes_on = self.feed.surroundings().step.is_some_and(|step| step.kind == StepKind::Baseline);
