@@ -379,6 +379,7 @@ impl Follow {
         }
         .map_err(tcp)?;
         self.watched.all_connected_read(with_bound, records);
+        self.read_binders(with_bound);
         if self.watched.udp_unreadable.is_none() {
             match self.dump(Protocol::Udp, StateSet::ALL) {
                 Ok(more) => records += more,
@@ -389,6 +390,19 @@ impl Follow {
             }
         }
         Ok(records)
+    }
+
+    /// Who bound by number, as often as who is bound and idle: the monitor remembers it. What cannot be asked stays in doubt,
+    /// and headrooms show it.
+    fn read_binders(&mut self, asks: bool) {
+        if self.live.is_some() && !asks {
+            return self.feed.forget_bound_by_number();
+        }
+        if let Ok(bound) = self.feed.bound_by_number() {
+            for (cookie, port) in bound {
+                self.watched.monitor.observe_bound(Cookie(*cookie), *port);
+            }
+        }
     }
 
     fn dump(&mut self, protocol: Protocol, states: StateSet) -> sock_diag::Result<u64> {

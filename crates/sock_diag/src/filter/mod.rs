@@ -36,7 +36,7 @@ use std::fmt;
 pub use bytecode::Bytecode;
 pub use compile::Compiled;
 pub use error::{FilterError, Unanswerable};
-pub use names::{Names, NoNames};
+pub use names::{Names, NoNames, PortRangeOnly};
 
 use crate::record::SocketRecord;
 use crate::state::StateSet;
