@@ -1,8 +1,8 @@
-//! Arbitrary bytes as a capture; and a capture of arbitrary datagrams, whole, cut, and with one bit wrong.
+//! Arbitrary bytes as a capture; and a capture of arbitrary datagrams and events, whole, cut, and with one bit wrong.
 
 use std::io::Cursor;
 
-use sock_diag::{CaptureWriter, DumpRequest, Protocol, Recording, Replay};
+use sock_diag::{CaptureWriter, DiagMsg, DumpRequest, Event, Protocol, Recording, Replay};
 
 pub(super) fn run(bytes: &[u8]) {
     if let Ok(mut replay) = Replay::open(Cursor::new(bytes)) {
@@ -10,6 +10,9 @@ pub(super) fn run(bytes: &[u8]) {
             for protocol in [Protocol::Tcp, Protocol::Udp, Protocol::Mptcp] {
                 let _ = super::dump_all(&mut replay, &DumpRequest::all(protocol), |_| {});
             }
+            let _ = replay.events_before_dumps(|_, event| see(&event));
+            let _ = replay.events_after_dumps(|_, event| see(&event));
+            let _ = super::look_up_any(&mut replay);
             if !replay.next_sweep() {
                 break;
             }
@@ -20,6 +23,12 @@ pub(super) fn run(bytes: &[u8]) {
     }
 }
 
+fn see(event: &Event<'_>) {
+    if let Event::Destroyed(diag) = event {
+        let _ = diag.to_record();
+    }
+}
+
 fn round_trip(place: usize, bytes: &[u8]) {
     // More than fits a frame's sums is no better tested with a long one.
     let bytes = &bytes[..bytes.len().min(16 * 1024)];
@@ -27,6 +36,11 @@ fn round_trip(place: usize, bytes: &[u8]) {
     let mut writer = CaptureWriter::new(Vec::new()).expect("a Vec takes everything");
     let mut kernel = super::kernel_answering(bytes);
     let recorded = super::dump_all(&mut Recording::new(&mut kernel, &mut writer), &request, |_| {});
+    let destroyed = DiagMsg::parse(bytes, Protocol::Tcp);
+    if let Some(diag) = destroyed {
+        writer.event(place as u64, &Event::Destroyed(diag)).expect("a Vec takes everything");
+    }
+    writer.event(7, &Event::Lost(None)).expect("a Vec takes everything");
     writer.end_sweep(&bytes[..bytes.len().min(64)]).expect("a Vec takes everything");
     let mut file = writer.finish().expect("a Vec takes everything");
 
@@ -37,6 +51,17 @@ fn round_trip(place: usize, bytes: &[u8]) {
         assert!(replayed.1.is_ok(), "{:?}", replayed.1);
         assert_eq!(replayed.0, recorded.0);
     }
+
+    let mut told = Vec::new();
+    let read = replay.events_after_dumps(|at, event| {
+        told.push(match event {
+            Event::Destroyed(diag) => (at, Some(diag.to_record())),
+            Event::Lost(_) => (at, None),
+        });
+    });
+    read.expect("a Cursor");
+    let expected = destroyed.map(|diag| (place as u64, Some(diag.to_record())));
+    assert_eq!(told, expected.into_iter().chain([(7, None)]).collect::<Vec<_>>());
 
     let place = place % file.len();
     assert!(Replay::open(Cursor::new(&file[..place])).is_err(), "a cut at byte {place} must be noticed");

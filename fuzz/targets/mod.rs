@@ -23,7 +23,10 @@ pub(crate) const TARGETS: &[Target] = &[
 ];
 
 use sock_diag::fake::{Answer, FakeKernel};
-use sock_diag::{DiagMsg, DumpRequest, DumpSummary, Error, RecvBuffer, SocketRecord, Source, dump};
+use sock_diag::{
+    DiagMsg, DumpRequest, DumpSummary, Error, Family, Protocol, RecvBuffer, SocketRecord, SocketState,
+    Source, dump, lookup,
+};
 
 /// Input as datagrams: each begins with its length, two bytes, little endian; the last takes what is left.
 fn datagrams(mut bytes: &[u8]) -> Vec<&[u8]> {
@@ -56,4 +59,11 @@ fn dump_all(
         assert_eq!(summary.records, records.len() as u64, "a dump counts what it hands on");
     }
     (records, result)
+}
+
+/// A lookup of one socket, whichever it is.
+fn look_up_any(source: &mut dyn Source) -> Result<Option<SocketRecord>, Error> {
+    let end = ([127, 0, 0, 1], 1).into();
+    let id = sock_diag::fake::tcp_record(SocketState::Established, end, end).id;
+    lookup(source, Protocol::Tcp, Family::Inet, &id, &mut RecvBuffer::new())
 }

@@ -4,8 +4,12 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::follow::Pace;
+use crate::quantity::{duration, interval, share};
 
 /// The command line.
 #[derive(Parser, Debug)]
@@ -44,12 +48,18 @@ Exit codes: 0 done, 2 wrong usage or an error.";
 
 #[derive(Subcommand, Debug)]
 pub(crate) enum Command {
+    /// A line per closed connection, as it happens: how long it lived, bytes both ways, who closed it
+    #[command(after_help = CLOSES_HELP)]
+    Closes(ClosesArgs),
     /// One look at the host: pool, worst destinations, states, closes of the last minute, notes
     #[command(after_help = SNAPSHOT_HELP)]
     Snapshot(SnapshotArgs),
     /// The sockets themselves, with the options and filters of ss
     #[command(after_help = SOCKETS_HELP, args_override_self = true)]
     Sockets(SocketsArgs),
+    /// A line per interval: opens, closes, live connections, TIME_WAIT, the destination closest to running out of ports
+    #[command(after_help = WATCH_HELP)]
+    Watch(WatchArgs),
 }
 
 const SNAPSHOT_HELP: &str = "\
@@ -87,6 +97,51 @@ Examples:
 
 `-o FORMAT` chooses a format; a bare -o shows timers, as in ss.";
 
+const CLOSES_HELP: &str = "\
+How to read it:
+  DIRECTION  out: this host connected; in: a listener here accepted
+  LIFETIME   from open to close. `1.20 s ±0.50` lies between 0.70 s and 1.70 s:
+             an open is found by a sweep, so it is known as well as sweeps are
+             close (--interval). `> 3.00 s` was there before sockeye was
+  SENT       bytes that were sent and acknowledged; the kernel counts SYN and
+             FIN as one each
+  RECEIVED   bytes that were received
+  RETRANS    segments that were sent again
+  CLOSED BY  who closed first: local, remote, or reset by either
+
+A filter has the grammar of `sockeye sockets`, as far as it speaks of addresses
+and ports: what is closed has no state any more.
+
+Examples:
+  sockeye closes
+  sockeye closes dport = :443 and not dst 10.0.0.0/8
+  sockeye closes --for 1m --json | jq -r 'select(.closed_by == \"reset\") | .remote_address'
+  sockeye closes --count 1000 -o csv > closes.csv";
+
+const WATCH_HELP: &str = "\
+How to read it:
+  OPENS/s CLOSES/s  TCP connections that began and ended in the interval
+  LIVE              connections there are now, TIME_WAIT not among them
+  TIME-WAIT         sockets that keep a port for 60 s after their close
+  WORST             the destination closest to running out of ports: how full
+                    its share of the pool is, how many more connect() succeed
+                    (HEADROOM), and when they no longer do (EXHAUSTED)
+  SEEN              share of the connections the kernel counted that were seen
+  LOST              destroy events lost since the start
+
+The first line is about the first interval after the start, not about the time
+since boot. A sweep that --cpu-budget left out leaves the port numbers as they
+were; opens are then found late, closes are not.
+
+Examples:
+  sockeye watch                 every second
+  sockeye watch 5 12            every 5 s, 12 times
+  sockeye watch 500ms -o csv > churn.csv
+  sockeye watch --json --top 3 | jq -c '[.at, .opens, .closes, .worst.occupancy_ratio]'
+  sockeye watch --cpu-budget 2% a host with very many sockets
+  sockeye watch 1 60 --capture minute.sockeye
+  sockeye watch --replay minute.sockeye";
+
 /// Where sockets are read from; the same for every command.
 #[derive(Args, Debug, Clone, Default)]
 pub(crate) struct FeedArgs {
@@ -99,6 +154,31 @@ pub(crate) struct FeedArgs {
     /// Read a capture instead of the kernel
     #[arg(long, value_name = "FILE", conflicts_with = "netns")]
     pub(crate) replay: Option<PathBuf>,
+}
+
+/// How long to look and at what cost; the same for every command that looks for longer than a moment.
+#[derive(Args, Debug, Clone, Default)]
+pub(crate) struct PaceArgs {
+    /// Stop after so long: 30s, 5m
+    #[arg(long = "for", value_name = "DURATION", value_parser = duration)]
+    pub(crate) for_: Option<Duration>,
+    /// Use at most this share of one processor: sweeps are left out, destroy events still tell of closes
+    #[arg(long, value_name = "SHARE", value_parser = share)]
+    pub(crate) cpu_budget: Option<f64>,
+}
+
+impl StreamFormat {
+    /// What `--json` and `--output` ask for together.
+    pub(crate) fn of(json: bool, output: Option<StreamFormat>) -> StreamFormat {
+        if json { StreamFormat::Jsonl } else { output.unwrap_or(StreamFormat::Table) }
+    }
+}
+
+impl PaceArgs {
+    /// With ticks so far apart, and so many of them at most.
+    pub(crate) fn pace(&self, interval: Duration, count: Option<u64>) -> Pace {
+        Pace { interval, count, for_: self.for_, cpu_budget: self.cpu_budget }
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, ValueEnum)]
@@ -227,6 +307,73 @@ pub(crate) struct SocketsArgs {
 pub(crate) enum SocketsFormat {
     Table,
     Json,
+    Jsonl,
+    Csv,
+}
+
+#[derive(Args, Debug, Clone)]
+pub(crate) struct ClosesArgs {
+    /// Stop after so many lines
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) count: Option<u64>,
+    /// From sweep to sweep: how well the opens are known
+    #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = interval)]
+    pub(crate) interval: Duration,
+    #[command(flatten)]
+    pub(crate) pace: PaceArgs,
+    #[command(flatten)]
+    pub(crate) feed: FeedArgs,
+    /// No header line
+    #[arg(short = 'H', long)]
+    pub(crate) no_header: bool,
+    /// One JSON object per line (the same as --output jsonl)
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Output format
+    #[arg(short, long, value_name = "FORMAT", value_enum, conflicts_with = "json")]
+    pub(crate) output: Option<StreamFormat>,
+    /// When to use colour
+    #[arg(long, value_name = "WHEN", value_enum, default_value_t = ColorChoice::Auto)]
+    pub(crate) color: ColorChoice,
+    /// Only connections that match. The words are joined by spaces; quote what the shell would take: ( ) ! < >
+    #[arg(value_name = "FILTER")]
+    pub(crate) filter: Vec<String>,
+}
+
+#[derive(Args, Debug, Clone)]
+pub(crate) struct WatchArgs {
+    /// From line to line: seconds, or with a unit (500ms, 10s, 5m)
+    #[arg(value_name = "INTERVAL", default_value = "1s", value_parser = interval)]
+    pub(crate) interval: Duration,
+    /// Stop after so many lines
+    #[arg(value_name = "COUNT", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) count: Option<u64>,
+    #[command(flatten)]
+    pub(crate) pace: PaceArgs,
+    #[command(flatten)]
+    pub(crate) feed: FeedArgs,
+    /// In JSON, list the N worst destinations with their rates; 0 lists none
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    pub(crate) top: usize,
+    /// No header line
+    #[arg(short = 'H', long)]
+    pub(crate) no_header: bool,
+    /// One JSON object per line (the same as --output jsonl)
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Output format
+    #[arg(short, long, value_name = "FORMAT", value_enum, conflicts_with = "json")]
+    pub(crate) output: Option<StreamFormat>,
+    /// When to use colour
+    #[arg(long, value_name = "WHEN", value_enum, default_value_t = ColorChoice::Auto)]
+    pub(crate) color: ColorChoice,
+}
+
+/// Formats of what is written line by line.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub(crate) enum StreamFormat {
+    Table,
+    #[value(alias = "json")]
     Jsonl,
     Csv,
 }

@@ -9,13 +9,14 @@ use std::time::Instant;
 
 use anyhow::Context as _;
 use sock_diag::{
-    CaptureWriter, DiagMsg, DumpRequest, DumpSummary, Kernel, Namespace, Recording, RecvBuffer, Replay, dump,
+    CaptureWriter, DestroyEvents, DiagMsg, DumpRequest, DumpSummary, Event, EventGroups, Family, Kernel,
+    Namespace, Protocol, Recording, RecvBuffer, Replay, SocketId, SocketRecord, dump, lookup,
 };
 use tempfile::NamedTempFile;
 
 use crate::args::FeedArgs;
 use crate::explain;
-use crate::surroundings::Surroundings;
+use crate::surroundings::{Step, Surroundings};
 use crate::terminal::Harmless;
 
 /// An open source of sockets, and what is known of the host beside them.
@@ -27,9 +28,12 @@ pub(crate) struct Feed {
 }
 
 enum Input {
-    /// And the namespace it is in, unless that is the process's own.
-    Live(Kernel, Option<Namespace>),
-    Captured(Kernel, Capture),
+    Live {
+        kernel: Kernel,
+        /// The one it is in, unless that is the process's own.
+        namespace: Option<Namespace>,
+        capture: Option<Capture>,
+    },
     Replay(Replay<File>),
 }
 
@@ -61,13 +65,13 @@ impl Feed {
                 (kernel.map_err(explain::open)?, surroundings, Some(namespace))
             }
         };
-        let input = match &args.capture {
-            None => Input::Live(kernel, namespace),
-            Some(path) => Input::Captured(
-                kernel,
-                Capture::create(path).with_context(|| format!("cannot write {}", named(path)))?,
-            ),
+        let capture = match &args.capture {
+            None => None,
+            Some(path) => {
+                Some(Capture::create(path).with_context(|| format!("cannot write {}", named(path)))?)
+            }
         };
+        let input = Input::Live { kernel, namespace, capture };
         Ok(Feed { input, surroundings, buffer, started })
     }
 
@@ -85,9 +89,9 @@ impl Feed {
     /// one stream, and when there is none to be had.
     pub(crate) fn another_kernel(&self) -> Option<Kernel> {
         match &self.input {
-            Input::Live(_, None) => Kernel::open().ok(),
-            Input::Live(_, Some(namespace)) => Kernel::open_in(namespace).ok(),
-            Input::Captured(..) | Input::Replay(_) => None,
+            Input::Live { namespace: None, capture: None, .. } => Kernel::open().ok(),
+            Input::Live { namespace: Some(namespace), capture: None, .. } => Kernel::open_in(namespace).ok(),
+            Input::Live { .. } | Input::Replay(_) => None,
         }
     }
 
@@ -103,8 +107,8 @@ impl Feed {
         each: impl FnMut(&DiagMsg<'_>) -> ControlFlow<()>,
     ) -> sock_diag::Result<DumpSummary> {
         match &mut self.input {
-            Input::Live(kernel, _) => dump(kernel, request, &mut self.buffer, each),
-            Input::Captured(kernel, capture) => {
+            Input::Live { kernel, capture: None, .. } => dump(kernel, request, &mut self.buffer, each),
+            Input::Live { kernel, capture: Some(capture), .. } => {
                 let mut recording = Recording::new(kernel, &mut capture.writer);
                 dump(&mut recording, request, &mut self.buffer, each)
             }
@@ -112,12 +116,111 @@ impl Feed {
         }
     }
 
+    /// Whether this very socket is still there. Of a capture: what the kernel said then.
+    pub(crate) fn lookup(
+        &mut self,
+        protocol: Protocol,
+        family: Family,
+        id: &SocketId,
+    ) -> sock_diag::Result<Option<SocketRecord>> {
+        match &mut self.input {
+            Input::Live { kernel, capture: None, .. } => {
+                lookup(kernel, protocol, family, id, &mut self.buffer)
+            }
+            Input::Live { kernel, capture: Some(capture), .. } => {
+                let mut recording = Recording::new(kernel, &mut capture.writer);
+                lookup(&mut recording, protocol, family, id, &mut self.buffer)
+            }
+            Input::Replay(replay) => lookup(replay, protocol, family, id, &mut self.buffer),
+        }
+    }
+
+    /// A subscription to destroy events of the same namespace; None for a replay, which holds its own.
+    pub(crate) fn destroy_events(&self, buffer_bytes: usize) -> Option<sock_diag::Result<DestroyEvents>> {
+        match &self.input {
+            Input::Live { namespace: None, .. } => Some(DestroyEvents::open(EventGroups::ALL, buffer_bytes)),
+            Input::Live { namespace: Some(namespace), .. } => {
+                Some(DestroyEvents::open_in(namespace, EventGroups::ALL, buffer_bytes))
+            }
+            Input::Replay(_) => None,
+        }
+    }
+
+    /// Keeps a destroy event, where a capture is written. `at_ms`: when it was read.
+    pub(crate) fn keep_event(&mut self, at_ms: u64, event: &Event<'_>) -> anyhow::Result<()> {
+        match &mut self.input {
+            Input::Live { capture: Some(capture), .. } => {
+                capture.writer.event(at_ms, event).context("writing the capture")
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The destroy events that a replay's current sweep holds: before its dumps, or after them.
+    pub(crate) fn kept_events(
+        &mut self,
+        after_dumps: bool,
+        each: impl FnMut(u64, Event<'_>),
+    ) -> anyhow::Result<()> {
+        let Input::Replay(replay) = &mut self.input else { return Ok(()) };
+        let read = match after_dumps {
+            true => replay.events_after_dumps(each),
+            false => replay.events_before_dumps(each),
+        };
+        Ok(read?)
+    }
+
+    /// Reads the counters again, and with `all` the settings too. A replay's are those of its current sweep.
+    pub(crate) fn reread(&mut self, all: bool) -> anyhow::Result<()> {
+        let surroundings = &mut self.surroundings;
+        match &self.input {
+            Input::Live { namespace: None, .. } => surroundings.reread(all),
+            Input::Live { namespace: Some(namespace), .. } => {
+                namespace.run(|| surroundings.reread(all)).map_err(explain::enter)?;
+            }
+            Input::Replay(_) => {}
+        }
+        Ok(())
+    }
+
+    /// Goes on to a replay's next sweep; false when there is none, and without a replay.
+    pub(crate) fn next_sweep(&mut self) -> anyhow::Result<bool> {
+        let Input::Replay(replay) = &mut self.input else { return Ok(false) };
+        if !replay.next_sweep() {
+            return Ok(false);
+        }
+        self.surroundings = Surroundings::from_json(&replay.context()?)?;
+        Ok(true)
+    }
+
+    /// How many sweeps a replay holds; None without one.
+    pub(crate) fn sweeps(&self) -> Option<usize> {
+        match &self.input {
+            Input::Replay(replay) => Some(replay.sweeps()),
+            Input::Live { .. } => None,
+        }
+    }
+
+    /// Says that a sweep begins, where there are several.
+    pub(crate) fn begin_sweep(&mut self) {
+        self.started = Instant::now();
+    }
+
+    /// Says that a step of a watch is over, and what it was. Of a replay, all of it is known already.
+    pub(crate) fn end_step(&mut self, step: Step) -> anyhow::Result<()> {
+        if !self.is_replay() {
+            self.surroundings.step = Some(step);
+            self.surroundings.taken_at = jiff::Timestamp::now();
+        }
+        self.end_sweep()
+    }
+
     /// Says that the sweep is over: from here on its duration is known. Of a replay, it is the captured sweep's.
     pub(crate) fn end_sweep(&mut self) -> anyhow::Result<()> {
         if !matches!(self.input, Input::Replay(_)) {
             self.surroundings.sweep_duration_ms = self.started.elapsed().as_secs_f64() * 1000.0;
         }
-        if let Input::Captured(_, capture) = &mut self.input {
+        if let Input::Live { capture: Some(capture), .. } = &mut self.input {
             capture.writer.end_sweep(&self.surroundings.to_json()?).context("writing the capture")?;
         }
         Ok(())
@@ -125,7 +228,7 @@ impl Feed {
 
     /// Completes a capture and gives it its name; without this call nothing is left of it.
     pub(crate) fn finish(self) -> anyhow::Result<()> {
-        let Input::Captured(_, capture) = self.input else { return Ok(()) };
+        let Input::Live { capture: Some(capture), .. } = self.input else { return Ok(()) };
         let failed = || format!("cannot write {}", named(&capture.path));
         let mut whole = capture.writer.finish().with_context(failed)?.into_inner().with_context(failed)?;
         whole.rewind().with_context(failed)?;

@@ -4,8 +4,11 @@ mod args;
 mod command;
 mod explain;
 mod feed;
+mod follow;
 mod names;
+mod quantity;
 mod render;
+mod stop;
 mod surroundings;
 mod sweep;
 mod terminal;
@@ -30,8 +33,10 @@ fn main() -> ExitCode {
     };
     let done = match &line.command {
         None => command::snapshot::run(&line.snapshot),
+        Some(Command::Closes(args)) => command::closes::run(args),
         Some(Command::Snapshot(args)) => command::snapshot::run(args),
         Some(Command::Sockets(args)) => command::sockets::run(args),
+        Some(Command::Watch(args)) => command::watch::run(args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

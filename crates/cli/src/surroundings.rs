@@ -6,7 +6,7 @@ use std::ops::RangeInclusive;
 use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
 use sock_diag::Namespace;
-use sockeye_core::{PortRange, PortSet, TwReuse};
+use sockeye_core::{Moment, PortRange, PortSet, TwReuse};
 use sockeye_host::{Capability, Host, Interfaces};
 
 /// Version of the JSON form: raised when a reader of today could misunderstand it.
@@ -34,6 +34,34 @@ pub(crate) struct Surroundings {
     pub(crate) cgroups: BTreeMap<u64, String>,
     /// Why something above is missing.
     pub(crate) unread: Vec<String>,
+    /// Where this sweep stands in a watch; None for a single look.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) step: Option<Step>,
+}
+
+/// A step of a watch: what was read between two times. Milliseconds of a clock that does not go back.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Step {
+    pub(crate) kind: StepKind,
+    /// When its dumps began; of a step without dumps, its end.
+    pub(crate) began_ms: u64,
+    /// When all was read.
+    pub(crate) ended_ms: u64,
+    /// Whether destroy events were heard.
+    pub(crate) events: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum StepKind {
+    /// One of the readings that make the first sweep.
+    Baseline,
+    /// A tick with a sweep.
+    Sweep,
+    /// A tick without.
+    Tick,
+    /// What came after the last tick.
+    Rest,
 }
 
 /// Sysctls by the kernel's names.
@@ -48,6 +76,20 @@ pub(crate) struct Settings {
     pub(crate) tcp_timestamps: Option<bool>,
 }
 
+impl Settings {
+    fn of(settings: sockeye_host::Settings) -> Settings {
+        Settings {
+            ip_local_port_range: settings.ip_local_port_range,
+            ip_local_reserved_ports: settings.ip_local_reserved_ports,
+            tcp_tw_reuse: settings.tcp_tw_reuse,
+            tcp_tw_reuse_delay_ms: settings.tcp_tw_reuse_delay_ms,
+            tcp_fin_timeout_s: settings.tcp_fin_timeout_s,
+            tcp_max_tw_buckets: settings.tcp_max_tw_buckets,
+            tcp_timestamps: settings.tcp_timestamps,
+        }
+    }
+}
+
 /// Protocol counters that qualify a report.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Counters {
@@ -57,6 +99,19 @@ pub(crate) struct Counters {
     /// TCP sockets, TIME_WAIT included, a moment before the sweep.
     #[serde(default)]
     pub(crate) tcp_sockets: Option<u64>,
+}
+
+impl Counters {
+    fn of(counters: &sockeye_host::Counters) -> Counters {
+        Counters {
+            active_opens: counters.active_opens,
+            passive_opens: counters.passive_opens,
+            time_wait_overflow: counters.time_wait_overflow,
+            tcp_sockets: counters
+                .tcp_in_use
+                .map(|v4| v4 + counters.tcp6_in_use.unwrap_or(0) + counters.time_waits.unwrap_or(0)),
+        }
+    }
 }
 
 impl Surroundings {
@@ -72,29 +127,25 @@ impl Surroundings {
             netns_inode: namespace.map(Namespace::inode).or(identity.net_namespace_inode),
             netns_name: namespace.and_then(Namespace::name).map(str::to_owned),
             net_admin: capabilities.map(|held| held.has(Capability::NetAdmin)),
-            settings: Settings {
-                ip_local_port_range: settings.ip_local_port_range,
-                ip_local_reserved_ports: settings.ip_local_reserved_ports,
-                tcp_tw_reuse: settings.tcp_tw_reuse,
-                tcp_tw_reuse_delay_ms: settings.tcp_tw_reuse_delay_ms,
-                tcp_fin_timeout_s: settings.tcp_fin_timeout_s,
-                tcp_max_tw_buckets: settings.tcp_max_tw_buckets,
-                tcp_timestamps: settings.tcp_timestamps,
-            },
-            counters: Counters {
-                active_opens: counters.active_opens,
-                passive_opens: counters.passive_opens,
-                time_wait_overflow: counters.time_wait_overflow,
-                tcp_sockets: counters
-                    .tcp_in_use
-                    .map(|v4| v4 + counters.tcp6_in_use.unwrap_or(0) + counters.time_waits.unwrap_or(0)),
-            },
+            settings: Settings::of(settings),
+            counters: Counters::of(&counters),
             interfaces: Interfaces::read()
                 .iter()
                 .map(|(index, name)| (index.get(), name.to_owned()))
                 .collect(),
             cgroups: BTreeMap::new(),
             unread: unread.iter().map(ToString::to_string).collect(),
+            step: None,
+        }
+    }
+
+    /// Reads the counters again, and with `all` the settings too: those of the calling thread's network namespace.
+    pub(crate) fn reread(&mut self, all: bool) {
+        let mut unread = Vec::new();
+        self.counters = Counters::of(&sockeye_host::Counters::read(&mut unread));
+        if all {
+            self.settings = Settings::of(sockeye_host::Settings::read(&mut unread));
+            self.unread = unread.iter().map(ToString::to_string).collect();
         }
     }
 
@@ -139,6 +190,23 @@ impl Surroundings {
     pub(crate) fn core_counters(&self) -> sockeye_core::Counters {
         let Counters { active_opens, passive_opens, time_wait_overflow, .. } = self.counters;
         sockeye_core::Counters { active_opens, passive_opens, time_wait_overflow }
+    }
+
+    /// When what this was captured with began and ended, by a clock that does not go back. Single looks that were put
+    /// together tell it by the wall clock.
+    pub(crate) fn moments(&self) -> (Moment, Moment) {
+        match self.step {
+            Some(step) => (Moment(step.began_ms), Moment(step.ended_ms)),
+            None => {
+                let ended = Moment(u64::try_from(self.taken_at.as_millisecond()).unwrap_or(0));
+                (ended.minus_ms(self.sweep_duration_ms as u64), ended)
+            }
+        }
+    }
+
+    /// Whether destroy events were heard when this was captured.
+    pub(crate) fn hears_events(&self) -> bool {
+        self.step.is_some_and(|step| step.events)
     }
 
     /// First and last ephemeral port; None when they could not be read.

@@ -45,13 +45,22 @@ impl Palette {
 
 /// Columns of the terminal; None when the output is not one.
 pub(crate) fn width() -> Option<usize> {
+    size().map(|size| usize::from(size.ws_col)).filter(|columns| *columns > 0)
+}
+
+/// Lines of the terminal; None when the output is not one.
+pub(crate) fn height() -> Option<usize> {
+    size().map(|size| usize::from(size.ws_row)).filter(|lines| *lines > 0)
+}
+
+fn size() -> Option<libc::winsize> {
     if !io::stdout().is_terminal() {
         return None;
     }
     let mut size = libc::winsize { ws_row: 0, ws_col: 0, ws_xpixel: 0, ws_ypixel: 0 };
     // SAFETY: TIOCGWINSZ writes one winsize into `size`, which outlives the call.
     let status = unsafe { libc::ioctl(libc::STDOUT_FILENO, libc::TIOCGWINSZ, &mut size) };
-    (status == 0 && size.ws_col > 0).then_some(usize::from(size.ws_col))
+    (status == 0).then_some(size)
 }
 
 /// Text from outside (names of interfaces, modules, hosts) made harmless: control characters become escapes.

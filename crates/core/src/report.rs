@@ -92,6 +92,11 @@ impl Report {
         self.destinations.sort_unstable_by(|a, b| key.compare(a, b));
     }
 
+    /// Sockets on ports of the range: what the next sweep is going to hold.
+    pub(crate) fn sockets_in_use(&self) -> usize {
+        self.outgoing.sockets() as usize
+    }
+
     /// What is left when only the first `shown` destinations are.
     pub fn rest(&self, shown: usize) -> Rest {
         let mut rest = Rest::default();

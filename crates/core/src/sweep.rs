@@ -13,6 +13,7 @@ use crate::fold::{Endpoints, Ground, fold};
 use crate::judge::{SweepDoubts, judge};
 use crate::listener::{PortTallies, Traffic};
 use crate::pool::Pool;
+use crate::port_origin::PortOrigin;
 use crate::port_set::PortSet;
 use crate::port_use::PortUse;
 use crate::recent::RecentCookies;
@@ -88,6 +89,12 @@ impl Sweep {
     /// Cost: about 25 ns, 60 ns with 100,000 destinations that outgrow the cache. Allocates only to grow.
     #[inline]
     pub fn observe(&mut self, record: &SocketRecord) {
+        self.observe_as(record, PortOrigin::Unknown);
+    }
+
+    /// Takes one record of a socket of which more is known.
+    #[inline]
+    pub fn observe_as(&mut self, record: &SocketRecord, _origin: PortOrigin) {
         self.records += 1;
         if self.recent.is_repeat(record.id.cookie) {
             self.duplicates += 1;
@@ -172,6 +179,12 @@ impl Sweep {
     /// Notes that the kernel said a dump was interrupted (NLM_F_DUMP_INTR): it may repeat or miss sockets.
     pub fn note_interrupted(&mut self) {
         self.interrupted += 1;
+    }
+
+    /// Notes repeats that were left out before they came here.
+    pub fn note_duplicates(&mut self, records: u64) {
+        self.duplicates += records;
+        self.records += records;
     }
 
     /// Notes messages that were no records.

@@ -1,25 +1,33 @@
 //! Captures: the raw datagrams of sweeps in a small file, and the same file as a [`Source`].
 //!
-//! # Format, version 1
+//! # Format, version 2
 //! A header of 16 bytes: `SOCKEYE\0`, the version (u16, little endian), the byte order of the datagrams (u16 0x0102 as the
 //! capturing machine stores it), 4 zero bytes. Then frames: kind (u8), 3 zero bytes, payload length (u32, little endian), CRC-32
 //! of those 8 bytes and the payload (u32, little endian), the payload. Kinds: 1 a request as it was sent, 2 a datagram that
 //! answered the request before it, 3 the end of a sweep with whatever its caller needs beside the datagrams (opaque here),
-//! 4 the end of the file with the number of frames before it (u64, little endian). A file without the last frame was cut.
+//! 4 the end of the file with the number of frames before it (u64, little endian), 5 a destroy event: when it was read (u64,
+//! little endian, the caller's clock) and the event's `inet_diag_msg` with its attributes, 6 lost destroy events: when that was
+//! noticed (u64) and how many (u32, all ones where the kernel does not say). A file without the last frame was cut.
+//!
+//! Events stand in the sweep in which they were read; a sweep without requests holds events alone.
+//!
+//! Versions: 1 had kinds 1 to 4 and is read as before. A reader refuses versions above its own, for it would not know their
+//! frames; a new kind therefore takes a new version.
 
 use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
 
 use zerocopy::FromBytes;
 
 use crate::error::{Error, Result};
-use crate::record::Family;
+use crate::events::Event;
+use crate::record::{Family, Protocol};
 use crate::request::Asked;
 use crate::source::{Exchange, RecvBuffer, Source};
 use crate::state::{SocketState, StateSet};
-use crate::wire::NlHeader;
+use crate::wire::{DiagMsg, InetDiagMsg, NlHeader};
 
 const MAGIC: &[u8; 8] = b"SOCKEYE\0";
-const VERSION: u16 = 1;
+const VERSION: u16 = 2;
 const BYTE_ORDER: u16 = 0x0102;
 const HEADER_LENGTH: u64 = 16;
 const FRAME_HEADER_LENGTH: usize = 12;
@@ -32,7 +40,12 @@ enum FrameKind {
     Datagram = 2,
     SweepEnd = 3,
     End = 4,
+    Event = 5,
+    Lost = 6,
 }
+
+/// For lost events: the kernel does not say how many.
+const UNCOUNTED: u32 = u32::MAX;
 
 /// Why a capture cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -45,7 +58,9 @@ pub enum CaptureError {
     #[error("this is not a sockeye capture")]
     NotACapture,
     /// A newer sockeye wrote it.
-    #[error("the capture has format version {0}; this sockeye reads version {VERSION}: use a newer one")]
+    #[error(
+        "the capture has format version {0}; this sockeye reads versions up to {VERSION}: use a newer one"
+    )]
     Version(u16),
     /// It comes from a machine that stores numbers the other way round.
     #[error("the capture comes from a machine with another byte order")]
@@ -90,7 +105,24 @@ impl<W: Write> CaptureWriter<W> {
     /// # Errors
     /// What writing answers; `context` beyond 16 MiB is refused.
     pub fn end_sweep(&mut self, context: &[u8]) -> io::Result<()> {
-        self.frame(FrameKind::SweepEnd, context)
+        self.frame(FrameKind::SweepEnd, &[context])
+    }
+
+    /// Keeps a destroy event, as part of the sweep that ends next. `at_ms`: when it was read, by the caller's clock.
+    ///
+    /// # Errors
+    /// What writing answers.
+    pub fn event(&mut self, at_ms: u64, event: &Event<'_>) -> io::Result<()> {
+        let at = at_ms.to_le_bytes();
+        match event {
+            Event::Destroyed(diag) => {
+                let [fixed, attributes] = diag.parts();
+                self.frame(FrameKind::Event, &[&at, fixed, attributes])
+            }
+            Event::Lost(lost) => {
+                self.frame(FrameKind::Lost, &[&at, &lost.unwrap_or(UNCOUNTED).to_le_bytes()])
+            }
+        }
     }
 
     /// Ends the capture and hands back what it was written to. Without this the file counts as cut.
@@ -99,30 +131,34 @@ impl<W: Write> CaptureWriter<W> {
     /// What writing answers.
     pub fn finish(mut self) -> io::Result<W> {
         let frames = self.frames.to_le_bytes();
-        self.frame(FrameKind::End, &frames)?;
+        self.frame(FrameKind::End, &[&frames])?;
         self.out.flush()?;
         Ok(self.out)
     }
 
-    fn frame(&mut self, kind: FrameKind, payload: &[u8]) -> io::Result<()> {
-        if payload.len() > FRAME_LIMIT {
+    /// One frame; its payload is the parts one behind the other.
+    fn frame(&mut self, kind: FrameKind, parts: &[&[u8]]) -> io::Result<()> {
+        let length = parts.iter().map(|part| part.len()).sum::<usize>();
+        if length > FRAME_LIMIT {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "a frame of more than 16 MiB"));
         }
         let mut header = [0; 8];
         header[0] = kind as u8;
-        header[4..].copy_from_slice(&(payload.len() as u32).to_le_bytes());
+        header[4..].copy_from_slice(&(length as u32).to_le_bytes());
         self.out.write_all(&header)?;
-        self.out.write_all(&checksum(&header, payload).to_le_bytes())?;
-        self.out.write_all(payload)?;
+        self.out.write_all(&checksum(&header, parts).to_le_bytes())?;
+        for part in parts {
+            self.out.write_all(part)?;
+        }
         self.frames += 1;
         Ok(())
     }
 }
 
-fn checksum(header: &[u8; 8], payload: &[u8]) -> u32 {
+fn checksum(header: &[u8; 8], parts: &[&[u8]]) -> u32 {
     let mut hasher = crc32fast::Hasher::new();
     hasher.update(header);
-    hasher.update(payload);
+    parts.iter().for_each(|part| hasher.update(part));
     hasher.finalize()
 }
 
@@ -147,7 +183,7 @@ impl<W: Write> Source for Recording<'_, W> {
     fn send(&mut self, request: &mut [u8]) -> Result<Exchange> {
         let exchange = self.source.send(request)?;
         self.capture
-            .frame(FrameKind::Request, request)
+            .frame(FrameKind::Request, &[request])
             .map_err(|source| Error::System { operation: WRITING, source })?;
         Ok(exchange)
     }
@@ -156,7 +192,7 @@ impl<W: Write> Source for Recording<'_, W> {
         let length = self.source.receive(buffer)?;
         if let Some(datagram) = buffer.bytes().get(..length) {
             self.capture
-                .frame(FrameKind::Datagram, datagram)
+                .frame(FrameKind::Datagram, &[datagram])
                 .map_err(|source| Error::System { operation: WRITING, source })?;
         }
         Ok(length)
@@ -171,28 +207,29 @@ impl<W: Write> Source for Recording<'_, W> {
     }
 }
 
-/// A recorded request and where its answers are.
+/// A recorded dump and where its answers are.
 #[derive(Debug)]
 struct Answered {
-    /// None for a lookup, which is no use to a dump.
-    asked: Option<Asked>,
+    asked: Asked,
     exchange: Exchange,
     /// Offset of the first datagram's frame.
     offset: u64,
     datagrams: u64,
 }
 
-/// One sweep of a capture.
+/// One sweep of a capture. Its lookups and events stay in the file and are looked for there.
 #[derive(Debug, Default)]
 struct Sweep {
+    /// Offsets of its first frame, of its first request and of its last frame; without requests the last two are equal.
+    frames: [u64; 3],
     /// Where the context stands, and its length.
     context: (u64, usize),
     answered: Vec<Answered>,
 }
 
-/// A capture as a [`Source`]: it answers dumps of its current sweep from what was recorded.
+/// A capture as a [`Source`]: it answers dumps and lookups of its current sweep from what was recorded.
 ///
-/// Opening reads the file once and checks every frame; the datagrams stay in the file. Memory: some bytes per request.
+/// Opening reads the file once and checks every frame; the datagrams stay in the file. Memory: some bytes per dump.
 #[derive(Debug)]
 pub struct Replay<R: Read + Seek> {
     input: BufReader<R>,
@@ -201,6 +238,8 @@ pub struct Replay<R: Read + Seek> {
     /// Indices into the current sweep that still have to answer the request.
     queue: Vec<usize>,
     datagrams_left: u64,
+    /// Where to begin to look for the next lookup: they are asked again in the order they were recorded in.
+    lookups_at: u64,
 }
 
 impl<R: Read + Seek> Replay<R> {
@@ -215,7 +254,7 @@ impl<R: Read + Seek> Replay<R> {
             return Err(CaptureError::NotACapture);
         }
         let version = u16::from_le_bytes([header[8], header[9]]);
-        if version != VERSION {
+        if version == 0 || version > VERSION {
             return Err(CaptureError::Version(version));
         }
         if u16::from_ne_bytes([header[10], header[11]]) != BYTE_ORDER {
@@ -225,7 +264,7 @@ impl<R: Read + Seek> Replay<R> {
             return Err(CaptureError::Damaged { offset: 12, what: "bytes that must be zero are not" });
         }
         let sweeps = index(&mut input)?;
-        Ok(Replay { input, sweeps, current: 0, queue: Vec::new(), datagrams_left: 0 })
+        Ok(Replay { input, sweeps, current: 0, queue: Vec::new(), datagrams_left: 0, lookups_at: 0 })
     }
 
     /// How many sweeps it holds.
@@ -262,6 +301,99 @@ impl<R: Read + Seek> Replay<R> {
         more
     }
 
+    /// The destroy events of the current sweep that were kept before its first dump, each with its time.
+    ///
+    /// # Errors
+    /// [`Error::System`] when reading fails.
+    pub fn events_before_dumps(&mut self, each: impl FnMut(u64, Event<'_>)) -> Result<()> {
+        let [first, request, _] = self.frames();
+        self.events(first, request, each).map_err(|source| Error::System { operation: READING, source })
+    }
+
+    /// Those that were kept after it.
+    ///
+    /// # Errors
+    /// [`Error::System`] when reading fails.
+    pub fn events_after_dumps(&mut self, each: impl FnMut(u64, Event<'_>)) -> Result<()> {
+        let [_, request, last] = self.frames();
+        self.events(request, last, each).map_err(|source| Error::System { operation: READING, source })
+    }
+
+    fn frames(&self) -> [u64; 3] {
+        self.sweeps.get(self.current).map_or([0; 3], |sweep| sweep.frames)
+    }
+
+    fn events(&mut self, from: u64, to: u64, mut each: impl FnMut(u64, Event<'_>)) -> io::Result<()> {
+        let mut payload = Vec::new();
+        let mut offset = from;
+        while offset < to {
+            let (kind, length) = self.frame_at(offset)?;
+            offset += (FRAME_HEADER_LENGTH + length) as u64;
+            if kind != FrameKind::Event as u8 && kind != FrameKind::Lost as u8 {
+                continue;
+            }
+            payload.resize(length, 0);
+            self.input.read_exact(&mut payload)?;
+            let Some((at, rest)) = payload.split_first_chunk() else { continue };
+            let event = match kind == FrameKind::Lost as u8 {
+                true => rest.try_into().ok().map(|lost| {
+                    let lost = u32::from_le_bytes(lost);
+                    Event::Lost((lost != UNCOUNTED).then_some(lost))
+                }),
+                // Events carry their protocol as an attribute.
+                false => DiagMsg::parse(rest, Protocol::Tcp).map(Event::Destroyed),
+            };
+            if let Some(event) = event {
+                each(u64::from_le_bytes(*at), event);
+            }
+        }
+        Ok(())
+    }
+
+    /// Kind and payload length of the frame at this offset; its payload is what is read next.
+    fn frame_at(&mut self, offset: u64) -> io::Result<(u8, usize)> {
+        // Relative, to keep what is buffered.
+        let here = self.input.stream_position()?;
+        self.input.seek_relative(offset.wrapping_sub(here) as i64)?;
+        let mut header = [0; FRAME_HEADER_LENGTH];
+        self.input.read_exact(&mut header)?;
+        Ok((header[0], u32::from_le_bytes([header[4], header[5], header[6], header[7]]) as usize))
+    }
+
+    /// The recorded lookup with the same question, and where its answer begins; the reader stands there then.
+    fn recorded_lookup(&mut self, request: &[u8]) -> io::Result<Option<Exchange>> {
+        let question = |bytes: &[u8]| {
+            let (header, body) = NlHeader::ref_from_prefix(bytes).ok()?;
+            Some((header.kind.get(), header.flags.get(), body.to_vec()))
+        };
+        let wanted = question(request);
+        let [_, first, last] = self.frames();
+        let start = if (first..last).contains(&self.lookups_at) { self.lookups_at } else { first };
+        let mut payload = Vec::new();
+        for (from, to) in [(start, last), (first, start)] {
+            let mut offset = from;
+            while offset < to {
+                let (kind, length) = self.frame_at(offset)?;
+                offset += (FRAME_HEADER_LENGTH + length) as u64;
+                if kind != FrameKind::Request as u8 {
+                    continue;
+                }
+                payload.resize(length, 0);
+                self.input.read_exact(&mut payload)?;
+                if wanted.is_some()
+                    && question(&payload) == wanted
+                    && let Ok((header, _)) = NlHeader::ref_from_prefix(&payload)
+                {
+                    self.lookups_at = offset;
+                    let exchange =
+                        Exchange { sequence: header.sequence.get(), port_id: header.port_id.get() };
+                    return Ok(Some(exchange));
+                }
+            }
+        }
+        Ok(None)
+    }
+
     /// The recorded answers that together serve `asked`, the last recorded first.
     ///
     /// A later answer stands for an earlier one to the same question, which was refused, overrun or simply repeated.
@@ -278,7 +410,10 @@ impl<R: Read + Seek> Replay<R> {
         });
         let mut serving = Vec::new();
         for (index, answered) in self.answered().iter().enumerate().rev() {
-            let Some(held) = answered.asked.filter(|held| held.protocol == asked.protocol) else { continue };
+            let held = answered.asked;
+            if held.protocol != asked.protocol {
+                continue;
+            }
             let mut serves = false;
             for (family, missing) in &mut missing {
                 if held.family.is_none_or(|held| held == *family) {
@@ -290,8 +425,7 @@ impl<R: Read + Seek> Replay<R> {
                 serving.push(index);
             }
         }
-        let none_at_all =
-            !self.answered().iter().any(|a| a.asked.is_some_and(|held| held.protocol == asked.protocol));
+        let none_at_all = !self.answered().iter().any(|answered| answered.asked.protocol == asked.protocol);
         if none_at_all {
             return Err(Error::NotCaptured { what: format!("{} sockets", asked.protocol) });
         }
@@ -323,10 +457,25 @@ impl<R: Read + Seek> Replay<R> {
     }
 }
 
+/// What the datagrams that follow answer.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum LastRequest {
+    None,
+    Dump,
+    Lookup,
+    /// An event came after its answer, so nothing belongs to it any more.
+    Answered,
+}
+
+/// The least an event has: its time and a `struct inet_diag_msg`.
+const EVENT_LENGTH: usize = 8 + size_of::<InetDiagMsg>();
+const LOST_LENGTH: usize = 8 + size_of::<u32>();
+
 /// Reads every frame once: sums are checked here, so that replay need not.
 fn index<R: Read>(input: &mut R) -> Result<Vec<Sweep>, CaptureError> {
     let mut sweeps = Vec::new();
-    let mut sweep = Sweep::default();
+    let mut sweep = Sweep { frames: [HEADER_LENGTH; 3], ..Sweep::default() };
+    let mut asked = LastRequest::None;
     let mut offset = HEADER_LENGTH;
     let mut frames: u64 = 0;
     let mut payload = Vec::new();
@@ -337,25 +486,58 @@ fn index<R: Read>(input: &mut R) -> Result<Vec<Sweep>, CaptureError> {
             FrameKind::Request => {
                 let (header, _) = NlHeader::ref_from_prefix(&payload)
                     .map_err(|_| damaged("a request that cannot be read"))?;
-                sweep.answered.push(Answered {
-                    asked: Asked::decode(&payload),
-                    exchange: Exchange { sequence: header.sequence.get(), port_id: header.port_id.get() },
-                    offset: offset + (FRAME_HEADER_LENGTH + payload.len()) as u64,
-                    datagrams: 0,
-                });
+                if asked == LastRequest::None {
+                    sweep.frames[1] = offset;
+                }
+                asked = match Asked::decode(&payload) {
+                    None => LastRequest::Lookup,
+                    Some(asked) => {
+                        sweep.answered.push(Answered {
+                            asked,
+                            exchange: Exchange {
+                                sequence: header.sequence.get(),
+                                port_id: header.port_id.get(),
+                            },
+                            offset: offset + (FRAME_HEADER_LENGTH + payload.len()) as u64,
+                            datagrams: 0,
+                        });
+                        LastRequest::Dump
+                    }
+                };
             }
-            FrameKind::Datagram => {
-                sweep.answered.last_mut().ok_or(damaged("a datagram before any request"))?.datagrams += 1;
+            FrameKind::Datagram => match asked {
+                LastRequest::None | LastRequest::Answered => {
+                    return Err(damaged("a datagram before any request"));
+                }
+                LastRequest::Lookup => {}
+                LastRequest::Dump => {
+                    sweep.answered.iter_mut().next_back().into_iter().for_each(|last| last.datagrams += 1);
+                }
+            },
+            FrameKind::Event if payload.len() < EVENT_LENGTH => return Err(damaged("an event that is cut")),
+            FrameKind::Lost if payload.len() != LOST_LENGTH => {
+                return Err(damaged("a loss of another length"));
+            }
+            FrameKind::Event | FrameKind::Lost => {
+                if asked != LastRequest::None {
+                    asked = LastRequest::Answered;
+                }
             }
             FrameKind::SweepEnd => {
+                sweep.frames[2] = offset;
+                if asked == LastRequest::None {
+                    sweep.frames[1] = offset;
+                }
                 sweep.context = (offset + FRAME_HEADER_LENGTH as u64, payload.len());
-                sweeps.push(std::mem::take(&mut sweep));
+                let next = offset + (FRAME_HEADER_LENGTH + payload.len()) as u64;
+                sweeps.push(std::mem::replace(&mut sweep, Sweep { frames: [next; 3], ..Sweep::default() }));
+                asked = LastRequest::None;
             }
             FrameKind::End => {
                 if payload != frames.to_le_bytes() {
                     return Err(damaged("frames are missing"));
                 }
-                if !sweep.answered.is_empty() {
+                if sweep.frames[0] != offset {
                     return Err(damaged("a sweep has no end"));
                 }
                 if read_up_to(input, &mut [0])? != 0 {
@@ -384,7 +566,7 @@ fn read_frame<R: Read>(input: &mut R, offset: u64, payload: &mut Vec<u8>) -> Res
         return Err(CaptureError::Cut { offset });
     }
     let fixed = [kind, header[1], header[2], header[3], l0, l1, l2, l3];
-    if checksum(&fixed, payload) != u32::from_le_bytes([c0, c1, c2, c3]) {
+    if checksum(&fixed, &[payload]) != u32::from_le_bytes([c0, c1, c2, c3]) {
         return Err(CaptureError::Damaged { offset, what: "a checksum does not fit" });
     }
     match kind {
@@ -392,6 +574,8 @@ fn read_frame<R: Read>(input: &mut R, offset: u64, payload: &mut Vec<u8>) -> Res
         2 => Ok(FrameKind::Datagram),
         3 => Ok(FrameKind::SweepEnd),
         4 => Ok(FrameKind::End),
+        5 => Ok(FrameKind::Event),
+        6 => Ok(FrameKind::Lost),
         _ => Err(CaptureError::Damaged { offset, what: "a frame of an unknown kind" }),
     }
 }
@@ -416,8 +600,14 @@ const READING: &str = "reading the capture";
 
 impl<R: Read + Seek> Source for Replay<R> {
     fn send(&mut self, request: &mut [u8]) -> Result<Exchange> {
-        let asked = Asked::decode(request)
-            .ok_or_else(|| Error::NotCaptured { what: "answer to a lookup".to_owned() })?;
+        let Some(asked) = Asked::decode(request) else {
+            self.queue.clear();
+            let found = self.recorded_lookup(request);
+            let found = found.map_err(|source| Error::System { operation: READING, source })?;
+            // The answer to a lookup is one datagram.
+            self.datagrams_left = 1;
+            return found.ok_or_else(|| Error::NotCaptured { what: "answer to this lookup".to_owned() });
+        };
         self.queue = self.serving(asked)?;
         self.begin_next_answer()?.ok_or(Error::Ended { operation: READING })
     }

@@ -221,6 +221,12 @@ impl<'b> DiagMsg<'b> {
         Some(DiagMsg { fixed, attributes, protocol })
     }
 
+    /// The bytes it was parsed from: the fixed part, then the attributes. One behind the other they can be
+    /// [parsed](Self::parse) again.
+    pub fn parts(&self) -> [&'b [u8]; 2] {
+        [self.fixed.as_bytes(), self.attributes]
+    }
+
     /// The attributes, in the kernel's order, unknown ones included.
     #[inline]
     pub fn attributes(&self) -> Attributes<'b> {

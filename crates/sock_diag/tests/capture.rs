@@ -6,10 +6,10 @@ use std::io::Cursor;
 
 use proptest::prelude::*;
 use sample::{dump_all, listener, socket, socket6};
-use sock_diag::fake::{Answer, FakeKernel, Message};
+use sock_diag::fake::{Answer, FakeKernel, Message, record_bytes};
 use sock_diag::{
-    CaptureError, CaptureWriter, DumpRequest, Error, Family, Protocol, Recording, RecvBuffer, Replay,
-    SocketRecord, SocketState, StateSet, lookup,
+    CaptureError, CaptureWriter, Cookie, DiagMsg, DumpRequest, Error, Event, Family, Protocol, Recording,
+    RecvBuffer, Replay, SocketRecord, SocketState, StateSet, lookup,
 };
 
 type Writer = CaptureWriter<Vec<u8>>;
@@ -129,12 +129,7 @@ fn bytes_after_the_end_are_noticed() {
 #[test]
 fn lost_and_doubled_frames_are_noticed() {
     let file = small();
-    // Frame boundaries, from the lengths in the frames' headers.
-    let mut bounds = vec![16];
-    while let Some(&start) = bounds.last().filter(|start| **start < file.len()) {
-        let length = u32::from_le_bytes(file[start + 4..start + 8].try_into().expect("4 bytes"));
-        bounds.push(start + 12 + length as usize);
-    }
+    let bounds = frame_bounds(&file);
     assert_eq!(bounds.len(), 10, "9 frames: 3 requests, 3 datagrams, 2 ends of sweeps, the end");
     for frame in bounds.windows(2) {
         let without = [&file[..frame[0]], &file[frame[1]..]].concat();
@@ -153,11 +148,13 @@ fn other_files_are_told_apart() {
         Replay::open(Cursor::new(file)).map(|_| ()).expect_err("another file")
     };
     assert!(matches!(opened(&|f| f[0] = b'X'), CaptureError::NotACapture));
-    assert!(matches!(opened(&|f| f[8] = 2), CaptureError::Version(2)));
+    for version in [0, 3, 200] {
+        assert!(matches!(opened(&|f| f[8] = version), CaptureError::Version(v) if v == u16::from(version)));
+    }
     assert!(matches!(opened(&|f| f[10..12].reverse()), CaptureError::ByteOrder));
     assert!(matches!(opened(&|f| f[12] = 1), CaptureError::Damaged { offset: 12, .. }));
     assert!(matches!(opened(&|f| f.truncate(0)), CaptureError::NotACapture));
-    assert!(opened(&|f| f[8] = 2).to_string().contains("version 2"));
+    assert!(opened(&|f| f[8] = 3).to_string().contains("version 3"));
 }
 
 #[test]
@@ -317,4 +314,167 @@ fn a_context_of_any_size_but_an_absurd_one_is_kept() {
     assert!(writer.end_sweep(&vec![7; (16 << 20) + 1]).is_err());
     let mut replay = open(finish(writer));
     assert_eq!((replay.sweeps(), replay.context().expect("a Cursor").len()), (1, 16 << 20));
+}
+
+// Over time: destroy events, and lookups.
+
+/// An event as it was kept: its time, and the socket's cookie, or how many were lost.
+type Kept = (u64, Result<u64, Option<u32>>);
+
+fn write_event(writer: &mut Writer, kept: &Kept) {
+    let (at, event) = kept;
+    match event {
+        Ok(cookie) => {
+            let mut record = socket(1);
+            record.id.cookie = Cookie(*cookie);
+            let bytes = record_bytes(&record);
+            let diag = DiagMsg::parse(&bytes, Protocol::Tcp).expect("a whole record");
+            writer.event(*at, &Event::Destroyed(diag)).expect("a Vec takes everything");
+        }
+        Err(lost) => writer.event(*at, &Event::Lost(*lost)).expect("a Vec takes everything"),
+    }
+}
+
+fn collect<'k>(kept: &'k mut Vec<Kept>) -> impl FnMut(u64, Event<'_>) + 'k {
+    |at, event| {
+        kept.push(match event {
+            Event::Destroyed(diag) => (at, Ok(diag.to_record().id.cookie.0)),
+            Event::Lost(lost) => (at, Err(lost)),
+        });
+    }
+}
+
+fn any_events() -> impl Strategy<Value = Vec<Kept>> {
+    // All ones is how an uncounted loss is written.
+    let event = prop_oneof![
+        4 => any::<u64>().prop_map(Ok),
+        1 => prop::option::of(0..u32::MAX).prop_map(Err),
+    ];
+    prop::collection::vec((any::<u64>(), event), 0..6)
+}
+
+proptest! {
+    #![proptest_config(sample::config(64))]
+
+    #[test]
+    fn events_stay_in_their_sweep_before_or_after_its_dumps(
+        sweeps in prop::collection::vec((any_events(), prop::option::of(any_events())), 1..5)
+    ) {
+        let tcp = DumpRequest::all(Protocol::Tcp);
+        let mut writer = writer();
+        for (before, after) in &sweeps {
+            before.iter().for_each(|event| write_event(&mut writer, event));
+            // Without dumps a sweep holds events alone.
+            if let Some(after) = after {
+                record(&mut writer, vec![answer(&[socket(1), socket(2)])], &tcp);
+                after.iter().for_each(|event| write_event(&mut writer, event));
+            }
+            writer.end_sweep(b"context").expect("a Vec takes everything");
+        }
+        let mut replay = open(finish(writer));
+        prop_assert_eq!(replay.sweeps(), sweeps.len());
+        for (index, (before, after)) in sweeps.iter().enumerate() {
+            // In any order, and as often as one likes.
+            for _ in 0..2 {
+                let (mut first, mut second) = (Vec::new(), Vec::new());
+                replay.events_after_dumps(collect(&mut second)).expect("a Cursor");
+                if after.is_some() {
+                    prop_assert_eq!(replayed(&mut replay, &tcp), vec![1, 2]);
+                }
+                replay.events_before_dumps(collect(&mut first)).expect("a Cursor");
+                prop_assert_eq!(&first, before);
+                prop_assert_eq!(second, after.clone().unwrap_or_default());
+            }
+            prop_assert_eq!(replay.next_sweep(), index + 1 < sweeps.len());
+        }
+    }
+}
+
+#[test]
+fn lookups_are_answered_as_they_were() {
+    let mut writer = writer();
+    let tcp = DumpRequest::all(Protocol::Tcp);
+    record(&mut writer, vec![answer(&[socket(1)])], &tcp);
+    let there = || Answer::Datagram(vec![Message::record(&socket(2))]);
+    let gone = || Answer::Datagram(vec![Message::error(libc::ENOENT)]);
+    let mut ask = |id: u64, script: Answer| {
+        let mut kernel = FakeKernel::new([script]);
+        let mut recording = Recording::new(&mut kernel, &mut writer);
+        let id = socket(id as u16).id;
+        lookup(&mut recording, Protocol::Tcp, Family::Inet, &id, &mut RecvBuffer::new()).expect("a script")
+    };
+    assert_eq!((ask(2, there()), ask(3, gone()), ask(4, gone())), (Some(socket(2)), None, None));
+    writer.end_sweep(b"").expect("a Vec takes everything");
+    record(&mut writer, vec![answer(&[])], &tcp);
+    writer.end_sweep(b"").expect("a Vec takes everything");
+
+    let mut replay = open(finish(writer));
+    let ask = |replay: &mut Replay<_>, id: u16| {
+        lookup(replay, Protocol::Tcp, Family::Inet, &socket(id).id, &mut RecvBuffer::new())
+    };
+    for order in [[2, 3, 4], [4, 3, 2], [3, 3, 2]] {
+        for id in order {
+            let found = ask(&mut replay, id).expect("it was asked");
+            assert_eq!(found.map(|record| record.id), (id == 2).then(|| socket(2).id), "{id} of {order:?}");
+        }
+        assert_eq!(replayed(&mut replay, &tcp), [1], "a dump in between does no harm");
+    }
+    assert!(matches!(ask(&mut replay, 5), Err(Error::NotCaptured { .. })), "this one was not asked");
+    assert!(replay.next_sweep());
+    assert!(matches!(ask(&mut replay, 2), Err(Error::NotCaptured { .. })), "in this sweep none was");
+}
+
+#[test]
+fn a_capture_of_the_first_version_is_read() {
+    // Kinds 1 to 4 alone, which have not changed.
+    let mut file = small();
+    file[8] = 1;
+    assert_eq!(replayed(&mut open(file), &DumpRequest::all(Protocol::Tcp)), [1, 2, 3]);
+}
+
+/// Where the frames of a capture begin, and where the last one ends.
+fn frame_bounds(file: &[u8]) -> Vec<usize> {
+    let mut bounds = vec![16];
+    while let Some(&start) = bounds.last().filter(|start| **start < file.len()) {
+        let length = u32::from_le_bytes(file[start + 4..start + 8].try_into().expect("4 bytes"));
+        bounds.push(start + 12 + length as usize);
+    }
+    bounds
+}
+
+/// A frame with right sums.
+fn frame(kind: u8, payload: &[u8]) -> Vec<u8> {
+    let mut frame = vec![kind, 0, 0, 0];
+    frame.extend_from_slice(&(payload.len() as u32).to_le_bytes());
+    let sum = crc32fast::hash(&[&frame[..], payload].concat());
+    frame.extend_from_slice(&sum.to_le_bytes());
+    frame.extend_from_slice(payload);
+    frame
+}
+
+#[test]
+fn events_that_are_cut_or_in_the_way_are_damage() {
+    let damage = |file: Vec<u8>| match Replay::open(Cursor::new(file)) {
+        Err(CaptureError::Damaged { what, .. }) => what,
+        other => panic!("{other:?}"),
+    };
+    let mut open_end = writer();
+    write_event(&mut open_end, &(1, Ok(1)));
+    assert_eq!(damage(finish(open_end)), "a sweep has no end");
+
+    let mut writer = writer();
+    record(&mut writer, vec![answer(&[socket(1)])], &DumpRequest::all(Protocol::Tcp));
+    write_event(&mut writer, &(1, Ok(1)));
+    writer.end_sweep(b"").expect("a Vec takes everything");
+    let file = finish(writer);
+    let bounds = frame_bounds(&file);
+    let [_, datagram, event, end, ..] = bounds[..] else { panic!("{bounds:?}") };
+    let swapped = [&file[..datagram], &file[event..end], &file[datagram..event], &file[end..]].concat();
+    assert_eq!(damage(swapped), "a datagram before any request");
+
+    let with_event = |event: Vec<u8>| [&file[..bounds[2]], &event, &file[end..]].concat();
+    assert!(Replay::open(Cursor::new(with_event(frame(5, &[0; 8 + 72])))).is_ok(), "the least an event has");
+    assert_eq!(damage(with_event(frame(5, &[0; 8 + 71]))), "an event that is cut");
+    assert_eq!(damage(with_event(frame(6, &[0; 11]))), "a loss of another length");
+    assert_eq!(damage(with_event(frame(7, &[]))), "a frame of an unknown kind");
 }

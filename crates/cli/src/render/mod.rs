@@ -1,7 +1,13 @@
 //! Renderers: each turns values into bytes of one format, and owns that format.
 
+pub(crate) mod closes_csv;
+pub(crate) mod closes_json;
+pub(crate) mod closes_table;
 pub(crate) mod snapshot_json;
 pub(crate) mod snapshot_screen;
 pub(crate) mod socket_fields;
 pub(crate) mod socket_formats;
 pub(crate) mod socket_table;
+pub(crate) mod watch_csv;
+pub(crate) mod watch_json;
+pub(crate) mod watch_table;

@@ -63,18 +63,28 @@ pub(crate) fn name_web(command: &mut Command, source: &CStr) {
 
 /// socket(AF_NETLINK, …) fails with `errno`, as in a sandbox. Needs no privilege.
 pub(crate) fn forbid_netlink(command: &mut Command, errno: i32) {
+    forbid(command, libc::SYS_socket, 0, libc::AF_NETLINK, errno);
+}
+
+/// No netlink socket can join a multicast group: setsockopt(…, SOL_NETLINK, …) fails with `errno`.
+pub(crate) fn forbid_memberships(command: &mut Command, errno: i32) {
+    forbid(command, libc::SYS_setsockopt, 1, libc::SOL_NETLINK, errno);
+}
+
+/// A system call fails with `errno` when the argument at this place has this value.
+fn forbid(command: &mut Command, call: libc::c_long, place: u32, value: i32, errno: i32) {
     before_exec(command, move || {
         let statement =
             |code: u32, jt: u8, jf: u8, k: u32| libc::sock_filter { code: code as u16, jt, jf, k };
         let load = libc::BPF_LD | libc::BPF_W | libc::BPF_ABS;
         let jump_if_equal = libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K;
-        // struct seccomp_data: the call's number at 0, its first argument at 16, its low half first on little endian.
-        let first_argument = if cfg!(target_endian = "little") { 16 } else { 20 };
+        // struct seccomp_data: the call's number at 0, arguments of 8 bytes from 16 on, low half first on little endian.
+        let argument = 16 + 8 * place + if cfg!(target_endian = "little") { 0 } else { 4 };
         let mut program = [
             statement(load, 0, 0, 0),
-            statement(jump_if_equal, 0, 3, libc::SYS_socket as u32),
-            statement(load, 0, 0, first_argument),
-            statement(jump_if_equal, 0, 1, libc::AF_NETLINK as u32),
+            statement(jump_if_equal, 0, 3, call as u32),
+            statement(load, 0, 0, argument),
+            statement(jump_if_equal, 0, 1, value as u32),
             statement(libc::BPF_RET | libc::BPF_K, 0, 0, libc::SECCOMP_RET_ERRNO | errno as u32),
             statement(libc::BPF_RET | libc::BPF_K, 0, 0, libc::SECCOMP_RET_ALLOW),
         ];

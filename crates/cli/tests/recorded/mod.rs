@@ -5,6 +5,7 @@
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
 pub(crate) mod hosts;
+pub(crate) mod watches;
 
 use std::fs::File;
 use std::io::BufWriter;
@@ -100,6 +101,14 @@ impl Host {
     pub(crate) fn capture(&self, directory: &Path) -> PathBuf {
         let path = directory.join("host.sockeye");
         let mut writer = CaptureWriter::new(BufWriter::new(File::create(&path).unwrap())).unwrap();
+        self.dumps(&mut writer);
+        writer.end_sweep(self.surroundings.to_string().as_bytes()).unwrap();
+        writer.finish().unwrap();
+        path
+    }
+
+    /// Writes the dumps of one sweep.
+    fn dumps(&self, writer: &mut CaptureWriter<BufWriter<File>>) {
         // As `snapshot` asks: what holds ports first, then the rest; UDP takes a walk for each family.
         let holders = StateSet::LISTEN.union(StateSet::BOUND_INACTIVE);
         let walks = [
@@ -121,11 +130,8 @@ impl Host {
             let end = Answer::Datagram(vec![Message::done(0)]);
             let mut kernel = FakeKernel::new(datagrams.chain([end]));
             let request = DumpRequest { family, ..DumpRequest::all(protocol).states(states) };
-            record(&mut kernel, &mut writer, &request);
+            record(&mut kernel, writer, &request);
         }
-        writer.end_sweep(self.surroundings.to_string().as_bytes()).unwrap();
-        writer.finish().unwrap();
-        path
     }
 
     /// What the program prints of this host; it must succeed and say nothing beside.

@@ -1,13 +1,42 @@
 //! One network namespace followed over time: every socket by its cookie, from birth to the end of its TIME_WAIT.
+//!
+//! What a record or an event means is decided here and in `deaths`; where it is kept is the table's and the ledger's.
 
-use sock_diag::{Cookie, Family, Protocol, SocketId, SocketRecord};
+mod brief;
+mod deaths;
+mod ends;
+mod ledger;
+mod table;
 
-use crate::closed::{Closed, TcpEnd};
-use crate::lifetimes::LifetimeReport;
-use crate::moment::Moment;
+use hashbrown::HashSet;
+use sock_diag::{Cookie, Family, Protocol, SocketId, SocketRecord, SocketState};
+
+use crate::churn::{Churn, Coverage};
+use crate::closed::{Closed, Direction, Evidence};
+use crate::curve::age_ms;
+use crate::lifetimes::{Group, LifetimeReport};
+use crate::moment::{Moment, When};
+use crate::pool::PortRange;
+use crate::port_origin::PortOrigin;
+use crate::port_set::PortSet;
 use crate::report::Report;
 use crate::settings::{Counters, Settings};
 use crate::sweep::Sweep;
+
+use brief::{Briefs, Key};
+use ends::Addresses;
+use ledger::{Account, Happening, INCOMING, Ledger, OUTGOING, TCP, UDP};
+use table::{Flag, Slot, Socket, Stage, Table};
+
+/// `idiag_expires` and the ages of a `tcp_info` come from jiffies, 10 ms at the coarsest, and a busy machine reads them
+/// late.
+const JIFFY_MS: u64 = 10;
+
+/// Sockets that are gone without their event having come, because someone still holds the descriptor: so many are waited for.
+const MOST_GHOSTS: u32 = 1 << 16;
+
+/// Destroy events come from a work queue and wait to be read: a socket may have ended so long before its event was.
+const EVENT_DELAY_MS: u64 = 25;
 
 /// Follows the sockets of one network namespace; several namespaces are several monitors.
 ///
@@ -15,9 +44,38 @@ use crate::sweep::Sweep;
 /// [`destroyed`](Self::destroyed) for what events came meanwhile, [`missing`](Self::missing) and
 /// [`settle`](Self::settle) where sockets can be looked up, [`end_sweep`](Self::end_sweep), [`tick`](Self::tick). A tick
 /// without a sweep: the events alone, then `tick`.
+///
+/// Memory: about 50 bytes a followed socket, TIME_WAIT ones among them, and 200 a destination or listener; while a sweep
+/// lasts, what a [`Sweep`] takes besides.
 pub struct Monitor {
     settings: Settings,
+    table: Table,
+    ends: Addresses,
+    ledger: Ledger,
+    briefs: Briefs,
+    /// The sweep that is going on.
     sweep: Option<Sweep>,
+    /// Its sockets that are not followed, by cookie: listeners, bound ones.
+    others: HashSet<u64>,
+    listening: PortSet,
+    listening_now: PortSet,
+    duplicates: u64,
+    sweeps: u64,
+    /// When the last three sweeps began, the newest first.
+    began: [Moment; 3],
+    since: Moment,
+    events: bool,
+    events_lost: u64,
+    /// Events were lost since the last sweep began, or the one before: an end may have gone untold.
+    untold: bool,
+    counted_at_start: Option<u64>,
+    counted: Option<u64>,
+    unconfirmed: u32,
+    /// Sockets first seen in this sweep.
+    born: Vec<Slot>,
+    /// Mini sockets of this sweep whose full socket was not known to be gone, with the time since, if told.
+    turned: Vec<(Slot, Option<u64>)>,
+    closed: Option<Vec<Closed>>,
     report: Report,
 }
 
@@ -31,75 +89,424 @@ pub struct Missing {
 }
 
 impl Monitor {
-    /// Begins to follow a namespace with these settings. `events`: destroy events were subscribed to before the first sweep.
+    /// Begins to follow a namespace with these settings. `events`: destroy events were subscribed to before the first
+    /// sweep.
     pub fn new(settings: &Settings, counters: &Counters, start: Moment, events: bool) -> Monitor {
-        let _ = (start, events);
-        Monitor { settings: settings.clone(), sweep: None, report: Sweep::new(settings).finish(counters) }
+        Monitor {
+            settings: settings.clone(),
+            table: Table::new(),
+            ends: Addresses::default(),
+            ledger: Ledger::new(start),
+            briefs: Briefs::new(),
+            sweep: None,
+            others: HashSet::new(),
+            listening: PortSet::new(),
+            listening_now: PortSet::new(),
+            duplicates: 0,
+            sweeps: 0,
+            began: [start; 3],
+            since: start,
+            events,
+            events_lost: 0,
+            untold: false,
+            counted_at_start: None,
+            counted: None,
+            unconfirmed: 0,
+            born: Vec::new(),
+            turned: Vec::new(),
+            closed: None,
+            report: Sweep::new(settings).finish(counters),
+        }
     }
 
     /// From the next sweep on, other settings hold.
     pub fn set_settings(&mut self, settings: &Settings) {
-        self.settings = settings.clone();
+        if self.settings != *settings {
+            self.settings = settings.clone();
+        }
     }
 
     /// Whether [`take_closed`](Self::take_closed) is going to be asked; without it closes are counted and forgotten.
     pub fn keep_closed(&mut self, keep: bool) {
-        let _ = keep;
+        self.closed = keep.then(Vec::new);
+    }
+
+    /// Sockets followed now, those in TIME_WAIT and the just departed among them.
+    pub fn followed(&self) -> usize {
+        self.table.len()
     }
 
     /// A sweep begins. The first one is the baseline: what it finds was there before. Reading it twice (the same dumps
     /// again before [`end_sweep`](Self::end_sweep)) makes sure that no race hid a socket from it.
     pub fn begin_sweep(&mut self, at: Moment) {
-        let _ = at;
-        self.sweep = Some(Sweep::new(&self.settings));
+        self.sweeps += 1;
+        self.began = [at, self.began[0], self.began[1]];
+        self.sweep = Some(Sweep::with_capacity(&self.settings, self.report.sockets_in_use()));
+        self.others.clear();
+        self.listening_now = PortSet::new();
+        self.duplicates = 0;
+        self.table.begin();
     }
 
     /// Takes one record of the sweep; repeats are known by their cookie.
     #[inline]
     pub fn observe(&mut self, record: &SocketRecord) {
-        if let Some(sweep) = &mut self.sweep {
-            sweep.observe(record);
+        if !is_followed(record) {
+            return self.observe_other(record);
+        }
+        match self.table.follow(record.id.cookie) {
+            Some(slot) => self.see_again(slot, record),
+            None => self.meet(record),
         }
     }
 
-    /// A destroy event.
-    pub fn destroyed(&mut self, record: &SocketRecord, end: Option<TcpEnd>, at: Moment) {
-        let _ = (record, end, at);
+    fn observe_other(&mut self, record: &SocketRecord) {
+        if !self.others.insert(record.id.cookie.0) && record.id.cookie.0 != 0 {
+            self.duplicates += 1;
+            return;
+        }
+        if record.protocol == Protocol::Tcp && record.state == SocketState::Listen {
+            self.listening_now.insert(record.id.local_port);
+        }
+        self.fold(record, PortOrigin::Unknown);
+    }
+
+    #[inline]
+    fn see_again(&mut self, slot: Slot, record: &SocketRecord) {
+        let generation = self.sweeps as u8;
+        let socket = self.table.socket_mut(slot);
+        if socket.seen == generation {
+            self.duplicates += 1;
+            return;
+        }
+        socket.seen = generation;
+        socket.missed = 0;
+        let (origin, known) = (socket.origin(), *socket);
+        let stage = Stage::of(record.state, record.timer.kind);
+        if stage != known.stage() || !self.ends.are_of(&known, record) {
+            self.see_change(slot, record, stage);
+        }
+        self.fold(record, origin);
+    }
+
+    fn fold(&mut self, record: &SocketRecord, origin: PortOrigin) {
+        if let Some(sweep) = &mut self.sweep {
+            sweep.observe_as(record, origin);
+        }
+    }
+
+    /// A known socket is in another stage, or has other ends.
+    fn see_change(&mut self, slot: Slot, record: &SocketRecord, stage: Stage) {
+        let known = *self.table.socket(slot);
+        let same_ends = self.ends.are_of(&known, record);
+        if known.is(Flag::Udp) {
+            // connect() and disconnection of a UDP socket: it stays the same.
+            if !same_ends {
+                self.move_ends(slot, record);
+            }
+            return;
+        }
+        match (known.is_live(), stage) {
+            (true, _) if !same_ends => {
+                // connect() again on the same socket: the connection it was has ended.
+                let at = When::between(self.began[1], self.began[0]);
+                self.close(slot, at, Evidence::Sweeps, None);
+                self.reopen(slot, record);
+            }
+            (true, Stage::Gone) => {
+                // Counted when the sweep ends: by then its event may have come, and tells more.
+                self.table.socket_mut(slot).set_stage(Stage::ClosingHere);
+                self.turned.push((slot, age_of_mini(record)));
+            }
+            (true, stage) => self.table.socket_mut(slot).set_stage(stage),
+            (false, Stage::Gone) => {}
+            (false, _) => self.reopen(slot, record),
+        }
+    }
+
+    /// A record whose cookie is not known.
+    fn meet(&mut self, record: &SocketRecord) {
+        let is_baseline = self.sweeps == 1;
+        let earliest = (!is_baseline).then_some(self.began[1]);
+        let slot = self.add(record, earliest, self.began[0], true);
+        if self.table.socket(slot).is_live() {
+            self.open(slot, is_baseline);
+            if !is_baseline {
+                self.table.socket_mut(slot).set(Flag::New, true);
+                self.born.push(slot);
+            }
+        } else if is_baseline {
+            // Over before the watch began: its event, if one is still to come, is nothing to us.
+            self.table.socket_mut(slot).set(Flag::Told, true);
+        } else {
+            self.turned.push((slot, age_of_mini(record)));
+            self.table.socket_mut(slot).set(Flag::New, true);
+        }
+        self.fold(record, PortOrigin::Unknown);
+    }
+
+    /// Counts the closes that mini sockets of this sweep tell, unless their events have told them.
+    fn end_the_turned(&mut self, at: Moment) {
+        let turned = std::mem::take(&mut self.turned);
+        for (slot, age) in &turned {
+            let now = When::between(self.began[0], at);
+            let socket = *self.table.socket(*slot);
+            let death = match age {
+                Some(age) => {
+                    let earliest = now.earliest.minus_ms(age + JIFFY_MS);
+                    When::between(earliest, now.latest.minus_ms(age.saturating_sub(JIFFY_MS)))
+                }
+                None => When::between(self.began[1], now.latest),
+            };
+            if !socket.is(Flag::New) {
+                if socket.is_live() {
+                    let death = When::between(death.earliest.max(self.began[1]), death.latest);
+                    self.close(*slot, death, Evidence::TimeWait, None);
+                }
+            } else {
+                self.table.socket_mut(*slot).set(Flag::New, false);
+                self.count_remains(*slot, death);
+            }
+        }
+        self.turned = turned;
+        self.turned.clear();
+    }
+
+    /// A TIME_WAIT (or an orphan) of a connection that was never seen alive: born and dead since the last sweep.
+    fn count_remains(&mut self, slot: Slot, death: When) {
+        let key = Key::of(slot, &self.table, &self.ends);
+        if let Some(told) = self.briefs.find(&key, false, &self.table, &self.ends) {
+            // Its event came first, under another cookie.
+            self.forget(told);
+            self.table.socket_mut(slot).set(Flag::Told, true);
+        } else if death.latest < self.since {
+            self.table.socket_mut(slot).set(Flag::Told, true);
+        } else {
+            self.open(slot, false);
+            self.close(slot, death, Evidence::TimeWait, None);
+            if self.events {
+                self.table.socket_mut(slot).set(Flag::Remains, true);
+                self.briefs.insert(slot, &mut self.table, &self.ends);
+            }
+        }
+    }
+
+    /// Begins to follow a socket.
+    fn add(
+        &mut self,
+        record: &SocketRecord,
+        earliest: Option<Moment>,
+        latest: Moment,
+        in_order: bool,
+    ) -> Slot {
+        let mut socket = Socket::NOBODY;
+        socket.seen = self.sweeps as u8;
+        socket.set_birth(earliest, latest);
+        self.describe(&mut socket, record);
+        self.table.insert(record.id.cookie, socket, in_order)
+    }
+
+    /// Fills in what a record says.
+    fn describe(&mut self, socket: &mut Socket, record: &SocketRecord) {
+        self.ends.pack(record, socket);
+        socket.set_stage(Stage::of(record.state, record.timer.kind));
+        if record.protocol != Protocol::Tcp {
+            socket.set(Flag::Udp, true);
+            socket.set_direction(Direction::Unknown);
+            socket.group = self.ledger.join_udp();
+            return;
+        }
+        let port = record.id.local_port;
+        let direction = if self.listening_now.contains(port) || self.listening.contains(port) {
+            Direction::Incoming
+        } else if !record.id.remote_address.is_unspecified() && self.range().contains(port) {
+            Direction::Outgoing
+        } else {
+            Direction::Unknown
+        };
+        socket.set_direction(direction);
+        let group = match direction {
+            // A refused attempt's event has forgotten where it went.
+            Direction::Outgoing if record.id.remote_port == 0 => Group::Other,
+            Direction::Outgoing => Group::Destination(self.ends.destination(socket)),
+            Direction::Incoming => Group::Listener(port),
+            Direction::Unknown => Group::Other,
+        };
+        socket.group = self.ledger.join(group);
+    }
+
+    fn range(&self) -> PortRange {
+        self.settings.port_range.unwrap_or(PortRange::DEFAULT)
+    }
+
+    fn move_ends(&mut self, slot: Slot, record: &SocketRecord) {
+        let mut socket = *self.table.socket(slot);
+        self.ends.release(&socket);
+        self.ends.pack(record, &mut socket);
+        *self.table.socket_mut(slot) = socket;
+    }
+
+    fn open(&mut self, slot: Slot, at_start: bool) {
+        let accounts = accounts_of(self.table.socket(slot));
+        match at_start {
+            true => self.ledger.note_at_start(accounts),
+            false => self.ledger.note(accounts, Happening::Opened),
+        }
+    }
+
+    /// A socket of the table begins another connection.
+    fn reopen(&mut self, slot: Slot, record: &SocketRecord) {
+        let mut socket = *self.table.socket(slot);
+        self.ends.release(&socket);
+        self.ledger.leave(socket.group);
+        socket.set_birth(Some(self.began[1]), self.began[0]);
+        socket.set(Flag::Told, false);
+        socket.set_origin(PortOrigin::Unknown);
+        self.describe(&mut socket, record);
+        *self.table.socket_mut(slot) = socket;
+        self.open(slot, false);
     }
 
     /// Destroy events were lost; None where the kernel does not say how many.
     pub fn lost_events(&mut self, lost: Option<u32>) {
-        let _ = lost;
+        self.events_lost += u64::from(lost.unwrap_or(1));
+        self.untold = true;
     }
 
     /// Sockets the sweep did not find, to be looked up: at most `limit`, the rest waits for the next sweep.
+    ///
+    /// Sockets bound to an interface are not among them: a lookup would have to come from there.
     pub fn missing(&mut self, limit: usize) -> Vec<Missing> {
-        let _ = limit;
-        Vec::new()
+        let generation = self.sweeps as u8;
+        let missing = self.table.slots().filter_map(|slot| {
+            let socket = self.table.socket(slot);
+            let wanted = socket.seen != generation && socket.is_live() && !socket.is(Flag::OnInterface);
+            wanted.then(|| Missing {
+                protocol: if socket.is(Flag::Udp) { Protocol::Udp } else { Protocol::Tcp },
+                family: if socket.is(Flag::Inet6) { Family::Inet6 } else { Family::Inet },
+                id: self.ends.id(socket, self.table.cookie(slot)),
+            })
+        });
+        missing.take(limit).collect()
     }
 
     /// What a lookup of a missing socket found: None when the kernel says it is gone.
     pub fn settle(&mut self, cookie: Cookie, found: Option<&SocketRecord>, at: Moment) {
-        let _ = (cookie, found, at);
+        let Some(slot) = self.table.find(cookie) else { return };
+        match found {
+            Some(record) => self.see_again(slot, record),
+            None if self.table.socket(slot).is_live() => {
+                let last_seen = self.last_seen(slot);
+                self.close(slot, When::between(last_seen, at), Evidence::Lookup, None);
+            }
+            None => {}
+        }
+    }
+
+    /// A socket that this sweep has not found was there when this one before it began.
+    fn last_seen(&self, slot: Slot) -> Moment {
+        let sweeps_ago = 1 + usize::from(self.table.socket(slot).missed);
+        self.began[sweeps_ago.min(2)].max(self.table.socket(slot).born_by().min(self.began[1]))
     }
 
     /// The sweep is over.
     pub fn end_sweep(&mut self, at: Moment, counters: &Counters) {
-        let _ = at;
-        if let Some(sweep) = self.sweep.take() {
-            self.report = sweep.finish(counters);
+        let Some(mut sweep) = self.sweep.take() else { return };
+        self.end_the_turned(at);
+        self.end_the_missing();
+        for slot in self.born.drain(..) {
+            let socket = self.table.socket_mut(slot);
+            if socket.is(Flag::New) {
+                socket.set(Flag::New, false);
+                socket.set_birth(Some(self.began[1]), at);
+            }
         }
+        self.listening = std::mem::take(&mut self.listening_now);
+        sweep.note_duplicates(self.duplicates);
+        let churn = self.report.churn.take();
+        self.report = sweep.finish(counters);
+        self.report.churn = churn;
+        self.counted = counters.active_opens.zip(counters.passive_opens).map(|(out, inc)| out + inc);
+        if self.sweeps == 1 {
+            self.since = at;
+            self.counted_at_start = self.counted;
+            self.ledger.start(at);
+        }
+    }
+
+    /// Decides about everything the sweep has not seen.
+    fn end_the_missing(&mut self) {
+        let generation = self.sweeps as u8;
+        let unseen: Vec<Slot> =
+            self.table.slots().filter(|slot| self.table.socket(*slot).seen != generation).collect();
+        self.unconfirmed = 0;
+        let mut ghosts = 0;
+        for slot in unseen {
+            let last_seen = self.last_seen(slot);
+            let socket = self.table.socket_mut(slot);
+            socket.missed = socket.missed.saturating_add(1);
+            let (missed, told) = (socket.missed, socket.is(Flag::Told));
+            if socket.is_live() {
+                if missed >= 2 {
+                    let at = When::between(last_seen, self.began[1]);
+                    self.close(slot, at, Evidence::Sweeps, None);
+                } else {
+                    self.unconfirmed += 1;
+                }
+            } else if missed >= 2 && (told || !self.events || self.untold) {
+                self.forget(slot);
+            } else {
+                ghosts += u32::from(missed >= 2);
+            }
+        }
+        // Somebody holds descriptors of dead sockets, or events went missing without a word.
+        self.untold = ghosts > MOST_GHOSTS;
+    }
+
+    fn forget(&mut self, slot: Slot) {
+        if self.table.socket(slot).is(Flag::Brief) {
+            self.briefs.remove(slot, &mut self.table, &self.ends);
+        }
+        let socket = *self.table.socket(slot);
+        self.ends.release(&socket);
+        self.ledger.leave(socket.group);
+        self.table.remove(slot);
     }
 
     /// The report as of now: port truth of the last sweep, churn up to this moment.
     pub fn tick(&mut self, at: Moment, counters: &Counters) -> &mut Report {
-        let _ = (at, counters);
+        let _ = counters;
+        let interval_ms = self.ledger.tick(at);
+        for destination in &mut self.report.destinations {
+            destination.rates = self.ledger.rates_of(Group::Destination(destination.id));
+        }
+        for listener in &mut self.report.listeners {
+            listener.rates = self.ledger.rates_of(Group::Listener(listener.port));
+        }
+        let tcp = self.ledger.flow(TCP);
+        self.report.churn = Some(Churn {
+            since: self.since,
+            at,
+            interval_ms,
+            swept_at: self.began[0],
+            coverage: Coverage {
+                seen: tcp.opened,
+                counted: self.counted.zip(self.counted_at_start).map(|(now, then)| now.saturating_sub(then)),
+            },
+            tcp,
+            outgoing: self.ledger.flow(OUTGOING),
+            incoming: self.ledger.flow(INCOMING),
+            udp: self.ledger.flow(UDP),
+            events: self.events,
+            events_lost: self.events_lost,
+            unconfirmed: self.unconfirmed,
+        });
         &mut self.report
     }
 
     /// Connections that have ended since the last call, in the order they became known.
     pub fn take_closed(&mut self) -> Vec<Closed> {
-        Vec::new()
+        self.closed.as_mut().map(std::mem::take).unwrap_or_default()
     }
 
     /// Lifetimes since the start.
@@ -109,4 +516,34 @@ impl Monitor {
         let _ = at;
         None
     }
+}
+
+/// Whether a record is of a kind that has a birth and a death of its own to be followed.
+#[inline]
+fn is_followed(record: &SocketRecord) -> bool {
+    let kind = match record.protocol {
+        Protocol::Tcp => !matches!(
+            record.state,
+            SocketState::Listen | SocketState::Close | SocketState::SynRecv | SocketState::NewSynRecv
+        ),
+        Protocol::Udp => true,
+        _ => false,
+    };
+    kind && record.id.cookie.0 != 0
+}
+
+/// Time since a mini socket took its full socket's place, milliseconds: told by TIME_WAIT alone.
+fn age_of_mini(record: &SocketRecord) -> Option<u64> {
+    (record.state == SocketState::TimeWait).then(|| u64::from(age_ms(record.timer.expires_ms)))
+}
+
+/// The accounts in which a socket's opening and closing are noted.
+fn accounts_of(socket: &Socket) -> impl Iterator<Item = Account> + use<> {
+    let accounts = match (socket.is(Flag::Udp), socket.direction()) {
+        (true, _) => [Some(UDP), None, None],
+        (_, Direction::Outgoing) => [Some(TCP), Some(OUTGOING), Some(socket.group)],
+        (_, Direction::Incoming) => [Some(TCP), Some(INCOMING), Some(socket.group)],
+        (_, Direction::Unknown) => [Some(TCP), Some(socket.group), None],
+    };
+    accounts.into_iter().flatten()
 }

@@ -93,6 +93,23 @@ impl Filter {
         self.states.into_iter().chain(possible).reduce(StateSet::intersection)
     }
 
+    /// The first kind of term that is not about addresses or ports, if there is one: `state`, `dev`, `fwmark`, `cgroup` or
+    /// `autobound`. Of sockets that are gone nothing else is known than their ends.
+    pub fn beyond_endpoints(&self) -> Option<&'static str> {
+        if self.states.is_some() {
+            return Some("state");
+        }
+        let kinds: [(&str, fn(&Test) -> bool); 5] = [
+            ("state", Test::is_state),
+            ("dev", |test| matches!(test, Test::Device(_))),
+            ("fwmark", |test| matches!(test, Test::Mark { .. })),
+            ("cgroup", |test| matches!(test, Test::Cgroup(_))),
+            ("autobound", |test| matches!(test, Test::Autobound(_))),
+        ];
+        let expr = self.expr.as_ref()?;
+        kinds.into_iter().find(|(_, is_kind)| expr.mentions(*is_kind)).map(|(name, _)| name)
+    }
+
     /// Whether the filter matches a record: the answer the kernel gives to the compiled filter.
     ///
     /// Cost: nanoseconds per predicate, no allocation.

@@ -1,0 +1,62 @@
+//! `sockeye watch`: a line per interval.
+
+use std::io::Write;
+
+use anyhow::Context as _;
+use sockeye_core::SortKey;
+
+use crate::args::{StreamFormat, WatchArgs};
+use crate::follow::{Follow, Tick, Told};
+use crate::render::{watch_csv, watch_json, watch_table};
+use crate::terminal::{self, Palette, buffered_stdout, ignore_closed_pipe};
+
+/// Runs the command.
+pub(crate) fn run(args: &WatchArgs) -> anyhow::Result<()> {
+    let mut follow = Follow::open(&args.feed, &args.pace.pace(args.interval, args.count))?;
+    let mut lines = Lines::new(args);
+    let mut told = Told::default();
+    let mut out = buffered_stdout();
+    while let Some(tick) = follow.next()? {
+        tick.report.sort_by(SortKey::Occupancy);
+        // In JSON they are part of the line.
+        if !matches!(lines, Lines::Json { .. }) {
+            told.tell(tick.notes);
+        }
+        let line = lines.render(&tick)?;
+        if let Err(error) = out.write_all(line.as_bytes()).and_then(|()| out.flush()) {
+            ignore_closed_pipe(Err(error)).context("writing to standard output")?;
+            // Whoever read had enough.
+            break;
+        }
+    }
+    follow.finish()
+}
+
+/// What a tick becomes.
+enum Lines {
+    Table(watch_table::Table),
+    Json { top: usize },
+    Csv { header: bool },
+}
+
+impl Lines {
+    fn new(args: &WatchArgs) -> Lines {
+        match StreamFormat::of(args.json, args.output) {
+            StreamFormat::Table => Lines::Table(watch_table::Table::new(
+                !args.no_header,
+                terminal::height(),
+                Palette::choose(args.color),
+            )),
+            StreamFormat::Jsonl => Lines::Json { top: args.top },
+            StreamFormat::Csv => Lines::Csv { header: !args.no_header },
+        }
+    }
+
+    fn render(&mut self, tick: &Tick<'_>) -> anyhow::Result<String> {
+        Ok(match self {
+            Lines::Table(table) => table.line(tick),
+            Lines::Json { top } => watch_json::line(tick, *top)?,
+            Lines::Csv { header } => watch_csv::line(tick, std::mem::take(header)),
+        })
+    }
+}

@@ -1,0 +1,132 @@
+//! What is told to the Monitor, and what is remembered beside it: bound sockets between their walks, and losses.
+
+use std::collections::BTreeMap;
+
+use sock_diag::{Cookie, Event, SocketRecord};
+use sockeye_core::{Counters, Moment, Monitor, TcpEnd};
+
+use crate::sweep::Note;
+
+/// With fewer sockets than this the walk of the bind hash is cheap enough for every sweep.
+const WALK_IS_CHEAP: u64 = 20_000;
+/// With more, it is taken in every tenth sweep.
+const SWEEPS_PER_WALK: u32 = 10;
+
+/// The monitor and its surroundings.
+pub(super) struct Watched {
+    pub(super) monitor: Monitor,
+    /// The last moment the monitor was told.
+    pub(super) now: Moment,
+    /// Bound sockets as they were last read, to be told again in sweeps that do not read them. Few on any host.
+    bound: BTreeMap<Cookie, SocketRecord>,
+    /// How many sweeps ago they were read.
+    bound_age: u32,
+    /// TCP sockets of the last sweep.
+    sockets: u64,
+    pub(super) udp_unreadable: Option<String>,
+    pub(super) malformed: u64,
+    lost: u64,
+    lost_uncounted: bool,
+}
+
+impl Watched {
+    pub(super) fn new(monitor: Monitor) -> Watched {
+        Watched {
+            monitor,
+            now: Moment::default(),
+            bound: BTreeMap::new(),
+            bound_age: 0,
+            sockets: 0,
+            udp_unreadable: None,
+            malformed: 0,
+            lost: 0,
+            lost_uncounted: false,
+        }
+    }
+
+    /// A record of a sweep.
+    #[inline]
+    pub(super) fn record(&mut self, record: &SocketRecord) {
+        if record.is_bound_inactive() {
+            self.bound.insert(record.id.cookie, *record);
+        }
+        self.monitor.observe(record);
+    }
+
+    /// A destroy event, or the loss of some.
+    pub(super) fn event(&mut self, at: Moment, event: &Event<'_>) {
+        self.now = self.now.max(at);
+        match event {
+            Event::Destroyed(diag) => {
+                let record = diag.to_record();
+                self.bound.remove(&record.id.cookie);
+                let end = diag.tcp_info().map(|info| TcpEnd::of(&info));
+                self.monitor.destroyed(&record, end, at);
+            }
+            Event::Lost(lost) => {
+                self.lost += u64::from(lost.unwrap_or(0));
+                self.lost_uncounted |= lost.is_none();
+                self.monitor.lost_events(*lost);
+            }
+        }
+    }
+
+    pub(super) fn end_sweep(&mut self, at: Moment, counters: &Counters) {
+        self.now = at;
+        self.monitor.end_sweep(at, counters);
+    }
+
+    /// Whether the next dump should read bound sockets.
+    pub(super) fn reads_bound(&self) -> bool {
+        self.sockets < WALK_IS_CHEAP || self.bound_age + 1 >= SWEEPS_PER_WALK
+    }
+
+    /// They are about to be read again.
+    pub(super) fn forget_bound(&mut self) {
+        self.bound.clear();
+    }
+
+    /// All TCP sockets were read. Bound ones that were not are told as they were last: behind the others, so that one which
+    /// has connected since is known by its cookie.
+    pub(super) fn all_connected_read(&mut self, with_bound: bool, records: u64) {
+        self.sockets = records;
+        if with_bound {
+            self.bound_age = 0;
+            return;
+        }
+        self.bound_age += 1;
+        for record in self.bound.values() {
+            self.monitor.observe(record);
+        }
+    }
+
+    /// What an output should tell beside the report's warnings.
+    pub(super) fn write_notes(&self, hears_events: bool, notes: &mut Vec<Note>) {
+        let mut note = |id, message| notes.push(Note { id, message });
+        if !hears_events {
+            note(
+                "no_events",
+                "destroy events are not heard: connections shorter than the interval may be missed, and closes are found by \
+                 sweeps"
+                    .to_owned(),
+            );
+        }
+        if self.lost > 0 || self.lost_uncounted {
+            let more = if self.lost_uncounted { " or more" } else { "" };
+            note(
+                "events_lost",
+                format!(
+                    "destroy events lost: {}{more}; those closes are found by sweeps; run as root, or raise \
+                     net.core.rmem_max, for a larger buffer",
+                    self.lost
+                ),
+            );
+        }
+        if let Some(message) = &self.udp_unreadable {
+            note("protocol_unreadable", message.clone());
+        }
+        if self.malformed > 0 {
+            note("malformed", format!("messages that could not be read as sockets: {}", self.malformed));
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! Closes for machines: one JSON object each, schema `sockeye.closes/1`. Names stay; new ones may come.
+
+use std::net::IpAddr;
+
+use serde::Serialize;
+use sockeye_core::Closed;
+
+use crate::terminal::write_json;
+
+/// Absent means not known.
+#[derive(Serialize)]
+struct Line {
+    schema: &'static str,
+    /// Not later than.
+    at: String,
+    /// How much earlier it may have been.
+    at_uncertainty_ms: u64,
+    protocol: &'static str,
+    cookie: String,
+    #[serde(flatten)]
+    local: Option<Local>,
+    #[serde(flatten)]
+    remote: Option<Remote>,
+    direction: &'static str,
+    closed_by: &'static str,
+    evidence: &'static str,
+    #[serde(flatten)]
+    lifetime: Lifetime,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sent_bytes: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    received_bytes: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retransmits: Option<u32>,
+}
+
+#[derive(Serialize)]
+struct Local {
+    local_address: IpAddr,
+    local_port: u16,
+}
+
+#[derive(Serialize)]
+struct Remote {
+    remote_address: IpAddr,
+    remote_port: u16,
+}
+
+/// The middle and how far it may be off; of connections older than the watch a lower bound alone.
+#[derive(Serialize)]
+struct Lifetime {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lifetime_ms: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lifetime_uncertainty_ms: Option<u64>,
+    lifetime_min_ms: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lifetime_max_ms: Option<u64>,
+}
+
+/// The object and a newline.
+pub(crate) fn line(closed: &Closed, at: jiff::Timestamp) -> anyhow::Result<String> {
+    let told = closed.end.unwrap_or_default();
+    let line = Line {
+        schema: "sockeye.closes/1",
+        at: format!("{at:.3}"),
+        at_uncertainty_ms: closed.at.doubt_ms(),
+        protocol: closed.protocol.name(),
+        cookie: closed.cookie.to_string(),
+        local: closed.local.map(|end| Local { local_address: end.ip(), local_port: end.port() }),
+        remote: closed.remote.map(|end| Remote { remote_address: end.ip(), remote_port: end.port() }),
+        direction: closed.direction.name(),
+        closed_by: closed.closed_by.name(),
+        evidence: closed.evidence.name(),
+        lifetime: Lifetime {
+            lifetime_ms: closed.lifetime.middle_ms(),
+            lifetime_uncertainty_ms: closed.lifetime.uncertainty_ms(),
+            lifetime_min_ms: closed.lifetime.min_ms,
+            lifetime_max_ms: closed.lifetime.max_ms,
+        },
+        sent_bytes: told.bytes_acked,
+        received_bytes: told.bytes_received,
+        retransmits: told.retransmits,
+    };
+    let mut text = Vec::new();
+    write_json(&mut text, &line)?;
+    text.push(b'\n');
+    Ok(String::from_utf8(text)?)
+}

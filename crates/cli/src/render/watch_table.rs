@@ -1,0 +1,113 @@
+//! A watch for people: a line per interval under a header, in columns of fixed width, as vmstat has them.
+
+use std::fmt::Write as _;
+
+use sockeye_core::{Churn, Destination};
+
+use crate::follow::Tick;
+use crate::terminal::Palette;
+
+/// The lines, and how many of them stand under the last header.
+pub(crate) struct Table {
+    header: bool,
+    /// Lines of the terminal; None when the output is not one, and has one header.
+    height: Option<usize>,
+    lines: usize,
+    palette: Palette,
+}
+
+const HEADER: &str = "TIME          OPENS/s   CLOSES/s      LIVE  TIME-WAIT   SEEN   LOST   \
+                      USED  HEADROOM       EXHAUSTED  WORST DESTINATION";
+
+impl Table {
+    /// Lines under a header, which is repeated where it would scroll away.
+    pub(crate) fn new(header: bool, height: Option<usize>, palette: Palette) -> Table {
+        Table { header, height, lines: 0, palette }
+    }
+
+    /// The line of a tick, below a header where one is due.
+    pub(crate) fn line(&mut self, tick: &Tick<'_>) -> String {
+        let mut text = String::new();
+        let Palette { heading, dim, reset, .. } = self.palette;
+        let page = self.height.map_or(usize::MAX, |height| height.saturating_sub(1).max(2));
+        if self.header && (self.lines == 0 || self.lines + 1 >= page) {
+            self.lines = 0;
+            let _ = writeln!(text, "{heading}{HEADER}{reset}");
+        }
+        self.lines += 1;
+        let none = Churn::default();
+        let churn = tick.report.churn.as_ref().unwrap_or(&none);
+        let seconds = churn.interval_ms as f64 / 1000.0;
+        let rate = |count: u64| if seconds > 0.0 { count as f64 / seconds } else { 0.0 };
+        let seen = match churn.coverage.ratio() {
+            Some(ratio) => format!("{:.1}%", floored(ratio * 100.0)),
+            None => "?".to_owned(),
+        };
+        let _ = write!(
+            text,
+            "{dim}{}{reset}  {:>9.1}  {:>9.1}  {:>8}  {:>9}  {:>5}  {:>5}",
+            tick.at.strftime("%H:%M:%S%.3f"),
+            rate(churn.tcp.last.0),
+            rate(churn.tcp.last.1),
+            churn.tcp.live(),
+            time_wait(tick),
+            seen,
+            churn.events_lost,
+        );
+        match tick.report.destinations.first() {
+            Some(worst) => self.worst(&mut text, worst),
+            None => {
+                let _ = write!(text, "{:>7}  {:>8}  {:>14}  —", "—", "—", "—");
+            }
+        }
+        text.push('\n');
+        text
+    }
+
+    fn worst(&self, text: &mut String, worst: &Destination) {
+        let Palette { warn, bad, good, reset, .. } = self.palette;
+        let occupancy = worst.occupancy();
+        let colour = match occupancy {
+            _ if worst.is_exhausted() => bad,
+            full if full >= 0.9 => bad,
+            full if full > 0.5 => warn,
+            _ => good,
+        };
+        let headroom = match (worst.headroom.min, worst.headroom.max) {
+            (min, max) if min == max => min.to_string(),
+            (min, max) => format!("{min}–{max}"),
+        };
+        let exhausted = match worst.forecast.and_then(|forecast| forecast.exhausted_in_s) {
+            _ if worst.is_exhausted() => "now".to_owned(),
+            None => "—".to_owned(),
+            Some(seconds) => format!("in {}", span(seconds)),
+        };
+        let _ = write!(
+            text,
+            "  {colour}{:>5.1}%{reset}  {headroom:>8}  {exhausted:>14}  {}",
+            floored(occupancy * 100.0),
+            worst.id
+        );
+    }
+}
+
+/// TIME_WAIT sockets of TCP, as of the last sweep.
+pub(crate) fn time_wait(tick: &Tick<'_>) -> u32 {
+    tick.report.sockets.in_state(sock_diag::Protocol::Tcp, sock_diag::SocketState::TimeWait)
+}
+
+/// To one decimal, downwards: 100.0 is said of nothing less.
+fn floored(percent: f64) -> f64 {
+    (percent * 10.0).floor() / 10.0
+}
+
+/// Seconds for people.
+fn span(seconds: f64) -> String {
+    match seconds {
+        s if s < 10.0 => format!("{s:.1} s"),
+        s if s < 600.0 => format!("{s:.0} s"),
+        s if s < 36_000.0 => format!("{:.0} min", s / 60.0),
+        s if s < 864_000.0 => format!("{:.0} h", s / 3600.0),
+        s => format!("{:.0} d", (s / 86_400.0).min(9_999.0)),
+    }
+}

@@ -1,0 +1,136 @@
+//! The two ends of followed sockets in sixteen bytes: addresses by number, IPv4 remote ones as they are.
+
+use std::net::{IpAddr, SocketAddr};
+
+use hashbrown::HashMap;
+use sock_diag::{Cookie, SocketId, SocketRecord};
+
+use crate::address::Address;
+use crate::destination::DestinationId;
+
+use super::table::{Flag, Socket};
+
+/// Addresses that followed sockets use, each with a number while any does.
+#[derive(Default)]
+pub(crate) struct Addresses {
+    numbers: HashMap<Address, u32>,
+    entries: Vec<(Address, u32)>,
+    free: Vec<u32>,
+}
+
+impl Addresses {
+    /// Writes a record's ends into a socket, whose flags say how.
+    pub(crate) fn pack(&mut self, record: &SocketRecord, socket: &mut Socket) {
+        let id = &record.id;
+        socket.local = self.hold(Address::of(id.local_address));
+        socket.set(Flag::Inet6, id.local_address.is_ipv6());
+        socket.set(Flag::OnInterface, id.interface.is_some());
+        match id.remote_address.to_canonical() {
+            IpAddr::V4(v4) => {
+                socket.remote = v4.to_bits();
+                socket.set(Flag::RemoteInline, true);
+            }
+            IpAddr::V6(_) => {
+                socket.remote = self.hold(Address::of(id.remote_address));
+                socket.set(Flag::RemoteInline, false);
+            }
+        }
+        socket.local_port = id.local_port;
+        socket.remote_port = id.remote_port;
+    }
+
+    /// A socket is forgotten, or gets other ends.
+    pub(crate) fn release(&mut self, socket: &Socket) {
+        self.drop_one(socket.local);
+        if !socket.is(Flag::RemoteInline) {
+            self.drop_one(socket.remote);
+        }
+    }
+
+    /// Whether a record has the ends a socket has.
+    #[inline]
+    pub(crate) fn are_of(&self, socket: &Socket, record: &SocketRecord) -> bool {
+        let id = &record.id;
+        socket.local_port == id.local_port
+            && socket.remote_port == id.remote_port
+            && self.remote(socket) == Address::of(id.remote_address)
+            && self.local(socket) == Address::of(id.local_address)
+    }
+
+    pub(crate) fn local(&self, socket: &Socket) -> Address {
+        self.address(socket.local)
+    }
+
+    pub(crate) fn remote(&self, socket: &Socket) -> Address {
+        match socket.is(Flag::RemoteInline) {
+            true => Address::of(IpAddr::V4(socket.remote.into())),
+            false => self.address(socket.remote),
+        }
+    }
+
+    /// The local end; None when it was never told.
+    pub(crate) fn local_end(&self, socket: &Socket) -> Option<SocketAddr> {
+        (socket.local_port != 0).then(|| SocketAddr::new(self.local(socket).ip(), socket.local_port))
+    }
+
+    /// The remote end; None when there is none, or it was never told.
+    pub(crate) fn remote_end(&self, socket: &Socket) -> Option<SocketAddr> {
+        let address = self.remote(socket).ip();
+        (socket.remote_port != 0 || !address.is_unspecified())
+            .then(|| SocketAddr::new(address, socket.remote_port))
+    }
+
+    /// As a lookup needs it: in the address form of its family.
+    pub(crate) fn id(&self, socket: &Socket, cookie: Cookie) -> SocketId {
+        let form = |address: Address| match (socket.is(Flag::Inet6), address.ip()) {
+            (true, IpAddr::V4(v4)) => IpAddr::V6(v4.to_ipv6_mapped()),
+            (_, ip) => ip,
+        };
+        SocketId {
+            local_address: form(self.local(socket)),
+            local_port: socket.local_port,
+            remote_address: form(self.remote(socket)),
+            remote_port: socket.remote_port,
+            interface: None,
+            cookie,
+        }
+    }
+
+    pub(crate) fn destination(&self, socket: &Socket) -> DestinationId {
+        DestinationId {
+            protocol: sock_diag::Protocol::Tcp,
+            local_address: self.local(socket).ip(),
+            remote_address: self.remote(socket).ip(),
+            remote_port: socket.remote_port,
+        }
+    }
+
+    fn hold(&mut self, address: Address) -> u32 {
+        let Addresses { numbers, entries, free } = self;
+        let number = *numbers.entry(address).or_insert_with(|| match free.pop() {
+            Some(number) => {
+                entries[number as usize] = (address, 0);
+                number
+            }
+            None => {
+                entries.push((address, 0));
+                (entries.len() - 1) as u32
+            }
+        });
+        entries[number as usize].1 += 1;
+        number
+    }
+
+    fn drop_one(&mut self, number: u32) {
+        let (address, holders) = &mut self.entries[number as usize];
+        *holders -= 1;
+        if *holders == 0 {
+            self.numbers.remove(address);
+            self.free.push(number);
+        }
+    }
+
+    fn address(&self, number: u32) -> Address {
+        self.entries[number as usize].0
+    }
+}
