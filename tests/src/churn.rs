@@ -41,7 +41,7 @@ pub struct Churn {
     lasts: Duration,
     destinations: Vec<SocketAddr>,
     _doors: Vec<OwnedFd>,
-    _crowd: Vec<TcpStream>,
+    crowd: Vec<TcpStream>,
 }
 
 impl Churn {
@@ -89,7 +89,7 @@ impl Churn {
             destinations: places.iter().map(|place| place.open).collect(),
             log,
             _doors: doors,
-            _crowd: crowd,
+            crowd,
         };
         churn.work(&places, &shares)?;
         Ok(churn)
@@ -98,10 +98,11 @@ impl Churn {
     fn work(&mut self, places: &[Place], shares: &[Vec<Action>]) -> io::Result<()> {
         let listeners: Vec<_> = places.iter().map(|place| place.door).collect();
         let rooms: Vec<worker::Room> = places.iter().map(Place::room).collect();
+        let lasts_ns = self.lasts.as_nanos() as u64;
         for actions in shares {
             let log = &self.log;
             // SAFETY: the worker's loop makes system calls on memory prepared here, and nothing else.
-            let forked = unsafe { Worker::fork(&listeners, || worker::run(actions, &rooms, log)) };
+            let forked = unsafe { Worker::fork(&listeners, || worker::run(actions, &rooms, log, lasts_ns)) };
             self.workers.push(forked?);
         }
         Ok(())
@@ -110,6 +111,12 @@ impl Churn {
     /// Where the connections go to that are accepted.
     pub fn destinations(&self) -> &[SocketAddr] {
         &self.destinations
+    }
+
+    /// Connections beside the plan's that stay as long as this value does: one fills the queue of each listener that
+    /// answers nobody.
+    pub fn standing(&self) -> usize {
+        self.crowd.len()
     }
 
     /// When the plan's time began.

@@ -394,8 +394,8 @@ fn a_churn_s_log_is_what_the_kernel_counts() {
             assert!(of(how) > 20, "{how:?}: {}", of(how));
         }
         let accepted = log.iter().filter(|connection| connection.how.is_accepted()).count();
-        // One connection more for each listener that answers nobody.
-        let crowd = churn.destinations().len();
+        let crowd = churn.standing();
+        assert_eq!(crowd, churn.destinations().len());
         assert_eq!(counter("ActiveOpens") as usize, log.len() + crowd);
         assert_eq!(counter("PassiveOpens") as usize, accepted + crowd);
         assert_eq!(counter("AttemptFails") as usize, of(How::Refused));

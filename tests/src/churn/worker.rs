@@ -23,12 +23,14 @@ pub(super) struct Room {
 }
 
 /// Takes the actions one after the other, each at its time or, when that has passed, at once.
-pub(super) fn run(actions: &[Action], rooms: &[Room], log: &Log) -> Report {
+///
+/// It is done when the plan is, `lasts_ns` after its begin.
+pub(super) fn run(actions: &[Action], rooms: &[Room], log: &Log, lasts_ns: u64) -> Report {
     // SAFETY: getppid takes nothing.
     let owner = unsafe { libc::getppid() };
     for action in actions {
         if !sleep_until(log.began_ns() + action.at_ns, owner) {
-            break;
+            return Report::default();
         }
         let connection = action.connection as usize;
         let (drawn, slot) = (&log.drawn()[connection], &log.slots()[connection]);
@@ -44,6 +46,7 @@ pub(super) fn run(actions: &[Action], rooms: &[Room], log: &Log) -> Report {
             return [errno as u64, call, connection as u64, 0];
         }
     }
+    sleep_until(log.began_ns() + lasts_ns, owner);
     Report::default()
 }
 
