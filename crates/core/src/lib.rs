@@ -44,7 +44,7 @@ pub use closed::{Closed, ClosedBy, Direction, Evidence, TcpEnd};
 pub use counts::SocketCounts;
 pub use curve::{Curve, TIME_WAIT_MS, WINDOW_SECONDS};
 pub use destination::{Destination, DestinationId, SortKey};
-pub use forecast::Forecast;
+pub use forecast::{Basis, Forecast, ForecastInput, Kept};
 pub use headroom::{Doubt, Headroom};
 pub use lifetimes::{Bar, Bounded, Group, GroupLifetimes, LifetimeReport, Percentiles};
 pub use listener::{Listener, Traffic};

@@ -507,6 +507,7 @@ impl Monitor {
             events_lost: self.events_lost,
             unconfirmed: self.unconfirmed,
         });
+        self.report.forecast(&self.settings);
         &mut self.report
     }
 

@@ -1,0 +1,155 @@
+//! What the program says of opens, closes and lifetimes, held to the log of who made them.
+//!
+//! The lengths are those of a test in everyday use; with `SOCKEYE_TESTS_FULL=1` they are those of the claims.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a failed step of a test is a failed test")]
+
+mod ledger;
+mod program;
+
+use std::time::Duration;
+
+use serde_json::Value;
+use sockeye_tests::{Churn, ChurnPlan, How, Lives, Load, Namespace, Phase, wait_until};
+
+use ledger::Ledger;
+use program::{Program, number};
+
+/// Whether the whole length is asked for.
+fn is_full() -> bool {
+    std::env::var_os("SOCKEYE_TESTS_FULL").is_some()
+}
+
+/// Root over the host: its buffer for destroy events is as large as it likes.
+fn namespace() -> Namespace {
+    Namespace::new().host_root().deadline(Duration::from_secs(if is_full() { 900 } else { 120 }))
+}
+
+const MS: Duration = Duration::from_millis(1);
+
+/// Opens and closes of every kind, at random.
+fn mixed(seed: u64) -> ChurnPlan {
+    let (seconds, longest) = if is_full() { (60, 20) } else { (8, 5) };
+    ChurnPlan {
+        seed,
+        // Before anything comes, a sweep has seen the listeners.
+        phases: vec![
+            Phase { per_second: 0, lasts: Duration::from_secs(2) },
+            Phase { per_second: 300, lasts: Duration::from_secs(seconds) },
+        ],
+        random_arrivals: true,
+        lives: Lives::LogUniform(MS, Duration::from_secs(longest)),
+        late: Lives::LogUniform(MS, Duration::from_secs(2)),
+        late_share: 0.2,
+        mix: vec![
+            (How::ClientFirst, 5),
+            (How::ServerFirst, 4),
+            (How::ClientResets, 3),
+            (How::ServerResets, 2),
+            (How::Refused, 1),
+            (How::Unanswered, 1),
+        ],
+        payload: 3000,
+        destinations: 4,
+    }
+}
+
+/// Follows a whole churn with `sockeye watch`; returns its lines and the churn.
+fn watched(interval: &str, plan: &ChurnPlan) -> (Vec<Value>, Churn) {
+    let watch = Program::start(&format!("watch {interval} -o jsonl --top 100"));
+    // The first line comes after the baseline: from here on everything is to be seen.
+    let mut lines = vec![watch.line()];
+    let churn = Churn::follow(plan).unwrap();
+    churn.wait().unwrap();
+    // What came meanwhile, the interval of the last close, and two sweeps that agree on what is gone.
+    lines.extend(watch.lines_so_far());
+    (0..3).for_each(|_| lines.push(watch.line()));
+    lines.extend(watch.end());
+    (lines, churn)
+}
+
+fn sum(lines: &[Value], key: &str) -> u64 {
+    lines.iter().map(|line| number(line, key)).sum()
+}
+
+fn opens_and_closes_are_the_log_s(interval: &str) {
+    let (lines, churn) = watched(interval, &mixed(3));
+    let ledger = Ledger::of(&churn);
+    let standing = 2 * churn.standing() as u64;
+    let (opens, closes) = (sum(&lines, "opens"), sum(&lines, "closes"));
+    let last = lines.last().unwrap();
+    eprintln!(
+        "every {interval}: {opens} opens and {closes} closes told, {} made; coverage {}, {} events lost",
+        ledger.sockets(),
+        last["coverage_ratio"],
+        last["events_lost"]
+    );
+    assert_eq!(number(last, "events_lost"), 0);
+    assert_eq!((opens, closes), (ledger.sockets() + standing, ledger.sockets()));
+    assert_eq!(last["coverage_ratio"], 1.0);
+    assert_eq!(number(last, "live"), standing);
+}
+
+#[test]
+fn opens_and_closes_are_the_log_s_with_a_sweep_a_second() {
+    namespace().run(|| opens_and_closes_are_the_log_s("1s"));
+}
+
+#[test]
+fn opens_and_closes_are_the_log_s_with_a_sweep_every_five_seconds() {
+    namespace().run(|| opens_and_closes_are_the_log_s("5s"));
+}
+
+#[test]
+fn every_close_is_told_as_it_was() {
+    namespace().run(|| {
+        // The first tick of the watch beside it tells that both have begun.
+        let closes = Program::start("closes -o jsonl --interval 1s");
+        let watch = Program::start("watch 1 -o jsonl");
+        watch.line();
+        watch.line();
+        let churn = Churn::follow(&mixed(4)).unwrap();
+        churn.wait().unwrap();
+        (0..3).for_each(|_| drop(watch.line()));
+        watch.end();
+        Ledger::of(&churn).check(&closes.end());
+    });
+}
+
+#[test]
+fn stable_sockets_never_close() {
+    let seconds = if is_full() { 600 } else { 10 };
+    namespace().run(move || {
+        let load = Load::established(10_000, 2).unwrap();
+        let stable = 2 * load.connections() as u64;
+        let watch = Program::start("watch 1 -o jsonl");
+        assert_eq!(number(&watch.line(), "live"), stable);
+        let plan = ChurnPlan {
+            seed: 5,
+            phases: vec![Phase { per_second: 2_500, lasts: Duration::from_secs(seconds) }],
+            random_arrivals: true,
+            lives: Lives::Exponential(100 * MS),
+            mix: vec![(How::ClientResets, 1), (How::ServerResets, 1)],
+            destinations: 8,
+            ..ChurnPlan::default()
+        };
+        let churn = Churn::follow(&plan).unwrap();
+        let (mut opens, mut closes, mut lines) = (0, 0, 0);
+        wait_until("the end of the churn", Duration::from_secs(seconds + 100), || {
+            let line = watch.line();
+            opens += number(&line, "opens");
+            closes += number(&line, "closes");
+            lines += 1;
+            number(&line, "live") == stable && churn.began().elapsed() > churn.lasts() + Duration::from_secs(2)
+        });
+        churn.wait().unwrap();
+        let cpu = watch.cpu_seconds();
+        let rest = watch.end();
+        let made = Ledger::of(&churn).sockets();
+        let of = |key| sum(&rest, key);
+        eprintln!(
+            "{stable} stable sockets, {lines} s: {opens} opens and {closes} closes told, {made} made; {:.1} % of a core",
+            100.0 * cpu / churn.began().elapsed().as_secs_f64()
+        );
+        assert_eq!((opens + of("opens"), closes + of("closes")), (made, made));
+    });
+}
