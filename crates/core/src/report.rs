@@ -7,6 +7,7 @@ use crate::churn::Churn;
 use crate::counts::SocketCounts;
 use crate::curve::Curve;
 use crate::destination::{Destination, DestinationId, SortKey};
+use crate::headroom::Headroom;
 use crate::listener::{Listener, Traffic};
 use crate::pool::Pool;
 use crate::port_set::PortSet;
@@ -36,6 +37,26 @@ pub struct TcpPool {
     pub bindable: Vec<Bindable>,
     /// Usable ports that connected sockets may have bound explicitly; see [`Headroom`](crate::Headroom).
     pub suspects: PortSet,
+}
+
+impl TcpPool {
+    /// How many connect() succeed to a destination that has no socket yet.
+    pub fn untouched(&self) -> Headroom {
+        let suspected_ports = self.suspects.count();
+        let free = |port: &u16| {
+            self.pool.ports().contains(*port)
+                && !self.held_ports.contains(*port)
+                && !self.suspects.contains(*port)
+        };
+        let odd_range = self.pool.uncertain_ends().is_some_and(|ends| ends.iter().any(free));
+        Headroom {
+            min: self.usable - suspected_ports - u32::from(odd_range),
+            max: self.usable,
+            suspected_ports,
+            odd_range,
+            ..Headroom::default()
+        }
+    }
 }
 
 /// One namespace at one sweep.
@@ -126,6 +147,11 @@ impl Report {
         let mut curve = Curve::EMPTY;
         ages.unwrap_or_default().iter().for_each(|seconds| curve.add(*seconds));
         curve
+    }
+
+    /// How many connect() to a destination succeed, whether it has a socket or not.
+    pub fn headroom(&self, id: &DestinationId) -> Headroom {
+        self.destination(id).map_or_else(|| self.tcp.untouched(), |destination| destination.headroom)
     }
 
     /// The row of one destination, if it has any socket. Cost: a walk over all.
