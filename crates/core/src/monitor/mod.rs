@@ -28,9 +28,9 @@ use ends::Addresses;
 use ledger::{Account, Happening, INCOMING, Ledger, OUTGOING, TCP, UDP};
 use table::{Flag, Slot, Socket, Stage, Table};
 
-/// `idiag_expires` and the ages of a `tcp_info` come from jiffies, 10 ms at the coarsest, and a busy machine reads them
-/// late.
-const JIFFY_MS: u64 = 10;
+/// `idiag_expires` and the ages of a `tcp_info` come from jiffies, 10 ms at the coarsest; on a busy virtual machine they
+/// fall behind by as much again and catch up at once.
+const JIFFY_MS: u64 = 20;
 
 /// Sockets that are gone without their event having come, because someone still holds the descriptor: so many are waited for.
 const MOST_GHOSTS: u32 = 1 << 16;
