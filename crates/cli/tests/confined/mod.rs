@@ -2,6 +2,8 @@
 //!
 //! All of this runs between fork and exec: system calls alone, on memory that was there before.
 
+#![allow(dead_code, reason = "each test binary uses its own part")]
+
 use std::ffi::CStr;
 use std::io;
 use std::os::unix::process::CommandExt;

@@ -16,7 +16,6 @@ use crate::closed::{Closed, Direction, Evidence};
 use crate::curve::age_ms;
 use crate::lifetimes::{Group, LifetimeReport};
 use crate::moment::{Moment, When};
-use crate::pool::PortRange;
 use crate::port_origin::PortOrigin;
 use crate::port_set::PortSet;
 use crate::report::Report;
@@ -319,7 +318,7 @@ impl Monitor {
         let port = record.id.local_port;
         let direction = if self.listening_now.contains(port) || self.listening.contains(port) {
             Direction::Incoming
-        } else if !record.id.remote_address.is_unspecified() && self.range().contains(port) {
+        } else if !record.id.remote_address.is_unspecified() && self.settings.range().contains(port) {
             Direction::Outgoing
         } else {
             Direction::Unknown
@@ -333,10 +332,6 @@ impl Monitor {
             Direction::Unknown => Group::Other,
         };
         socket.group = self.ledger.join(group);
-    }
-
-    fn range(&self) -> PortRange {
-        self.settings.port_range.unwrap_or(PortRange::DEFAULT)
     }
 
     fn move_ends(&mut self, slot: Slot, record: &SocketRecord) {
@@ -365,6 +360,17 @@ impl Monitor {
         self.describe(&mut socket, record);
         *self.table.socket_mut(slot) = socket;
         self.open(slot, false);
+    }
+
+    /// Notes that the connected socket with this cookie bound its port by number: see [`Sweep::observe_bound`]. Remembered
+    /// as long as the socket is, TIME_WAIT included, so that it need not be read at every sweep.
+    pub fn observe_bound(&mut self, cookie: Cookie, port: u16) {
+        if let Some(slot) = self.table.find(cookie) {
+            self.table.socket_mut(slot).set_origin(PortOrigin::Bound);
+        }
+        if let Some(sweep) = &mut self.sweep {
+            sweep.observe_bound(port);
+        }
     }
 
     /// Destroy events were lost; None where the kernel does not say how many.
@@ -501,6 +507,7 @@ impl Monitor {
             events_lost: self.events_lost,
             unconfirmed: self.unconfirmed,
         });
+        self.report.forecast(&self.settings);
         &mut self.report
     }
 
