@@ -321,6 +321,31 @@ fn another_namespace_is_watched_with_its_own_settings() {
 }
 
 #[test]
+fn counters_are_those_of_the_namespace_that_is_watched() {
+    in_namespace(|| {
+        let listener = TcpListener::bind("127.0.0.1:20000").unwrap();
+        let _open: Vec<_> = (0..7)
+            .map(|_| (TcpStream::connect("127.0.0.1:20000").unwrap(), listener.accept().unwrap()))
+            .collect();
+        let directory = TempDir::new().unwrap();
+        let capture = directory.path().join("watch.sockeye");
+        let mut command = sockeye(&format!("watch 50ms 1 --json -N {}", std::process::id()));
+        confined::elsewhere(&mut command);
+        printed(command.arg("--capture").arg(&capture));
+        let mut replay = sock_diag::Replay::open(fs::File::open(&capture).unwrap()).unwrap();
+        assert_eq!(replay.sweeps(), 3, "two readings of the beginning and a tick");
+        loop {
+            let context: Value = serde_json::from_slice(&replay.context().unwrap()).unwrap();
+            assert_eq!(context["counters"]["active_opens"], 7, "{context}");
+            assert_eq!(context["counters"]["passive_opens"], 7, "{context}");
+            if !replay.next_sweep() {
+                break;
+            }
+        }
+    });
+}
+
+#[test]
 fn bound_sockets_hold_their_ports_in_sweeps_that_do_not_read_them() {
     Namespace::new().deadline(Duration::from_secs(120)).run(|| {
         // More sockets than the bind hash is walked for at every sweep.
