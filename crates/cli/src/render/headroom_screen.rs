@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use sockeye_core::{Basis, Destination, Forecast};
+use sockeye_core::{Basis, Destination};
 
 use crate::account::Account;
 use crate::command::headroom::{Answer, Answers};
@@ -25,7 +25,7 @@ pub(crate) fn render(answers: &Answers<'_>, width: usize, palette: Palette) -> S
         if index > 0 {
             screen.text.push('\n');
         }
-        screen.answer(answer);
+        screen.answer(answer, answers.report.churn.is_some());
     }
     let notes: Vec<String> = doubts(answers).map(|(_, message)| Harmless(&message).to_string()).collect();
     screen.labelled("NOTES", &notes);
@@ -44,7 +44,8 @@ macro_rules! put {
 }
 
 impl Screen {
-    fn answer(&mut self, answer: &Answer) {
+    /// `watched`: opens were counted.
+    fn answer(&mut self, answer: &Answer, watched: bool) {
         let Palette { good, warn, bad, heading, reset, .. } = self.palette;
         let told = &answer.destination;
         let style = match told.occupancy() {
@@ -56,13 +57,16 @@ impl Screen {
         put!(self, "{style}{}{reset}\n\n", verdict(told));
         self.account(&answer.account, told);
         self.text.push('\n');
-        self.labelled("FORECAST", &[forecast(told.forecast.as_ref())]);
+        self.labelled("FORECAST", &[forecast(told, watched)]);
         let remedies: Vec<String> = answer
             .account
             .remedies
             .iter()
             .map(|remedy| {
-                let ports = format!("up to {} ports more", grouped(remedy.ports));
+                let ports = match remedy.ports {
+                    1 => "1 port more".to_owned(),
+                    more => format!("up to {} ports more", grouped(more)),
+                };
                 match &remedy.command {
                     Some(command) => format!("{command}  {ports}; {}", remedy.message),
                     None => format!("{}: {ports}", remedy.message),
@@ -126,9 +130,16 @@ fn verdict(told: &Destination) -> String {
     }
 }
 
-fn forecast(told: Option<&Forecast>) -> String {
-    let Some(told) = told else {
-        return "not known: nothing was closed here in the last minute; --for 10s counts opens".to_owned();
+fn forecast(destination: &Destination, watched: bool) -> String {
+    let Some(told) = &destination.forecast else {
+        let text = match (destination.is_exhausted(), watched) {
+            (true, _) => "exhausted now",
+            (false, true) => "no connection to it was opened or closed meanwhile",
+            (false, false) => {
+                "not known: none of its connections was closed here in the last minute; --for 10s counts opens"
+            }
+        };
+        return text.to_owned();
     };
     let basis = match told.basis {
         Basis::Opens => "counted",
