@@ -275,12 +275,13 @@ impl Scenario {
 /// What the report says of connect() from `source` to `to`; for a destination without sockets, what follows from the
 /// pool alone.
 fn headroom(report: &Report, source: IpAddr, to: SocketAddr) -> Headroom {
-    report.headroom(&DestinationId {
+    let id = DestinationId {
         protocol: Protocol::Tcp,
         local_address: source.to_canonical(),
         remote_address: to.ip().to_canonical(),
         remote_port: to.port(),
-    })
+    };
+    report.towards(&id).headroom
 }
 
 fn try_listen(address: IpAddr, port: u16) -> Option<TcpListener> {

@@ -39,26 +39,6 @@ pub struct TcpPool {
     pub suspects: PortSet,
 }
 
-impl TcpPool {
-    /// How many connect() succeed to a destination that has no socket yet.
-    pub fn untouched(&self) -> Headroom {
-        let suspected_ports = self.suspects.count();
-        let free = |port: &u16| {
-            self.pool.ports().contains(*port)
-                && !self.held_ports.contains(*port)
-                && !self.suspects.contains(*port)
-        };
-        let odd_range = self.pool.uncertain_ends().is_some_and(|ends| ends.iter().any(free));
-        Headroom {
-            min: self.usable - suspected_ports - u32::from(odd_range),
-            max: self.usable,
-            suspected_ports,
-            odd_range,
-            ..Headroom::default()
-        }
-    }
-}
-
 /// One namespace at one sweep.
 ///
 /// Conservation: `records` − `duplicates` = `sockets.total()`, and its TCP part is the sum of `listener_sockets`,
@@ -149,9 +129,31 @@ impl Report {
         curve
     }
 
-    /// How many connect() to a destination succeed, whether it has a socket or not.
-    pub fn headroom(&self, id: &DestinationId) -> Headroom {
-        self.destination(id).map_or_else(|| self.tcp.untouched(), |destination| destination.headroom)
+    /// The row of a destination; of one without sockets, what follows from the pool alone. Cost: a walk over all.
+    pub fn towards(&self, id: &DestinationId) -> Destination {
+        if let Some(known) = self.destination(id) {
+            return *known;
+        }
+        let pool = &self.tcp;
+        let mut ends = PortSet::new();
+        ends.extend(pool.pool.uncertain_ends().into_iter().flatten());
+        let odd_range =
+            !ends.minus(&pool.held_ports).minus(&pool.suspects).intersection(pool.pool.ports()).is_empty();
+        let suspected_ports = pool.suspects.count();
+        let max = pool.usable;
+        let min = max - suspected_ports - u32::from(odd_range);
+        Destination {
+            id: *id,
+            traffic: Traffic::default(),
+            in_use: 0,
+            in_use_preferred: 0,
+            suspects_in_use: 0,
+            headroom: Headroom { min, max, suspected_ports, odd_range, ..Headroom::default() },
+            usable: pool.usable,
+            rates: None,
+            forecast: None,
+            ages_start: 0,
+        }
     }
 
     /// The row of one destination, if it has any socket. Cost: a walk over all.

@@ -81,6 +81,9 @@ impl Monitor {
         };
         self.table.socket_mut(slot).set_stage(super::Stage::Gone);
         self.ledger.note(accounts_of(&socket), Happening::Closed);
+        if let Some(lifetimes) = self.lifetimes.as_mut().filter(|_| !socket.is(Flag::Udp)) {
+            lifetimes.record(self.ledger.group(socket.group), lifetime);
+        }
         if let Some(closed) = &mut self.closed {
             closed.push(Closed {
                 protocol: if socket.is(Flag::Udp) { Protocol::Udp } else { Protocol::Tcp },
@@ -92,7 +95,8 @@ impl Monitor {
                 at: death,
                 lifetime,
                 evidence,
-                end,
+                // A reset by this side wipes the socket's counters before it is freed.
+                end: end.filter(|end| end.segments_out != Some(0)),
             });
         }
     }
