@@ -177,7 +177,7 @@ pub(crate) fn proxy(directory: &Path) -> PathBuf {
     // Within one interval: never seen but in its event. And a reset, which tells no address any more.
     let brief = SocketRecord { state: SocketState::LastAck, ..backend(40_010, 15) };
     watch.destroyed(1_300, &brief, Some(LastInfo { sent: 10, received: 20, retransmits: 0, age_ms: 40 }));
-    let reset = with_cookie(socket("0.0.0.0:0", "10.0.9.12:8080"), 13);
+    let reset = with_cookie(socket("0.0.0.0:0", "10.0.9.12:0"), 13);
     watch.destroyed(1_500, &reset, Some(LastInfo { sent: 500, received: 0, retransmits: 0, age_ms: 100 }));
     watch.lost(1_600, Some(3));
     watch.tick(&host, 2_002);
