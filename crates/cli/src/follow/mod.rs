@@ -169,6 +169,7 @@ impl Follow {
     }
 
     /// The state, to be asked for more than a report.
+    #[allow(dead_code, reason = "watch and closes need no more than reports and closes")]
     pub(crate) fn monitor(&mut self) -> &mut Monitor {
         &mut self.watched.monitor
     }
