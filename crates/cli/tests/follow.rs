@@ -279,6 +279,40 @@ fn what_was_watched_is_replayed_byte_for_byte() {
     });
 }
 
+#[test]
+fn without_events_closes_are_asked_for_and_that_is_captured() {
+    in_namespace(|| {
+        let directory = TempDir::new().unwrap();
+        let capture = directory.path().join("watch.sockeye");
+        let listener = TcpListener::bind("127.0.0.1:20000").unwrap();
+        let open: Vec<_> = (0..20)
+            .map(|_| (TcpStream::connect("127.0.0.1:20000").unwrap(), listener.accept().unwrap()))
+            .collect();
+        let arguments = "closes --interval 50ms --count 40 --json";
+        let mut command = sockeye(arguments);
+        confined::forbid_memberships(&mut command, libc::EPERM);
+        command.arg("--capture").arg(&capture);
+        let mut running = Running::start(command);
+        // It says so before its first look; the closes must come after that.
+        let mut said = String::new();
+        let mut stderr = BufReader::new(running.child.stderr.take().unwrap());
+        stderr.read_line(&mut said).unwrap();
+        assert!(said.contains("going on without destroy events"), "{said}");
+        stderr.read_line(&mut said).unwrap();
+        assert!(said.contains("destroy events are not heard"), "a tick has been: {said}");
+        // The client's ends leave a TIME_WAIT each, the server's leave nothing.
+        drop(open);
+        let mut text = String::new();
+        (0..40).for_each(|_| text.push_str(&running.line()));
+        assert_eq!(running.end().code, 0);
+        let evidence =
+            |wanted: &str| json_lines(&text).iter().filter(|line| line["evidence"] == wanted).count();
+        assert_eq!((evidence("time_wait"), evidence("lookup")), (20, 20), "{text}");
+        let replayed = replay(&capture, arguments);
+        assert_eq!((replayed.code, replayed.stdout), (0, text), "lookups are part of the capture");
+    });
+}
+
 // Surroundings.
 
 #[test]
@@ -317,6 +351,31 @@ fn another_namespace_is_watched_with_its_own_settings() {
         }
         running.signal(Signal::SIGINT);
         assert_eq!(running.end().code, 0);
+    });
+}
+
+#[test]
+fn counters_are_those_of_the_namespace_that_is_watched() {
+    in_namespace(|| {
+        let listener = TcpListener::bind("127.0.0.1:20000").unwrap();
+        let _open: Vec<_> = (0..7)
+            .map(|_| (TcpStream::connect("127.0.0.1:20000").unwrap(), listener.accept().unwrap()))
+            .collect();
+        let directory = TempDir::new().unwrap();
+        let capture = directory.path().join("watch.sockeye");
+        let mut command = sockeye(&format!("watch 50ms 1 --json -N {}", std::process::id()));
+        confined::elsewhere(&mut command);
+        printed(command.arg("--capture").arg(&capture));
+        let mut replay = sock_diag::Replay::open(fs::File::open(&capture).unwrap()).unwrap();
+        assert_eq!(replay.sweeps(), 3, "two readings of the beginning and a tick");
+        loop {
+            let context: Value = serde_json::from_slice(&replay.context().unwrap()).unwrap();
+            assert_eq!(context["counters"]["active_opens"], 7, "{context}");
+            assert_eq!(context["counters"]["passive_opens"], 7, "{context}");
+            if !replay.next_sweep() {
+                break;
+            }
+        }
     });
 }
 

@@ -46,7 +46,7 @@ pub use curve::{Curve, TIME_WAIT_MS, WINDOW_SECONDS};
 pub use destination::{Destination, DestinationId, SortKey};
 pub use forecast::{Basis, Forecast, ForecastInput, Kept};
 pub use headroom::{Doubt, Headroom};
-pub use lifetimes::{Bar, Bounded, Group, GroupLifetimes, LifetimeReport, Percentiles};
+pub use lifetimes::{Bar, Bounded, Group, GroupLifetimes, LifetimeReport, Lifetimes, Percentiles};
 pub use listener::{Listener, Traffic};
 pub use moment::{Lifetime, Moment, When};
 pub use monitor::{Missing, Monitor};

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use sockeye_core::{Churn, Destination};
 
 use crate::follow::Tick;
+use crate::render::exhaustion::exhausted;
 use crate::terminal::Palette;
 
 /// The lines, and how many of them stand under the last header.
@@ -17,7 +18,7 @@ pub(crate) struct Table {
 }
 
 const HEADER: &str = "TIME          OPENS/s   CLOSES/s      LIVE  TIME-WAIT   SEEN   LOST   \
-                      USED  HEADROOM       EXHAUSTED  WORST DESTINATION";
+                      USED     HEADROOM   EXHAUSTED  WORST DESTINATION";
 
 impl Table {
     /// Lines under a header, which is repeated where it would scroll away.
@@ -57,7 +58,7 @@ impl Table {
         match tick.report.destinations.first() {
             Some(worst) => self.worst(&mut text, worst),
             None => {
-                let _ = write!(text, "{:>7}  {:>8}  {:>14}  —", "—", "—", "—");
+                let _ = write!(text, "{:>8}  {:>11}  {:>10}  —", "—", "—", "—");
             }
         }
         text.push('\n');
@@ -77,14 +78,10 @@ impl Table {
             (min, max) if min == max => min.to_string(),
             (min, max) => format!("{min}–{max}"),
         };
-        let exhausted = match worst.forecast.and_then(|forecast| forecast.exhausted_in_s) {
-            _ if worst.is_exhausted() => "now".to_owned(),
-            None => "—".to_owned(),
-            Some(seconds) => format!("in {}", span(seconds)),
-        };
+        let exhausted = exhausted(worst);
         let _ = write!(
             text,
-            "  {colour}{:>5.1}%{reset}  {headroom:>8}  {exhausted:>14}  {}",
+            "  {colour}{:>5.1}%{reset}  {headroom:>11}  {exhausted:>10}  {}",
             floored(occupancy * 100.0),
             worst.id
         );
@@ -99,15 +96,4 @@ pub(crate) fn time_wait(tick: &Tick<'_>) -> u32 {
 /// To one decimal, downwards: 100.0 is said of nothing less.
 fn floored(percent: f64) -> f64 {
     (percent * 10.0).floor() / 10.0
-}
-
-/// Seconds for people.
-fn span(seconds: f64) -> String {
-    match seconds {
-        s if s < 10.0 => format!("{s:.1} s"),
-        s if s < 600.0 => format!("{s:.0} s"),
-        s if s < 36_000.0 => format!("{:.0} min", s / 60.0),
-        s if s < 864_000.0 => format!("{:.0} h", s / 3600.0),
-        s => format!("{:.0} d", (s / 86_400.0).min(9_999.0)),
-    }
 }

@@ -51,7 +51,10 @@ impl Monitor {
         }
         // The last whole sweep did not see it alive.
         let swept = if self.sweep.is_some() { self.began[1] } else { self.began[0] };
-        let is_older = age.is_some_and(|age| age > death.latest.ms_since(swept) + JIFFY_MS);
+        let since_swept = death.latest.ms_since(swept) + JIFFY_MS;
+        // It was dead by then, and a program kept it.
+        let is_older =
+            [age, end.and_then(|end| end.heard_ms)].into_iter().flatten().any(|ms| ms > since_swept);
         let earliest = if is_older { self.since } else { swept };
         let mut socket = Socket::NOBODY;
         socket.set_birth(Some(earliest), death.latest);
@@ -96,6 +99,9 @@ impl Monitor {
             (known, _) => known,
         };
         self.ledger.note(accounts_of(socket), Happening::Closed);
+        if let Some(lifetimes) = self.lifetimes.as_mut().filter(|_| !socket.is(Flag::Udp)) {
+            lifetimes.record(self.ledger.group(socket.group), lifetime);
+        }
         if let Some(closed) = &mut self.closed {
             closed.push(Closed {
                 protocol: if socket.is(Flag::Udp) { Protocol::Udp } else { Protocol::Tcp },
@@ -107,7 +113,8 @@ impl Monitor {
                 at: death,
                 lifetime,
                 evidence,
-                end,
+                // A reset by this side wipes the socket's counters before it is freed.
+                end: end.filter(|end| !end.is_reset),
             });
         }
     }

@@ -15,7 +15,7 @@ use sock_diag::{Cookie, Family, Protocol, SocketId, SocketRecord, SocketState};
 use crate::churn::{Churn, Coverage};
 use crate::closed::{Closed, Direction, Evidence};
 use crate::curve::age_ms;
-use crate::lifetimes::{Group, LifetimeReport};
+use crate::lifetimes::{Group, LifetimeReport, Lifetimes};
 use crate::moment::{Moment, When};
 use crate::port_origin::PortOrigin;
 use crate::port_set::PortSet;
@@ -29,9 +29,9 @@ use ends::Addresses;
 use ledger::{Account, Happening, INCOMING, Ledger, OUTGOING, TCP, UDP};
 use table::{Flag, Slot, Socket, Stage, Table};
 
-/// `idiag_expires` and the ages of a `tcp_info` come from jiffies, 10 ms at the coarsest, and a busy machine reads them
-/// late.
-const JIFFY_MS: u64 = 10;
+/// `idiag_expires` and the ages of a `tcp_info` come from jiffies, 10 ms at the coarsest; on a busy virtual machine they
+/// fall behind by as much again and catch up at once.
+const JIFFY_MS: u64 = 20;
 
 /// Destroy events come from a work queue and wait to be read: a socket may have ended so long before its event was.
 const EVENT_DELAY_MS: u64 = 25;
@@ -75,6 +75,7 @@ pub struct Monitor {
     /// Mini sockets of this sweep whose full socket was not known to be gone, with the time since, if told.
     turned: Vec<(Slot, Option<u64>)>,
     closed: Option<Vec<Closed>>,
+    lifetimes: Option<Lifetimes>,
     report: Report,
 }
 
@@ -115,6 +116,7 @@ impl Monitor {
             born: Vec::new(),
             turned: Vec::new(),
             closed: None,
+            lifetimes: None,
             report: Sweep::new(settings).finish(counters),
         }
     }
@@ -129,6 +131,11 @@ impl Monitor {
     /// Whether [`take_closed`](Self::take_closed) is going to be asked; without it closes are counted and forgotten.
     pub fn keep_closed(&mut self, keep: bool) {
         self.closed = keep.then(Vec::new);
+    }
+
+    /// From now on lifetimes of TCP connections are kept, for [`lifetimes`](Self::lifetimes).
+    pub fn keep_lifetimes(&mut self) {
+        self.lifetimes.get_or_insert_default();
     }
 
     /// Sockets followed now, those in TIME_WAIT and the just departed among them.
@@ -507,12 +514,15 @@ impl Monitor {
         self.closed.as_mut().map(std::mem::take).unwrap_or_default()
     }
 
-    /// Lifetimes since the start.
+    /// Lifetimes of TCP connections that ended since [`keep_lifetimes`](Self::keep_lifetimes) was called, and of those
+    /// still open; None when it was not.
     ///
-    /// Cost: a walk over all sockets.
+    /// Cost: a walk over all sockets, and what [`Lifetimes::report`] takes.
     pub fn lifetimes(&self, at: Moment) -> Option<LifetimeReport> {
-        let _ = at;
-        None
+        let open = self.table.slots().map(|slot| self.table.socket(slot));
+        let open = open.filter(|socket| socket.is_live() && !socket.is(Flag::Udp));
+        let ages = open.map(|socket| (self.ledger.group(socket.group), at.ms_since(socket.born_by())));
+        self.lifetimes.as_ref().map(|lifetimes| lifetimes.report(ages))
     }
 }
 

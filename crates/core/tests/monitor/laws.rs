@@ -1,6 +1,7 @@
 //! What holds in every world: nothing is counted that was not, nothing twice, and in the end nothing is missing.
 
 use proptest::prelude::*;
+use sockeye_core::Coverage;
 
 use crate::world::{Step, World, any_step};
 
@@ -25,6 +26,10 @@ proptest! {
         let (_, churn) = world.tick();
         let truth = world.truth();
         prop_assert_eq!((churn.tcp.opened, churn.tcp.closed, churn.tcp.live()), (truth.opened, truth.closed, truth.live));
+        let incoming = world.incoming_truth();
+        let flow = &churn.incoming;
+        prop_assert_eq!((flow.opened, flow.closed, flow.live()), (incoming.opened, incoming.closed, incoming.live));
+        prop_assert_eq!(churn.coverage, Coverage { seen: truth.opened, counted: Some(truth.opened) });
         let udp = world.udp_truth();
         prop_assert_eq!((churn.udp.opened, churn.udp.closed, churn.udp.live()), (udp.opened, udp.closed, udp.live));
         prop_assert_eq!(churn.unconfirmed, 0);
