@@ -30,6 +30,8 @@ pub(crate) struct Ground<'a> {
     pub(crate) pool: &'a Pool,
     /// pool − held.
     pub(crate) usable: &'a PortSet,
+    /// Ports that are known to be shared among destinations.
+    pub(crate) shared: &'a PortSet,
 }
 
 /// Destinations in the order of their names, and the ages of their TIME_WAIT sockets one after another.
@@ -142,9 +144,9 @@ fn destination(
 /// - A socket with IP_BIND_ADDRESS_NO_PORT did not bind a port.
 /// - A port that two destinations of one local address share was chosen by connect() there: an explicit bind on that
 ///   address would have kept the second out. On another address it may have been bound since.
-/// - Parity. connect() takes a port of the other half only when all of the preferred half is taken for that
-///   destination; bind() with port 0 takes one of the preferred half only when all of the other is taken on that
-///   local address. A port where only one of them can have chosen it is decided.
+/// - Parity. bind() with port 0 takes one of the half that connect() prefers only when all of the other is taken on that
+///   local address. A port of the other half is in doubt: connect() takes it when the preferred half is taken for that
+///   destination, and two histories, one with bind() and one without, leave the very same sockets.
 fn suspected_ports(uses: &[PortUse], endpoints: &[Endpoints], ground: &Ground) -> PortSet {
     let usable = ground.usable.count();
     let usable_preferred = ground.pool.count_preferred(ground.usable);
@@ -167,20 +169,12 @@ fn suspected_ports(uses: &[PortUse], endpoints: &[Endpoints], ground: &Ground) -
                 other_in_use += u32::from(!ground.pool.prefers(port));
             }
         }
-        let bind_may_prefer = nearly_full(other_in_use, usable_other);
+        // Sockets that were there when the port was chosen may have gone since.
+        let bind_may_prefer = other_in_use * 2 >= usable_other;
         for of_destination in of_address.chunk_by(|a, b| a.destination() == b.destination()) {
-            let preferred_in_use = ports(of_destination)
-                .filter(|(port, _)| ground.usable.contains(*port) && ground.pool.prefers(*port))
-                .count() as u32;
-            let connect_may_spill = nearly_full(preferred_in_use, usable_preferred);
             for (port, range) in ports(of_destination) {
-                let connect_alone = if ground.pool.prefers(port) {
-                    !bind_may_prefer
-                } else {
-                    connect_may_spill && !bind_may_prefer
-                };
-                let some_may_have_bound =
-                    || of_destination[range].iter().any(|one| !one.bound_without_port());
+                let connect_alone = ground.pool.prefers(port) && !bind_may_prefer;
+                let some_may_have_bound = || of_destination[range].iter().any(|one| !one.is_chosen());
                 let shared = shared_on[usize::from(port)] == address_number;
                 if !connect_alone && !shared && some_may_have_bound() {
                     suspects.insert(port);
@@ -188,7 +182,7 @@ fn suspected_ports(uses: &[PortUse], endpoints: &[Endpoints], ground: &Ground) -
             }
         }
     }
-    suspects.intersection(ground.usable)
+    suspects.intersection(ground.usable).minus(ground.shared)
 }
 
 /// The ports of sorted uses, each with where its uses are; a port comes once per destination.

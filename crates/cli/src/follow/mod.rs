@@ -48,8 +48,6 @@ pub(crate) struct Tick<'a> {
     pub(crate) notes: &'a [Note],
     /// When it was, by the wall clock.
     pub(crate) at: jiff::Timestamp,
-    /// What has ended since the last tick, if [`Follow::keep_closed`] asked for it.
-    pub(crate) closed: Vec<Closed>,
     /// This tick's sweep; None when it was left out.
     pub(crate) sweep: Option<SweepCost>,
 }
@@ -129,7 +127,8 @@ impl Follow {
         Ok(follow)
     }
 
-    /// From now on ticks bring the connections that have ended; without this they are counted and forgotten.
+    /// From now on connections that end are kept for [`next_closed`](Self::next_closed); without this they are counted and
+    /// forgotten.
     pub(crate) fn keep_closed(&mut self) {
         self.watched.monitor.keep_closed(true);
     }
@@ -148,13 +147,12 @@ impl Follow {
             }
         }
         self.write_notes();
-        let closed = self.watched.monitor.take_closed();
         let counters = self.feed.surroundings().core_counters();
         let at = self.feed.surroundings().taken_at;
         let duration_ms = self.feed.surroundings().sweep_duration_ms;
         let sweep = self.swept.map(|records| SweepCost { duration_ms, records });
         let report = self.watched.monitor.tick(self.watched.now, &counters);
-        Ok(Some(Tick { report, notes: &self.notes, at, closed, sweep }))
+        Ok(Some(Tick { report, notes: &self.notes, at, sweep }))
     }
 
     /// Waits for connections that have ended: those that events told of come at once, others at the tick. None as
@@ -176,6 +174,7 @@ impl Follow {
     }
 
     /// The state, to be asked for more than a report.
+    #[allow(dead_code, reason = "watch and closes need no more than reports and closes")]
     pub(crate) fn monitor(&mut self) -> &mut Monitor {
         &mut self.watched.monitor
     }
@@ -323,6 +322,7 @@ impl Follow {
             self.feed.kept_events(true, |at, event| watched.event(Moment(at), &event))?;
             let (ended, counters) =
                 (self.feed.surroundings().moments().1, self.feed.surroundings().core_counters());
+            self.stands_ahead = false;
             self.clock = self.wall_clock();
             self.stands_ahead = self.feed.next_sweep()?;
             let goes_on = self.feed.surroundings().step.is_some_and(|step| step.kind == StepKind::Baseline);
@@ -379,6 +379,7 @@ impl Follow {
         }
         .map_err(tcp)?;
         self.watched.all_connected_read(with_bound, records);
+        self.read_binders(with_bound);
         if self.watched.udp_unreadable.is_none() {
             match self.dump(Protocol::Udp, StateSet::ALL) {
                 Ok(more) => records += more,
@@ -389,6 +390,19 @@ impl Follow {
             }
         }
         Ok(records)
+    }
+
+    /// Who bound by number, as often as who is bound and idle: the monitor remembers it. What cannot be asked stays in doubt,
+    /// and headrooms show it.
+    fn read_binders(&mut self, asks: bool) {
+        if self.live.is_some() && !asks {
+            return self.feed.forget_bound_by_number();
+        }
+        if let Ok(bound) = self.feed.bound_by_number() {
+            for (cookie, port) in bound {
+                self.watched.monitor.observe_bound(Cookie(*cookie), *port);
+            }
+        }
     }
 
     fn dump(&mut self, protocol: Protocol, states: StateSet) -> sock_diag::Result<u64> {

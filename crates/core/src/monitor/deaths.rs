@@ -95,7 +95,8 @@ impl Monitor {
                 at: death,
                 lifetime,
                 evidence,
-                end,
+                // A reset by this side wipes the socket's counters before it is freed.
+                end: end.filter(|end| end.segments_out != Some(0)),
             });
         }
     }

@@ -16,7 +16,6 @@ use crate::closed::{Closed, Direction, Evidence};
 use crate::curve::age_ms;
 use crate::lifetimes::{Group, LifetimeReport, Lifetimes};
 use crate::moment::{Moment, When};
-use crate::pool::PortRange;
 use crate::port_origin::PortOrigin;
 use crate::port_set::PortSet;
 use crate::report::Report;
@@ -28,9 +27,9 @@ use ends::Addresses;
 use ledger::{Account, Happening, INCOMING, Ledger, OUTGOING, TCP, UDP};
 use table::{Flag, Slot, Socket, Stage, Table};
 
-/// `idiag_expires` and the ages of a `tcp_info` come from jiffies, 10 ms at the coarsest, and a busy machine reads them
-/// late.
-const JIFFY_MS: u64 = 10;
+/// `idiag_expires` and the ages of a `tcp_info` come from jiffies, 10 ms at the coarsest; on a busy virtual machine they
+/// fall behind by as much again and catch up at once.
+const JIFFY_MS: u64 = 20;
 
 /// Sockets that are gone without their event having come, because someone still holds the descriptor: so many are waited for.
 const MOST_GHOSTS: u32 = 1 << 16;
@@ -326,7 +325,7 @@ impl Monitor {
         let port = record.id.local_port;
         let direction = if self.listening_now.contains(port) || self.listening.contains(port) {
             Direction::Incoming
-        } else if !record.id.remote_address.is_unspecified() && self.range().contains(port) {
+        } else if !record.id.remote_address.is_unspecified() && self.settings.range().contains(port) {
             Direction::Outgoing
         } else {
             Direction::Unknown
@@ -340,10 +339,6 @@ impl Monitor {
             Direction::Unknown => Group::Other,
         };
         socket.group = self.ledger.join(group);
-    }
-
-    fn range(&self) -> PortRange {
-        self.settings.port_range.unwrap_or(PortRange::DEFAULT)
     }
 
     fn move_ends(&mut self, slot: Slot, record: &SocketRecord) {
@@ -372,6 +367,17 @@ impl Monitor {
         self.describe(&mut socket, record);
         *self.table.socket_mut(slot) = socket;
         self.open(slot, false);
+    }
+
+    /// Notes that the connected socket with this cookie bound its port by number: see [`Sweep::observe_bound`]. Remembered
+    /// as long as the socket is, TIME_WAIT included, so that it need not be read at every sweep.
+    pub fn observe_bound(&mut self, cookie: Cookie, port: u16) {
+        if let Some(slot) = self.table.find(cookie) {
+            self.table.socket_mut(slot).set_origin(PortOrigin::Bound);
+        }
+        if let Some(sweep) = &mut self.sweep {
+            sweep.observe_bound(port);
+        }
     }
 
     /// Destroy events were lost; None where the kernel does not say how many.
@@ -508,6 +514,7 @@ impl Monitor {
             events_lost: self.events_lost,
             unconfirmed: self.unconfirmed,
         });
+        self.report.forecast(&self.settings);
         &mut self.report
     }
 
