@@ -34,6 +34,7 @@ fn main() -> ExitCode {
     let done = match &line.command {
         None => command::snapshot::run(&line.snapshot),
         Some(Command::Closes(args)) => command::closes::run(args),
+        Some(Command::Lifetimes(args)) => command::lifetimes::run(args),
         Some(Command::Snapshot(args)) => command::snapshot::run(args),
         Some(Command::Sockets(args)) => command::sockets::run(args),
         Some(Command::Watch(args)) => command::watch::run(args),

@@ -3,6 +3,9 @@
 pub(crate) mod closes_csv;
 pub(crate) mod closes_json;
 pub(crate) mod closes_table;
+pub(crate) mod lifetimes_hlog;
+pub(crate) mod lifetimes_json;
+pub(crate) mod lifetimes_table;
 pub(crate) mod snapshot_json;
 pub(crate) mod snapshot_screen;
 pub(crate) mod socket_fields;

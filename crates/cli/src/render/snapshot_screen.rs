@@ -308,7 +308,7 @@ fn columns(text: &str) -> usize {
 }
 
 /// 28232 → `28,232`.
-fn grouped(number: impl Into<u64>) -> String {
+pub(super) fn grouped(number: impl Into<u64>) -> String {
     let digits = number.into().to_string();
     let mut text = String::new();
     for (i, digit) in digits.chars().enumerate() {
@@ -352,7 +352,7 @@ fn sparkline(values: &[u32]) -> String {
 }
 
 /// The name, its middle left out when it is too long: both ends tell destinations apart.
-fn shortened(name: &str, room: usize) -> String {
+pub(super) fn shortened(name: &str, room: usize) -> String {
     let length = name.chars().count();
     if length <= room {
         return name.to_owned();
