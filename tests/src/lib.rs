@@ -26,7 +26,7 @@ mod zoo;
 
 pub use body::in_namespace;
 pub use burst::{Burst, BurstCount, Destroyed};
-pub use churn::{Churn, Close, Phase};
+pub use churn::{Churn, ChurnPlan, Close, Connection, End, How, Lives, Phase, Span};
 pub use deadline::{wait_for, wait_until, within};
 pub use load::Load;
 pub use namespace::{Namespace, drop_privilege};

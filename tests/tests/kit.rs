@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 
 use sock_diag::{Protocol, SocketState};
 use sockeye_tests::{
-    Burst, Churn, Destroyed, Load, Namespace, Phase, Zoo, ZooSpec, drop_privilege, in_namespace, proc_net,
-    wait_until, within,
+    Burst, Churn, ChurnPlan, Destroyed, How, Lives, Load, Namespace, Phase, Zoo, ZooSpec, drop_privilege,
+    in_namespace, proc_net, wait_until, within,
 };
 
 const LIMIT: Duration = Duration::from_secs(20);
@@ -349,6 +349,105 @@ fn a_dropped_churn_stops() {
         let first = churn.closes()[0].at;
         assert_eq!(churn.closes_between(first, first + Duration::from_nanos(1)), 1);
         assert_eq!(churn.closes_between(first - Duration::from_secs(1), first), 0);
+    });
+}
+
+/// Connections of every kind and length, in random order.
+fn mixed(seed: u64) -> ChurnPlan {
+    ChurnPlan {
+        seed,
+        phases: vec![Phase { per_second: 400, lasts: Duration::from_millis(1500) }],
+        random_arrivals: true,
+        lives: Lives::LogUniform(Duration::from_millis(1), Duration::from_millis(800)),
+        late: Lives::Exponential(Duration::from_millis(20)),
+        late_share: 0.2,
+        mix: vec![
+            (How::ClientFirst, 4),
+            (How::ServerFirst, 3),
+            (How::ClientResets, 2),
+            (How::ServerResets, 2),
+            (How::Refused, 1),
+            (How::Unanswered, 1),
+        ],
+        payload: 3000,
+        destinations: 3,
+    }
+}
+
+/// A counter of `/proc/net/snmp`.
+fn counter(name: &str) -> u64 {
+    let text = fs::read_to_string("/proc/self/net/snmp").unwrap();
+    let mut lines = text.lines().filter_map(|line| line.strip_prefix("Tcp: "));
+    let (names, values) = (lines.next().unwrap(), lines.next().unwrap());
+    let mut both = names.split(' ').zip(values.split(' '));
+    both.find(|(this, _)| *this == name).unwrap().1.parse().unwrap()
+}
+
+#[test]
+fn a_churn_s_log_is_what_the_kernel_counts() {
+    in_namespace(|| {
+        let churn = Churn::follow(&mixed(1)).unwrap();
+        churn.wait().unwrap();
+        let log = churn.connections();
+        let of = |how: How| log.iter().filter(|connection| connection.how == how).count();
+        for how in [How::ClientFirst, How::ServerFirst, How::ClientResets, How::ServerResets] {
+            assert!(of(how) > 20, "{how:?}: {}", of(how));
+        }
+        let accepted = log.iter().filter(|connection| connection.how.is_accepted()).count();
+        let crowd = churn.standing();
+        assert_eq!(crowd, churn.destinations().len());
+        assert_eq!(counter("ActiveOpens") as usize, log.len() + crowd);
+        assert_eq!(counter("PassiveOpens") as usize, accepted + crowd);
+        assert_eq!(counter("AttemptFails") as usize, of(How::Refused));
+        let left = proc_net().unwrap();
+        let holders = left.iter().filter(|line| line.timer == 3).map(|line| line.local).collect::<Vec<_>>();
+        assert_eq!(holders.len(), of(How::ClientFirst) + of(How::ServerFirst));
+        for connection in &log {
+            let first = connection.first_close.unwrap();
+            assert!(connection.opened.to <= first.from && first.from <= first.to);
+            assert_eq!(connection.second_close.is_some(), connection.how.is_accepted());
+            assert!(connection.second_close.is_none_or(|second| first.to <= second.from));
+            match connection.how {
+                How::ClientFirst => assert!(holders.contains(&connection.local), "{connection:?}"),
+                How::ServerFirst => assert!(holders.contains(&connection.remote), "{connection:?}"),
+                _ => {}
+            }
+        }
+        assert_eq!(churn.closes().len(), accepted);
+    });
+}
+
+#[test]
+fn the_same_seed_draws_the_same_churn() {
+    let drawn = |seed: u64| {
+        let churn = Churn::follow(&mixed(seed)).unwrap();
+        churn.wait().unwrap();
+        churn.connections().iter().map(|one| (one.how, one.request_bytes)).collect::<Vec<_>>()
+    };
+    in_namespace(|| {
+        let first = drawn(7);
+        assert_eq!(first, drawn(7));
+        assert_ne!(first, drawn(8));
+    });
+}
+
+#[test]
+fn a_churn_too_large_for_one_process_is_shared_out() {
+    const CONNECTIONS: u32 = 3_000;
+    in_namespace(|| {
+        // Room for 4,000 descriptors: two processes.
+        let limit = nix::sys::resource::Resource::RLIMIT_NOFILE;
+        nix::sys::resource::setrlimit(limit, 4_000, 4_000).unwrap();
+        let plan = ChurnPlan {
+            phases: vec![Phase { per_second: CONNECTIONS, lasts: Duration::from_secs(1) }],
+            lives: Lives::Fixed(Duration::from_secs(2)),
+            destinations: 2,
+            ..ChurnPlan::default()
+        };
+        let alone = ChurnPlan { destinations: 1, ..plan.clone() };
+        assert!(Churn::follow(&alone).unwrap_err().to_string().contains("too few"));
+        let churn = Churn::follow(&plan).unwrap();
+        assert_eq!(churn.finish().unwrap().len(), CONNECTIONS as usize);
     });
 }
 

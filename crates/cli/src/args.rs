@@ -125,6 +125,7 @@ Examples:
 
 const CLOSES_HELP: &str = "\
 How to read it:
+  TIME       when it was closed, in UTC, or not later
   DIRECTION  out: this host connected; in: a listener here accepted
   LIFETIME   from open to close. `1.20 s ±0.50` lies between 0.70 s and 1.70 s:
              an open is found by a sweep, so it is known as well as sweeps are
@@ -146,14 +147,15 @@ Examples:
 
 const WATCH_HELP: &str = "\
 How to read it:
+  TIME              when the interval ended, in UTC
   OPENS/s CLOSES/s  TCP connections that began and ended in the interval
   LIVE              connections there are now, TIME_WAIT not among them
   TIME-WAIT         sockets that keep a port for 60 s after their close
-  WORST             the destination closest to running out of ports: how full
-                    its share of the pool is, how many more connect() succeed
-                    (HEADROOM), and when they no longer do (EXHAUSTED)
   SEEN              share of the connections the kernel counted that were seen
   LOST              destroy events lost since the start
+  WORST DESTINATION the one closest to running out of ports: how much of the
+                    pool it has USED, how many more connect() succeed now
+                    (HEADROOM), and when none will any more (EXHAUSTED)
 
 The first line is about the first interval after the start, not about the time
 since boot. A sweep that --cpu-budget left out leaves the port numbers as they

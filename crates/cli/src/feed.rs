@@ -8,10 +8,13 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::Context as _;
+use sock_diag::filter::{Filter, PortRangeOnly};
 use sock_diag::{
     CaptureWriter, DestroyEvents, DiagMsg, DumpRequest, DumpSummary, Event, EventGroups, Family, Kernel,
-    Namespace, Protocol, Recording, RecvBuffer, Replay, SocketId, SocketRecord, dump, lookup,
+    Namespace, Protocol, Recording, RecvBuffer, Replay, SocketId, SocketRecord, SocketState, StateSet, dump,
+    lookup,
 };
+use sockeye_core::PortRange;
 use tempfile::NamedTempFile;
 
 use crate::args::FeedArgs;
@@ -215,6 +218,31 @@ impl Feed {
         self.end_sweep()
     }
 
+    /// Asks the kernel which connected sockets bound their port by number, and tells their cookie and port: after the other
+    /// dumps of a sweep, so that whoever was in these and still lives is told. A replay tells what was asked then.
+    pub(crate) fn bound_by_number(&mut self) -> sock_diag::Result<&[(u64, u16)]> {
+        if let Input::Live { kernel, .. } = &mut self.input {
+            let mut bound = Vec::new();
+            let filter = bound_by_number(self.surroundings.core_settings().range());
+            let request = DumpRequest { filter: filter.as_ref(), ..DumpRequest::all(Protocol::Tcp) };
+            // Not part of a capture's answers, which are replayed without filters.
+            dump(kernel, &request.states(WITH_PORT_LOCK), &mut self.buffer, |diag| {
+                let id = diag.to_record().id;
+                bound.push((id.cookie.0, id.local_port));
+                ControlFlow::Continue(())
+            })?;
+            self.surroundings.bound_by_number = Some(bound);
+        }
+        Ok(self.surroundings.bound_by_number.as_deref().unwrap_or_default())
+    }
+
+    /// This sweep does not ask who bound by number.
+    pub(crate) fn forget_bound_by_number(&mut self) {
+        if !self.is_replay() {
+            self.surroundings.bound_by_number = None;
+        }
+    }
+
     /// Says that the sweep is over: from here on its duration is known. Of a replay, it is the captured sweep's.
     pub(crate) fn end_sweep(&mut self) -> anyhow::Result<()> {
         if !matches!(self.input, Input::Replay(_)) {
@@ -238,6 +266,23 @@ impl Feed {
         file.persist(&capture.path).map_err(|kept| kept.error).with_context(failed)?;
         Ok(())
     }
+}
+
+/// States in which the kernel still knows how a socket came by its port, once it is connected.
+pub(crate) const WITH_PORT_LOCK: StateSet = StateSet::ALL.minus(StateSet::of(&[
+    SocketState::Listen,
+    SocketState::BoundInactive,
+    SocketState::TimeWait,
+    SocketState::SynRecv,
+    SocketState::NewSynRecv,
+    SocketState::Close,
+]));
+
+/// The sockets on ports of the range that bound them by number: SOCK_BINDPORT_LOCK, which the kernel's filters alone can
+/// see. None for a range that no filter can say.
+pub(crate) fn bound_by_number(range: PortRange) -> Option<Filter> {
+    let text = format!("sport = {}-{} and not autobound", range.first, range.last);
+    Filter::parse(&text, &PortRangeOnly { first: range.first, last: range.last }).ok()
 }
 
 impl Capture {

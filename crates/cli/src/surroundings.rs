@@ -32,6 +32,10 @@ pub(crate) struct Surroundings {
     /// Paths of cgroups by their id: those of the sockets that the capturing call listed, if it listed cgroups.
     #[serde(default)]
     pub(crate) cgroups: BTreeMap<u64, String>,
+    /// Cookie and port of the connected sockets that bound their port by number, which no record tells. None when the sweep
+    /// did not ask.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) bound_by_number: Option<Vec<(u64, u16)>>,
     /// Why something above is missing.
     pub(crate) unread: Vec<String>,
     /// Where this sweep stands in a watch; None for a single look.
@@ -134,6 +138,7 @@ impl Surroundings {
                 .map(|(index, name)| (index.get(), name.to_owned()))
                 .collect(),
             cgroups: BTreeMap::new(),
+            bound_by_number: None,
             unread: unread.iter().map(ToString::to_string).collect(),
             step: None,
         }

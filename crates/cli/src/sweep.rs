@@ -8,7 +8,7 @@ use sock_diag::{DiagMsg, DumpRequest, DumpSummary, Error, Kernel, Protocol, Recv
 use sockeye_core::{PortRange, Report, Sweep};
 
 use crate::explain;
-use crate::feed::Feed;
+use crate::feed::{Feed, WITH_PORT_LOCK, bound_by_number};
 
 /// Something to tell beside core's warnings: what could not be read.
 #[derive(Debug)]
@@ -31,6 +31,14 @@ struct Part {
     protocol: Protocol,
     states: StateSet,
     slice: Option<Filter>,
+    /// It asks who bound by number: sockets that another part tells.
+    tells_binders: bool,
+}
+
+impl Part {
+    fn of(protocol: Protocol, states: StateSet, slice: Option<Filter>) -> Part {
+        Part { protocol, states, slice, tells_binders: false }
+    }
 }
 
 /// Reads every socket once. What cannot be read becomes a note; without TCP there is no report.
@@ -38,22 +46,31 @@ pub(crate) fn sweep(feed: &mut Feed) -> anyhow::Result<(Report, Vec<Note>)> {
     let mut notes: Vec<Note> = Vec::new();
     let mut sweep = Sweep::new(&feed.surroundings().core_settings());
     // Listeners first: they cost next to nothing, and core then spends no memory on their connections.
-    let listeners = Part { protocol: Protocol::Tcp, states: StateSet::LISTEN, slice: None };
+    let listeners = Part::of(Protocol::Tcp, StateSet::LISTEN, None);
     take(&mut sweep, &mut notes, &listeners, |request, each| feed.dump(request, each))?;
 
-    let range = feed.surroundings().core_settings().port_range.unwrap_or(PortRange::DEFAULT);
+    let range = feed.surroundings().core_settings().range();
     match kernels(feed, range) {
         None => {
             for part in parts(vec![None]) {
                 take(&mut sweep, &mut notes, &part, |request, each| feed.dump(request, each))?;
+            }
+            match feed.bound_by_number() {
+                Ok(bound) => bound.iter().for_each(|(_, port)| sweep.observe_bound(*port)),
+                Err(error) => notes.push(unread_binders(error)),
             }
         }
         Some(kernels) => {
             let slices = kernels.len();
             let slices = (0..slices).map(|index| slice(range, index, slices).map(Some));
             let mut parts = parts(slices.collect::<anyhow::Result<_>>()?);
-            // The first slice has the bound sockets besides; the last takes UDP.
-            let last = parts.split_off(kernels.len() - 1);
+            // The first slice has the bound sockets besides; the last takes UDP, and who bound by number.
+            let mut last = parts.split_off(kernels.len() - 1);
+            let binders = bound_by_number(range);
+            last.extend(binders.map(|filter| Part {
+                tells_binders: true,
+                ..Part::of(Protocol::Tcp, WITH_PORT_LOCK, Some(filter))
+            }));
             let shares: Vec<Vec<Part>> = parts.into_iter().map(|part| vec![part]).chain([last]).collect();
             let (done, left) = shared_out(kernels, &shares, &sweep);
             for share in done {
@@ -78,11 +95,11 @@ pub(crate) fn sweep(feed: &mut Feed) -> anyhow::Result<(Report, Vec<Note>)> {
 fn parts(slices: Vec<Option<Filter>>) -> Vec<Part> {
     let connected = StateSet::ALL.minus(StateSet::LISTEN).minus(StateSet::BOUND_INACTIVE);
     let mut parts: Vec<Part> =
-        slices.into_iter().map(|slice| Part { protocol: Protocol::Tcp, states: connected, slice }).collect();
+        slices.into_iter().map(|slice| Part::of(Protocol::Tcp, connected, slice)).collect();
     if let Some(first) = parts.first_mut() {
         first.states = first.states.union(StateSet::BOUND_INACTIVE);
     }
-    parts.push(Part { protocol: Protocol::Udp, states: StateSet::ALL, slice: None });
+    parts.push(Part::of(Protocol::Udp, StateSet::ALL, None));
     parts
 }
 
@@ -167,7 +184,11 @@ fn take(
     let request =
         DumpRequest { filter: part.slice.as_ref(), ..DumpRequest::all(part.protocol).states(part.states) };
     let dumped = dump(&request, &mut |diag| {
-        sweep.observe(&diag.to_record());
+        let record = diag.to_record();
+        match part.tells_binders {
+            true => sweep.observe_bound(record.id.local_port),
+            false => sweep.observe(&record),
+        }
         ControlFlow::Continue(())
     });
     match dumped {
@@ -177,6 +198,7 @@ fn take(
             }
             sweep.note_malformed(summary.malformed);
         }
+        Err(error) if part.tells_binders => notes.push(unread_binders(error)),
         Err(error) if part.protocol == Protocol::Tcp => return Err(explain::dump(part.protocol, error)),
         Err(error) => notes.push(Note {
             id: "protocol_unreadable",
@@ -184,6 +206,12 @@ fn take(
         }),
     }
     Ok(())
+}
+
+/// Without it there is more doubt, not less truth.
+fn unread_binders(error: Error) -> Note {
+    let message = format!("which sockets bound their port by number is not known: {error}");
+    Note { id: "binders_unreadable", message }
 }
 
 #[cfg(test)]

@@ -1,7 +1,6 @@
 //! watch and closes as programs: usage, pace, signals, closed pipes, captures over time, surroundings, and what they cost.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
-#![allow(dead_code, reason = "modules are shared with other test binaries")]
 
 mod confined;
 mod recorded;
@@ -98,6 +97,8 @@ fn wrong_usage_is_told_on_stderr() {
         ("closes state established", "cannot filter closes by state"),
         ("closes not state time-wait or dport = 443", "cannot filter closes by state"),
         ("closes sport = 1 and fwmark 1", "cannot filter closes by fwmark"),
+        ("closes dport = 1 or not autobound", "cannot filter closes by autobound"),
+        ("closes cgroup id:1", "cannot filter closes by cgroup"),
         ("closes dev id:1", "cannot filter closes by dev"),
         ("watch -N no-such-namespace", "no network namespace"),
     ] {
@@ -206,7 +207,43 @@ fn a_closed_pipe_ends_it_quietly() {
     });
 }
 
+#[test]
+fn a_full_disk_is_an_error() {
+    let directory = TempDir::new().unwrap();
+    let capture = recorded::watches::proxy(directory.path());
+    for arguments in ["watch", "watch --json", "watch -o csv", "closes", "closes -o csv"] {
+        let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let mut command = sockeye(arguments);
+        let said: Said = command.arg("--replay").arg(&capture).stdout(full).output().unwrap().into();
+        assert_eq!(said.code, 2, "{arguments}: {said:?}");
+        assert!(said.stderr.contains("writing to standard output: No space left on device"), "{said:?}");
+    }
+}
+
 // Captures.
+
+#[test]
+fn a_capture_that_tells_impossible_times_is_no_panic() {
+    let directory = TempDir::new().unwrap();
+    let times = [0, 1, 86_400_000, u64::MAX / 2, u64::MAX - 1, u64::MAX];
+    for (began, ended) in times.iter().flat_map(|began| times.map(|ended| (*began, ended))) {
+        let capture = recorded::watches::at_times(directory.path(), began, ended);
+        for arguments in
+            ["watch", "watch --json", "watch -o csv", "closes", "closes --json", "watch --for 1s"]
+        {
+            let said = replay(&capture, arguments);
+            assert_eq!(said.code, 0, "{began} {ended} {arguments}: {said:?}");
+        }
+    }
+}
+
+#[test]
+fn a_watch_of_the_beginning_alone_has_no_line() {
+    let directory = TempDir::new().unwrap();
+    let capture = recorded::watches::Watch::begin(directory.path(), &hosts::idle()).finish();
+    assert_eq!(replay(&capture, "watch --json").stdout, "");
+    assert_eq!(replay(&capture, "closes -H").stdout, "");
+}
 
 /// Connections that come and go for so long.
 fn churn(lasts: Duration) -> Churn {
@@ -232,10 +269,47 @@ fn what_was_watched_is_replayed_byte_for_byte() {
             let live: Said = command.arg("--capture").arg(&capture).output().unwrap().into();
             assert_eq!((live.code, live.stderr.as_str()), (0, ""), "{arguments}");
             let replayed = replay(&capture, arguments);
-            assert_eq!(replayed.stdout, live.stdout, "sockeye {arguments}");
+            for (number, (replayed, live)) in replayed.stdout.lines().zip(live.stdout.lines()).enumerate() {
+                assert_eq!(replayed, live, "line {number} of sockeye {arguments}");
+            }
+            assert_eq!(replayed.stdout.len(), live.stdout.len(), "sockeye {arguments}");
             assert_eq!((replayed.code, replayed.stderr.as_str()), (0, ""), "{arguments}");
-            assert_eq!(replay(&capture, arguments).stdout, replayed.stdout, "and again");
+            assert!(replay(&capture, arguments).stdout == replayed.stdout, "and again: {arguments}");
         }
+    });
+}
+
+#[test]
+fn without_events_closes_are_asked_for_and_that_is_captured() {
+    in_namespace(|| {
+        let directory = TempDir::new().unwrap();
+        let capture = directory.path().join("watch.sockeye");
+        let listener = TcpListener::bind("127.0.0.1:20000").unwrap();
+        let open: Vec<_> = (0..20)
+            .map(|_| (TcpStream::connect("127.0.0.1:20000").unwrap(), listener.accept().unwrap()))
+            .collect();
+        let arguments = "closes --interval 50ms --count 40 --json";
+        let mut command = sockeye(arguments);
+        confined::forbid_memberships(&mut command, libc::EPERM);
+        command.arg("--capture").arg(&capture);
+        let mut running = Running::start(command);
+        // It says so before its first look; the closes must come after that.
+        let mut said = String::new();
+        let mut stderr = BufReader::new(running.child.stderr.take().unwrap());
+        stderr.read_line(&mut said).unwrap();
+        assert!(said.contains("going on without destroy events"), "{said}");
+        stderr.read_line(&mut said).unwrap();
+        assert!(said.contains("destroy events are not heard"), "a tick has been: {said}");
+        // The client's ends leave a TIME_WAIT each, the server's leave nothing.
+        drop(open);
+        let mut text = String::new();
+        (0..40).for_each(|_| text.push_str(&running.line()));
+        assert_eq!(running.end().code, 0);
+        let evidence =
+            |wanted: &str| json_lines(&text).iter().filter(|line| line["evidence"] == wanted).count();
+        assert_eq!((evidence("time_wait"), evidence("lookup")), (20, 20), "{text}");
+        let replayed = replay(&capture, arguments);
+        assert_eq!((replayed.code, replayed.stdout), (0, text), "lookups are part of the capture");
     });
 }
 
@@ -277,6 +351,31 @@ fn another_namespace_is_watched_with_its_own_settings() {
         }
         running.signal(Signal::SIGINT);
         assert_eq!(running.end().code, 0);
+    });
+}
+
+#[test]
+fn counters_are_those_of_the_namespace_that_is_watched() {
+    in_namespace(|| {
+        let listener = TcpListener::bind("127.0.0.1:20000").unwrap();
+        let _open: Vec<_> = (0..7)
+            .map(|_| (TcpStream::connect("127.0.0.1:20000").unwrap(), listener.accept().unwrap()))
+            .collect();
+        let directory = TempDir::new().unwrap();
+        let capture = directory.path().join("watch.sockeye");
+        let mut command = sockeye(&format!("watch 50ms 1 --json -N {}", std::process::id()));
+        confined::elsewhere(&mut command);
+        printed(command.arg("--capture").arg(&capture));
+        let mut replay = sock_diag::Replay::open(fs::File::open(&capture).unwrap()).unwrap();
+        assert_eq!(replay.sweeps(), 3, "two readings of the beginning and a tick");
+        loop {
+            let context: Value = serde_json::from_slice(&replay.context().unwrap()).unwrap();
+            assert_eq!(context["counters"]["active_opens"], 7, "{context}");
+            assert_eq!(context["counters"]["passive_opens"], 7, "{context}");
+            if !replay.next_sweep() {
+                break;
+            }
+        }
     });
 }
 
@@ -323,7 +422,7 @@ fn a_budget_is_kept_among_many_sockets() {
         let (beginning, _) = cost("watch 10ms 1 --json --top 0");
         let (all, lines) = cost("watch 100ms --for 10s --cpu-budget 5% --json --top 0");
         let sweeps = lines.iter().filter(|line| !line["swept_ms"].is_null()).count();
-        println!(
+        eprintln!(
             "beginning {beginning} ms, 10 s with a budget of 5 %: {all} ms, {} ticks, {sweeps} sweeps",
             lines.len()
         );

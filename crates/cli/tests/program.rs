@@ -302,8 +302,8 @@ fn a_capture_that_is_none_is_refused_with_the_reason() {
     refused(b"", &["not a sockeye capture"]);
     refused(b"PK\x03\x04 something else entirely", &["not a sockeye capture"]);
     let mut newer = good.clone();
-    newer[8] = 2;
-    refused(&newer, &["format version 2", "use a newer one"]);
+    newer[8] = 3;
+    refused(&newer, &["format version 3", "use a newer one"]);
     let mut swapped = good.clone();
     swapped.swap(10, 11);
     refused(&swapped, &["another byte order"]);

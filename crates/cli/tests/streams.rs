@@ -4,9 +4,14 @@
 
 mod recorded;
 
+use std::fs::File;
+use std::io::Read;
+
 use insta::assert_snapshot;
-use recorded::{run, watches};
+use nix::pty::{Winsize, openpty};
+use recorded::{run, sockeye, watches};
 use serde_json::Value;
+use tempfile::TempDir;
 
 /// What it prints; it must end well. Notes are for stderr.
 #[track_caller]
@@ -25,6 +30,37 @@ fn watch_formats() {
     assert_snapshot!("watch_jsonl", printed("watch --json"));
     assert_snapshot!("watch_csv", printed("watch -o csv"));
     assert_eq!(printed("watch -o json"), printed("watch --json"), "the word of other commands is understood");
+}
+
+#[test]
+fn a_header_stands_on_every_screenful() {
+    let on_terminal = |rows: u16| {
+        let directory = TempDir::new().unwrap();
+        let capture = watches::proxy(directory.path());
+        let size = Winsize { ws_row: rows, ws_col: 120, ws_xpixel: 0, ws_ypixel: 0 };
+        let pty = openpty(Some(&size), None).unwrap();
+        let mut command = sockeye("watch --color never");
+        command.arg("--replay").arg(capture).stdout(pty.slave);
+        let output = command.spawn().unwrap();
+        drop(command);
+        let (mut terminal, mut bytes, mut text) = (File::from(pty.master), [0; 4096], Vec::new());
+        // A terminal nobody writes to any more answers EIO.
+        while let Ok(count) = terminal.read(&mut bytes) {
+            text.extend_from_slice(&bytes[..count]);
+        }
+        assert!(output.wait_with_output().unwrap().status.success());
+        String::from_utf8(text).unwrap().replace("\r\n", "\n")
+    };
+    let headers = |text: &str| text.lines().map(|line| line.starts_with("TIME")).collect::<Vec<_>>();
+    let plain = printed("watch");
+    assert_eq!(headers(&plain), [true, false, false, false, false, false], "a pipe has one");
+    assert_eq!(on_terminal(24), plain);
+    let small = on_terminal(4);
+    assert_eq!(headers(&small), [true, false, false, true, false, false, true, false]);
+    let rows = |text: &str| -> Vec<String> {
+        text.lines().filter(|line| !line.starts_with("TIME")).map(str::to_owned).collect()
+    };
+    assert_eq!(rows(&small), rows(&plain));
 }
 
 #[test]

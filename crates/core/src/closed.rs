@@ -4,6 +4,8 @@ use std::net::SocketAddr;
 
 use sock_diag::{Cookie, Protocol, TcpInfo};
 
+use crate::destination::DestinationId;
+use crate::lifetimes::Group;
 use crate::moment::{Lifetime, When};
 
 /// Who began a connection, seen from this host.
@@ -101,6 +103,24 @@ pub struct Closed {
     pub evidence: Evidence,
     /// What its destroy event told; None without one.
     pub end: Option<TcpEnd>,
+}
+
+impl Closed {
+    /// What it is grouped by.
+    pub fn group(&self) -> Group {
+        match (self.direction, self.local, self.remote) {
+            (Direction::Outgoing, Some(local), Some(remote)) if remote.port() != 0 => {
+                Group::Destination(DestinationId {
+                    protocol: self.protocol,
+                    local_address: local.ip(),
+                    remote_address: remote.ip(),
+                    remote_port: remote.port(),
+                })
+            }
+            (Direction::Incoming, Some(local), _) => Group::Listener(local.port()),
+            _ => Group::Other,
+        }
+    }
 }
 
 /// What the last `tcp_info` of a connection tells of its life.

@@ -6,6 +6,7 @@
 
 use std::ops::Range;
 
+use hashbrown::HashSet;
 use sock_diag::Protocol;
 
 use crate::address::Address;
@@ -30,6 +31,10 @@ pub(crate) struct Ground<'a> {
     pub(crate) pool: &'a Pool,
     /// pool − held.
     pub(crate) usable: &'a PortSet,
+    /// Ports that are known to be shared among destinations.
+    pub(crate) shared: &'a PortSet,
+    /// Addresses of this host that are known from its sockets.
+    pub(crate) here: &'a HashSet<Address>,
 }
 
 /// Destinations in the order of their names, and the ages of their TIME_WAIT sockets one after another.
@@ -82,6 +87,7 @@ fn destination(
     let (mut blocked, mut undecided, mut waived, mut suspects_in_use) = (0, 0, 0, 0);
     let mut suspects_waived = 0;
     let mut free_ends = counts.free_ends;
+    let peer_is_us = ground.here.contains(&endpoints.remote);
     for uses in uses.chunk_by(|a, b| a.port() == b.port()) {
         let port = uses[0].port();
         let mut claim = Claim::Waived;
@@ -89,7 +95,10 @@ fn destination(
             let age = one.closed_seconds_ago();
             traffic.count(age);
             ages.extend(age);
-            claim = claim.max(one.claim());
+            claim = claim.max(match one.claim() {
+                Claim::IfPeerIsUs if peer_is_us => Claim::Waived,
+                claim => claim,
+            });
         }
         if !ground.usable.contains(port) {
             continue;
@@ -100,7 +109,7 @@ fn destination(
         suspects_in_use += u32::from(suspect);
         match claim {
             Claim::Firm => blocked += 1,
-            Claim::Unclear => undecided += 1,
+            Claim::IfPeerIsUs | Claim::Unclear => undecided += 1,
             Claim::Waived if suspect => suspects_waived += 1,
             Claim::Waived => waived += 1,
         }
@@ -142,9 +151,9 @@ fn destination(
 /// - A socket with IP_BIND_ADDRESS_NO_PORT did not bind a port.
 /// - A port that two destinations of one local address share was chosen by connect() there: an explicit bind on that
 ///   address would have kept the second out. On another address it may have been bound since.
-/// - Parity. connect() takes a port of the other half only when all of the preferred half is taken for that
-///   destination; bind() with port 0 takes one of the preferred half only when all of the other is taken on that
-///   local address. A port where only one of them can have chosen it is decided.
+/// - Parity. bind() with port 0 takes one of the half that connect() prefers only when all of the other is taken on that
+///   local address. A port of the other half is in doubt: connect() takes it when the preferred half is taken for that
+///   destination, and two histories, one with bind() and one without, leave the very same sockets.
 fn suspected_ports(uses: &[PortUse], endpoints: &[Endpoints], ground: &Ground) -> PortSet {
     let usable = ground.usable.count();
     let usable_preferred = ground.pool.count_preferred(ground.usable);
@@ -167,20 +176,12 @@ fn suspected_ports(uses: &[PortUse], endpoints: &[Endpoints], ground: &Ground) -
                 other_in_use += u32::from(!ground.pool.prefers(port));
             }
         }
-        let bind_may_prefer = nearly_full(other_in_use, usable_other);
+        // Sockets that were there when the port was chosen may have gone since.
+        let bind_may_prefer = other_in_use * 2 >= usable_other;
         for of_destination in of_address.chunk_by(|a, b| a.destination() == b.destination()) {
-            let preferred_in_use = ports(of_destination)
-                .filter(|(port, _)| ground.usable.contains(*port) && ground.pool.prefers(*port))
-                .count() as u32;
-            let connect_may_spill = nearly_full(preferred_in_use, usable_preferred);
             for (port, range) in ports(of_destination) {
-                let connect_alone = if ground.pool.prefers(port) {
-                    !bind_may_prefer
-                } else {
-                    connect_may_spill && !bind_may_prefer
-                };
-                let some_may_have_bound =
-                    || of_destination[range].iter().any(|one| !one.bound_without_port());
+                let connect_alone = ground.pool.prefers(port) && !bind_may_prefer;
+                let some_may_have_bound = || of_destination[range].iter().any(|one| !one.is_chosen());
                 let shared = shared_on[usize::from(port)] == address_number;
                 if !connect_alone && !shared && some_may_have_bound() {
                     suspects.insert(port);
@@ -188,7 +189,7 @@ fn suspected_ports(uses: &[PortUse], endpoints: &[Endpoints], ground: &Ground) -
             }
         }
     }
-    suspects.intersection(ground.usable)
+    suspects.intersection(ground.usable).minus(ground.shared)
 }
 
 /// The ports of sorted uses, each with where its uses are; a port comes once per destination.

@@ -13,6 +13,7 @@
 //! assert_eq!(report.tcp.usable, 28_232);
 //! ```
 mod address;
+mod bindable;
 mod churn;
 mod closed;
 mod counts;
@@ -37,6 +38,7 @@ mod sweep;
 mod udp;
 mod warning;
 
+pub use bindable::Bindable;
 pub use churn::{Churn, Coverage, Flow, RATE_WINDOWS_S, Rates};
 pub use closed::{Closed, ClosedBy, Direction, Evidence, TcpEnd};
 pub use counts::SocketCounts;
@@ -44,7 +46,7 @@ pub use curve::{Curve, TIME_WAIT_MS, WINDOW_SECONDS};
 pub use destination::{Destination, DestinationId, SortKey};
 pub use forecast::{Basis, Forecast, ForecastInput, Kept};
 pub use headroom::{Doubt, Headroom};
-pub use lifetimes::{Bar, Bounded, Group, GroupLifetimes, LifetimeReport, Percentiles};
+pub use lifetimes::{Bar, Bounded, Group, GroupLifetimes, LifetimeReport, Lifetimes, Percentiles};
 pub use listener::{Listener, Traffic};
 pub use moment::{Lifetime, Moment, When};
 pub use monitor::{Missing, Monitor};
@@ -53,6 +55,6 @@ pub use port_origin::PortOrigin;
 pub use port_set::PortSet;
 pub use report::{Report, Rest, TcpPool};
 pub use settings::{Counters, Settings, TwReuse};
-pub use sweep::Sweep;
+pub use sweep::{Settled, Sweep};
 pub use udp::{UdpAddress, UdpPool};
 pub use warning::Warning;

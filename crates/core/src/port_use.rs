@@ -3,6 +3,7 @@
 use sock_diag::{SocketRecord, SocketState};
 
 use crate::curve::{age_ms, age_seconds};
+use crate::port_origin::PortOrigin;
 use crate::settings::{Settings, TwReuse};
 
 /// How firmly a socket keeps its port from the next connect() to its own destination.
@@ -10,6 +11,8 @@ use crate::settings::{Settings, TwReuse};
 pub(crate) enum Claim {
     /// A TIME_WAIT that connect() takes over.
     Waived,
+    /// A TIME_WAIT that connect() takes over if the peer uses timestamps: if it is this very host.
+    IfPeerIsUs,
     /// A TIME_WAIT that connect() may take over; the record does not tell.
     Unclear,
     /// Nobody else gets the port.
@@ -38,10 +41,11 @@ impl Claim {
         }
         // Only a peer that is this very host certainly uses timestamps when we do.
         let peer_is_us = loopback || local == remote;
-        if settings.tw_reuse != TwReuse::Unknown && settings.timestamps == Some(true) && peer_is_us {
-            Claim::Waived
-        } else {
-            Claim::Unclear
+        let known = settings.tw_reuse != TwReuse::Unknown && settings.timestamps == Some(true);
+        match (known, peer_is_us) {
+            (true, true) => Claim::Waived,
+            (true, false) => Claim::IfPeerIsUs,
+            (false, _) => Claim::Unclear,
         }
     }
 }
@@ -66,15 +70,21 @@ const OLD_DELAY_MS: u32 = 1_000;
 const NO_PORT_BIND: u64 = 1 << 8;
 const TIME_WAIT: u64 = 1 << 9;
 const CLAIM_SHIFT: u32 = 10;
+const CHOSEN: u64 = 1 << 12;
 
 /// An outgoing socket: destination index (32 bits), local port (16), claim (2), TIME_WAIT (1), bind-no-port (1),
-/// age in seconds (8). The order of the bits makes sorting group by destination, then by port.
+/// chosen by connect() (1), age in seconds (8). The order of the bits makes sorting group by destination, then by port.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct PortUse(u64);
 
 impl PortUse {
     #[inline]
-    pub(crate) fn new(destination: u32, record: &SocketRecord, settings: &Settings) -> PortUse {
+    pub(crate) fn new(
+        destination: u32,
+        record: &SocketRecord,
+        origin: PortOrigin,
+        settings: &Settings,
+    ) -> PortUse {
         let mut bits = u64::from(destination) << 32 | u64::from(record.id.local_port) << 16;
         if record.state == SocketState::TimeWait {
             bits |= TIME_WAIT | u64::from(age_seconds(record.timer.expires_ms));
@@ -84,6 +94,9 @@ impl PortUse {
         }
         if record.options.is_some_and(|options| options.bind_address_no_port()) {
             bits |= NO_PORT_BIND;
+        }
+        if origin == PortOrigin::Chosen {
+            bits |= CHOSEN;
         }
         PortUse(bits)
     }
@@ -103,7 +116,8 @@ impl PortUse {
     pub(crate) fn claim(self) -> Claim {
         match self.0 >> CLAIM_SHIFT & 3 {
             0 => Claim::Waived,
-            1 => Claim::Unclear,
+            1 => Claim::IfPeerIsUs,
+            2 => Claim::Unclear,
             _ => Claim::Firm,
         }
     }
@@ -113,8 +127,9 @@ impl PortUse {
         (self.0 & TIME_WAIT != 0).then_some(self.0 as u8)
     }
 
-    /// Whether the socket asked not to be given a port by bind().
-    pub(crate) fn bound_without_port(self) -> bool {
-        self.0 & NO_PORT_BIND != 0
+    /// Whether connect() chose the port: it was seen to, or bind() was asked not to. (A socket that bound a number all the same
+    /// is told by the kernel.)
+    pub(crate) fn is_chosen(self) -> bool {
+        self.0 & (NO_PORT_BIND | CHOSEN) != 0
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! Formats (table, JSON, metrics) are the renderers' own.
 
+use crate::bindable::Bindable;
 use crate::churn::Churn;
 use crate::counts::SocketCounts;
 use crate::curve::Curve;
@@ -26,6 +27,14 @@ pub struct TcpPool {
     pub usable: u32,
     /// The ports counted as held.
     pub held_ports: PortSet,
+    /// Held ports that connected sockets (or their TIME_WAIT) are known to have bound explicitly: told by the kernel, by
+    /// whoever followed them, or by a probe.
+    pub explicit: u32,
+    /// These ports.
+    pub explicit_ports: PortSet,
+    /// How many bind() with port 0 succeed, by local address; addresses without a socket of the pool have what the
+    /// unspecified address leaves, and are not listed.
+    pub bindable: Vec<Bindable>,
     /// Usable ports that connected sockets may have bound explicitly; see [`Headroom`](crate::Headroom).
     pub suspects: PortSet,
 }

@@ -50,10 +50,14 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// The range of ephemeral ports.
+    pub fn range(&self) -> PortRange {
+        self.port_range.unwrap_or(PortRange::DEFAULT)
+    }
+
     /// The pool these settings leave to automatic choice.
     pub fn pool(&self) -> Pool {
-        let range = self.port_range.unwrap_or(PortRange::DEFAULT);
-        Pool::new(range, self.reserved_ports.as_ref().unwrap_or(&PortSet::new()))
+        Pool::new(self.range(), self.reserved_ports.as_ref().unwrap_or(&PortSet::new()))
     }
 }
 

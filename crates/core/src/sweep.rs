@@ -3,10 +3,11 @@
 //! Which port has a listener may be learnt after its connections, so records are sorted into small piles here and
 //! classified in [`Sweep::finish`]. Arithmetic over the piles is in the modules of what they become.
 
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 use sock_diag::{Protocol, SocketRecord, SocketState, TimerKind};
 
 use crate::address::Address;
+use crate::bindable::bindable;
 use crate::counts::SocketCounts;
 use crate::curve::{Curve, age_seconds};
 use crate::fold::{Endpoints, Ground, fold};
@@ -20,6 +21,15 @@ use crate::recent::RecentCookies;
 use crate::report::{Report, TcpPool};
 use crate::settings::{Counters, Settings};
 use crate::udp::UdpPorts;
+
+/// What somebody has found out about ports of which records leave open whether connect() skips them.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Settled {
+    /// Every connect() skips them: an explicit binder has the port.
+    pub skipped: PortSet,
+    /// connect() shares them among destinations.
+    pub shared: PortSet,
+}
 
 /// All records of one sweep of one network namespace.
 ///
@@ -44,6 +54,12 @@ pub struct Sweep {
     bound_sockets: u32,
     listening: PortSet,
     bound: PortSet,
+    /// Ports that connected sockets bound explicitly, or that outlive their listener: told, not guessed.
+    explicit: PortSet,
+    /// Where listeners and bound-inactive sockets of the pool are bound.
+    holders: Vec<(Address, u16)>,
+    /// Addresses that listeners are on.
+    here: HashSet<Address>,
     closes: Curve,
     /// Connected sockets on ports that have a listener or lie outside the range.
     tallies: PortTallies,
@@ -76,6 +92,9 @@ impl Sweep {
             bound_sockets: 0,
             listening: PortSet::new(),
             bound: PortSet::new(),
+            explicit: PortSet::new(),
+            holders: Vec::new(),
+            here: HashSet::new(),
             closes: Curve::EMPTY,
             tallies: PortTallies::new(),
             uses: Vec::with_capacity(sockets),
@@ -92,9 +111,15 @@ impl Sweep {
         self.observe_as(record, PortOrigin::Unknown);
     }
 
-    /// Takes one record of a socket of which more is known.
+    /// Notes that a connected socket bound this port by number. No record tells; the kernel does when it is asked for
+    /// those sockets alone (`not autobound`, SOCK_BINDPORT_LOCK), after the others.
+    pub fn observe_bound(&mut self, port: u16) {
+        self.explicit.insert(port);
+    }
+
+    /// Takes one record of a socket whose port's origin may be known from earlier.
     #[inline]
-    pub fn observe_as(&mut self, record: &SocketRecord, _origin: PortOrigin) {
+    pub fn observe_as(&mut self, record: &SocketRecord, origin: PortOrigin) {
         self.records += 1;
         if self.recent.is_repeat(record.id.cookie) {
             self.duplicates += 1;
@@ -102,23 +127,26 @@ impl Sweep {
         }
         self.counts.add(record);
         match record.protocol {
-            Protocol::Tcp => self.observe_tcp(record),
+            Protocol::Tcp => self.observe_tcp(record, origin),
             Protocol::Udp if self.pool.ports().contains(record.id.local_port) => self.udp.add(record),
             // An MPTCP socket's subflows are TCP sockets of their own; UDP-Lite has ports of its own.
             _ => {}
         }
     }
 
-    fn observe_tcp(&mut self, record: &SocketRecord) {
+    fn observe_tcp(&mut self, record: &SocketRecord, origin: PortOrigin) {
         let port = record.id.local_port;
         let mut closed_seconds_ago = None;
         match record.state {
             SocketState::Listen => {
                 self.listener_sockets += 1;
+                self.here.insert(Address::of(record.id.local_address));
+                self.hold(record);
                 return self.listening.insert(port);
             }
             SocketState::Close if record.is_bound_inactive() => {
                 self.bound_sockets += 1;
+                self.hold(record);
                 return self.bound.insert(port);
             }
             SocketState::Close => return self.unbound += 1,
@@ -140,7 +168,16 @@ impl Sweep {
             remote_port: record.id.remote_port,
         };
         let destination = *self.endpoints.entry(endpoints).or_insert(next);
-        self.uses.push(PortUse::new(destination, record, &self.settings));
+        if matches!(origin, PortOrigin::Bound | PortOrigin::Accepted) {
+            self.explicit.insert(port);
+        }
+        self.uses.push(PortUse::new(destination, record, origin, &self.settings));
+    }
+
+    fn hold(&mut self, record: &SocketRecord) {
+        if self.pool.ports().contains(record.id.local_port) {
+            self.holders.push((Address::of(record.id.local_address), record.id.local_port));
+        }
     }
 
     /// An empty sweep of the same namespace that knows the listeners this one has seen: for a part of the sockets
@@ -165,6 +202,9 @@ impl Sweep {
         self.bound_sockets += part.bound_sockets;
         self.listening = self.listening.union(&part.listening);
         self.bound = self.bound.union(&part.bound);
+        self.explicit = self.explicit.union(&part.explicit);
+        self.holders.extend(part.holders);
+        self.here.extend(part.here);
         self.closes.add_all(&part.closes);
         self.tallies.absorb(part.tallies);
         self.udp.absorb(part.udp);
@@ -195,12 +235,26 @@ impl Sweep {
     /// Folds everything into a report, its destinations sorted by [`SortKey::InUse`](crate::SortKey::InUse).
     ///
     /// Cost: sorts the outgoing sockets, about 40 ns each, 75 ns with 100,000 destinations.
-    pub fn finish(mut self, counters: &Counters) -> Report {
+    pub fn finish(self, counters: &Counters) -> Report {
+        self.finish_settled(counters, |_| Settled::default())
+    }
+
+    /// As [`finish`](Self::finish), but where records leave open which ports are skipped by connect(), `settle` is asked:
+    /// it is given every usable port that has a socket, and says of which it found out.
+    pub fn finish_settled(mut self, counters: &Counters, settle: impl FnOnce(&PortSet) -> Settled) -> Report {
         self.move_incoming();
         let endpoints = self.sort_uses();
-        let held = self.listening.union(&self.bound).intersection(self.pool.ports());
+        let mut here = std::mem::take(&mut self.here);
+        here.extend(endpoints.iter().map(|endpoints| endpoints.local));
+        let in_use: PortSet = self.uses.iter().map(|one| one.port()).collect();
+        let known = self.listening.union(&self.bound).union(&self.explicit);
+        let settled = settle(&in_use.intersection(self.pool.ports()).minus(&known));
+        let explicit = self.explicit.union(&settled.skipped).intersection(self.pool.ports());
+        let held = known.union(&settled.skipped).intersection(self.pool.ports());
         let usable = self.pool.ports().minus(&held);
-        let folded = fold(&self.uses, &endpoints, &Ground { pool: &self.pool, usable: &usable });
+        let ground = Ground { pool: &self.pool, usable: &usable, shared: &settled.shared, here: &here };
+        let folded = fold(&self.uses, &endpoints, &ground);
+        let bindable = bindable(&self.pool, std::mem::take(&mut self.holders), &self.uses, &endpoints);
         let (listeners, other) = self.tallies.divide(&self.listening);
         let mut outgoing = Traffic::default();
         folded.destinations.iter().for_each(|destination| outgoing.add(destination.traffic));
@@ -219,6 +273,9 @@ impl Sweep {
                 held: held.count(),
                 usable: usable.count(),
                 held_ports: held,
+                explicit: explicit.count(),
+                explicit_ports: explicit,
+                bindable,
                 suspects: folded.suspects,
                 pool: self.pool.clone(),
             },

@@ -16,6 +16,7 @@ mod error;
 mod files;
 mod identity;
 mod interfaces;
+mod port_probe;
 mod services;
 mod settings;
 
@@ -25,6 +26,7 @@ pub use counters::Counters;
 pub use error::{Error, Result};
 pub use identity::Identity;
 pub use interfaces::{Interfaces, interface_index};
+pub use port_probe::{ProbedPorts, probe_ports};
 pub use services::Services;
 pub use settings::{EstablishedHash, Settings, parse_port_list, parse_port_range};
 

@@ -317,6 +317,6 @@ mod tests {
             });
         });
         assert_eq!(told, (0..5).flat_map(|number| [(number, number); 2]).collect::<Vec<_>>());
-        assert_eq!((count, pending.drain(|..| panic!("told twice"))), (10, 0));
+        assert_eq!((count, pending.drain(|_, _| panic!("told twice"))), (10, 0));
     }
 }

@@ -6,26 +6,21 @@
 
 mod budget;
 mod live;
+mod reading;
 mod told;
 mod watched;
 
-use std::ops::ControlFlow;
 use std::time::Duration;
 
-use sock_diag::{Cookie, DumpRequest, Error, Protocol, SocketRecord, StateSet};
 use sockeye_core::{Closed, Moment, Monitor, Report};
 
 use self::live::{Live, Woken};
 pub(crate) use self::told::Told;
 use self::watched::Watched;
 use crate::args::FeedArgs;
-use crate::explain;
 use crate::feed::Feed;
 use crate::surroundings::{Step, StepKind, Surroundings};
 use crate::sweep::Note;
-
-/// Most lookups of one sweep, some microseconds each; what is left is looked up after the next.
-const MOST_LOOKUPS: usize = 2_000;
 
 /// How often to look, how long, and at what cost.
 #[derive(Clone, Copy, Debug)]
@@ -48,8 +43,6 @@ pub(crate) struct Tick<'a> {
     pub(crate) notes: &'a [Note],
     /// When it was, by the wall clock.
     pub(crate) at: jiff::Timestamp,
-    /// What has ended since the last tick, if [`Follow::keep_closed`] asked for it.
-    pub(crate) closed: Vec<Closed>,
     /// This tick's sweep; None when it was left out.
     pub(crate) sweep: Option<SweepCost>,
 }
@@ -129,7 +122,8 @@ impl Follow {
         Ok(follow)
     }
 
-    /// From now on ticks bring the connections that have ended; without this they are counted and forgotten.
+    /// From now on connections that end are kept for [`next_closed`](Self::next_closed); without this they are counted and
+    /// forgotten.
     pub(crate) fn keep_closed(&mut self) {
         self.watched.monitor.keep_closed(true);
     }
@@ -148,13 +142,12 @@ impl Follow {
             }
         }
         self.write_notes();
-        let closed = self.watched.monitor.take_closed();
         let counters = self.feed.surroundings().core_counters();
         let at = self.feed.surroundings().taken_at;
         let duration_ms = self.feed.surroundings().sweep_duration_ms;
         let sweep = self.swept.map(|records| SweepCost { duration_ms, records });
         let report = self.watched.monitor.tick(self.watched.now, &counters);
-        Ok(Some(Tick { report, notes: &self.notes, at, closed, sweep }))
+        Ok(Some(Tick { report, notes: &self.notes, at, sweep }))
     }
 
     /// Waits for connections that have ended: those that events told of come at once, others at the tick. None as
@@ -176,6 +169,7 @@ impl Follow {
     }
 
     /// The state, to be asked for more than a report.
+    #[allow(dead_code, reason = "watch and closes need no more than reports and closes")]
     pub(crate) fn monitor(&mut self) -> &mut Monitor {
         &mut self.watched.monitor
     }
@@ -323,6 +317,7 @@ impl Follow {
             self.feed.kept_events(true, |at, event| watched.event(Moment(at), &event))?;
             let (ended, counters) =
                 (self.feed.surroundings().moments().1, self.feed.surroundings().core_counters());
+            self.stands_ahead = false;
             self.clock = self.wall_clock();
             self.stands_ahead = self.feed.next_sweep()?;
             let goes_on = self.feed.surroundings().step.is_some_and(|step| step.kind == StepKind::Baseline);
@@ -354,73 +349,6 @@ impl Follow {
         self.watched.end_sweep(ended, &self.feed.surroundings().core_counters());
         self.swept = Some(records);
         Ok(())
-    }
-
-    /// All dumps: listeners, then the connected with (now and then) the bound, then UDP. Returns the sockets read.
-    fn read_all(&mut self) -> anyhow::Result<u64> {
-        self.feed.begin_sweep();
-        let connected = StateSet::ALL.minus(StateSet::LISTEN).minus(StateSet::BOUND_INACTIVE);
-        let tcp = |error| explain::dump(Protocol::Tcp, error);
-        let mut records = self.dump(Protocol::Tcp, StateSet::LISTEN).map_err(tcp)?;
-        let mut with_bound = self.watched.reads_bound();
-        if with_bound {
-            self.watched.forget_bound();
-        }
-        records += match with_bound {
-            true => match self.dump(Protocol::Tcp, connected.union(StateSet::BOUND_INACTIVE)) {
-                // When this was captured, they were not read.
-                Err(Error::NotCaptured { .. }) => {
-                    with_bound = false;
-                    self.dump(Protocol::Tcp, connected)
-                }
-                dumped => dumped,
-            },
-            false => self.dump(Protocol::Tcp, connected),
-        }
-        .map_err(tcp)?;
-        self.watched.all_connected_read(with_bound, records);
-        if self.watched.udp_unreadable.is_none() {
-            match self.dump(Protocol::Udp, StateSet::ALL) {
-                Ok(more) => records += more,
-                Err(error) => {
-                    let message = format!("{:#}", explain::dump(Protocol::Udp, error));
-                    self.watched.udp_unreadable = Some(message);
-                }
-            }
-        }
-        Ok(records)
-    }
-
-    fn dump(&mut self, protocol: Protocol, states: StateSet) -> sock_diag::Result<u64> {
-        let (watched, live) = (&mut self.watched, &mut self.live);
-        let request = DumpRequest::all(protocol).states(states);
-        let summary = self.feed.dump(&request, |diag| {
-            watched.record(&diag.to_record());
-            if let Some(live) = live {
-                live.between_records();
-            }
-            ControlFlow::Continue(())
-        })?;
-        self.watched.malformed += summary.malformed;
-        Ok(summary.records)
-    }
-
-    /// What became of the sockets that the sweep did not find, as far as it can be asked.
-    fn look_up_missing(&mut self) -> anyhow::Result<Vec<(Cookie, Option<SocketRecord>)>> {
-        let mut settled = Vec::new();
-        for missing in self.watched.monitor.missing(MOST_LOOKUPS) {
-            // A UDP socket, or one without a peer, is not found by its addresses: it would take a dump each. The next
-            // sweep will tell.
-            if missing.protocol != Protocol::Tcp || missing.id.remote_port == 0 {
-                continue;
-            }
-            match self.feed.lookup(missing.protocol, missing.family, &missing.id) {
-                Ok(found) => settled.push((missing.id.cookie, found)),
-                Err(Error::NotCaptured { .. }) => {}
-                Err(error) => return Err(explain::dump(missing.protocol, error)),
-            }
-        }
-        Ok(settled)
     }
 
     /// Reads the events that are there and tells the monitor. Returns how many.

@@ -18,7 +18,7 @@ pub(crate) struct Table {
 }
 
 const HEADER: &str = "TIME          OPENS/s   CLOSES/s      LIVE  TIME-WAIT   SEEN   LOST   \
-                      USED  HEADROOM       EXHAUSTED  WORST DESTINATION";
+                      USED     HEADROOM   EXHAUSTED  WORST DESTINATION";
 
 impl Table {
     /// Lines under a header, which is repeated where it would scroll away.
@@ -58,7 +58,7 @@ impl Table {
         match tick.report.destinations.first() {
             Some(worst) => self.worst(&mut text, worst),
             None => {
-                let _ = write!(text, "{:>7}  {:>8}  {:>14}  —", "—", "—", "—");
+                let _ = write!(text, "{:>8}  {:>11}  {:>10}  —", "—", "—", "—");
             }
         }
         text.push('\n');
@@ -81,7 +81,7 @@ impl Table {
         let exhausted = exhausted(worst);
         let _ = write!(
             text,
-            "  {colour}{:>5.1}%{reset}  {headroom:>8}  {exhausted:>14}  {}",
+            "  {colour}{:>5.1}%{reset}  {headroom:>11}  {exhausted:>10}  {}",
             floored(occupancy * 100.0),
             worst.id
         );

@@ -78,17 +78,19 @@ impl Watch {
     }
 
     fn end_step(&mut self, kind: &str, host: &Host, began_ms: u64, ended_ms: u64) {
+        let origin_ms = self.origin_ms;
+        self.end_step_at(kind, host, [origin_ms + began_ms, origin_ms + ended_ms], ended_ms);
+    }
+
+    /// The same, with its times by the watch's own clock.
+    fn end_step_at(&mut self, kind: &str, host: &Host, [began_ms, ended_ms]: [u64; 2], wall_ms: u64) {
         let mut context = host.surroundings.clone();
         let start: jiff::Timestamp = "2026-11-22T19:31:04.510Z".parse().unwrap();
-        let ended = start + jiff::SignedDuration::from_millis(ended_ms as i64);
+        let ended = start + jiff::SignedDuration::from_millis(wall_ms as i64);
         context["taken_at"] = json!(ended.to_string());
-        context["sweep_duration_ms"] = json!((ended_ms - began_ms) as f64);
-        context["step"] = json!({
-            "kind": kind,
-            "began_ms": self.origin_ms + began_ms,
-            "ended_ms": self.origin_ms + ended_ms,
-            "events": true,
-        });
+        context["sweep_duration_ms"] = json!(ended_ms.saturating_sub(began_ms) as f64);
+        let step = json!({ "kind": kind, "began_ms": began_ms, "ended_ms": ended_ms, "events": true });
+        context["step"] = step;
         self.writer.end_sweep(context.to_string().as_bytes()).unwrap();
     }
 }
@@ -219,4 +221,18 @@ pub(crate) fn looks(directory: &Path) -> PathBuf {
     }
     writer.finish().unwrap();
     path
+}
+
+/// A watch whose second sweep, and an event before it, claim these times.
+pub(crate) fn at_times(directory: &Path, began_ms: u64, ended_ms: u64) -> PathBuf {
+    let mut host = super::hosts::idle();
+    host.add(socket("10.0.0.7:40000", "10.0.9.12:8080"));
+    let mut watch = Watch::begin(directory, &host);
+    let gone = with_cookie(socket("192.0.2.7:22", "198.51.100.4:52114"), 3);
+    watch.destroyed(began_ms.wrapping_sub(watch.origin_ms) % (1 << 62), &gone, None);
+    let other = super::hosts::idle();
+    other.dumps(&mut watch.writer);
+    watch.end_step_at("sweep", &other, [began_ms, ended_ms], 1_000);
+    watch.end_step_at("tick", &other, [ended_ms, began_ms], 500);
+    watch.finish()
 }

@@ -8,12 +8,12 @@ use crate::moment::{Lifetime, Moment, When};
 use super::brief::Key;
 use super::ledger::Happening;
 use super::table::{Flag, Slot, Socket};
-use super::{JIFFY_MS, Monitor, accounts_of};
+use super::{EVENT_DELAY_MS, JIFFY_MS, Monitor, accounts_of};
 
 impl Monitor {
-    /// A destroy event, read at this moment.
+    /// A destroy event, read at this moment: without delay but for what other events and dumps take.
     pub fn destroyed(&mut self, record: &SocketRecord, end: Option<TcpEnd>, at: Moment) {
-        let death = When::between(self.heard.min(at.minus_ms(JIFFY_MS)), at);
+        let death = When::between(at.minus_ms(EVENT_DELAY_MS), at);
         match self.table.find(record.id.cookie) {
             Some(slot) => {
                 let socket = self.table.socket_mut(slot);
@@ -81,6 +81,9 @@ impl Monitor {
         };
         self.table.socket_mut(slot).set_stage(super::Stage::Gone);
         self.ledger.note(accounts_of(&socket), Happening::Closed);
+        if let Some(lifetimes) = self.lifetimes.as_mut().filter(|_| !socket.is(Flag::Udp)) {
+            lifetimes.record(self.ledger.group(socket.group), lifetime);
+        }
         if let Some(closed) = &mut self.closed {
             closed.push(Closed {
                 protocol: if socket.is(Flag::Udp) { Protocol::Udp } else { Protocol::Tcp },
@@ -92,7 +95,8 @@ impl Monitor {
                 at: death,
                 lifetime,
                 evidence,
-                end,
+                // A reset by this side wipes the socket's counters before it is freed.
+                end: end.filter(|end| end.segments_out != Some(0)),
             });
         }
     }

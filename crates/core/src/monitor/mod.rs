@@ -14,10 +14,9 @@ use sock_diag::{Cookie, Family, Protocol, SocketId, SocketRecord, SocketState};
 use crate::churn::{Churn, Coverage};
 use crate::closed::{Closed, Direction, Evidence};
 use crate::curve::age_ms;
-use crate::lifetimes::{Group, LifetimeReport};
+use crate::lifetimes::{Group, LifetimeReport, Lifetimes};
 use crate::moment::{Moment, When};
 use crate::port_origin::PortOrigin;
-use crate::pool::PortRange;
 use crate::port_set::PortSet;
 use crate::report::Report;
 use crate::settings::{Counters, Settings};
@@ -28,12 +27,15 @@ use ends::Addresses;
 use ledger::{Account, Happening, INCOMING, Ledger, OUTGOING, TCP, UDP};
 use table::{Flag, Slot, Socket, Stage, Table};
 
-/// `idiag_expires` and the ages of a `tcp_info` come from jiffies, 10 ms at the coarsest, and a busy machine reads them
-/// late.
-const JIFFY_MS: u64 = 10;
+/// `idiag_expires` and the ages of a `tcp_info` come from jiffies, 10 ms at the coarsest; on a busy virtual machine they
+/// fall behind by as much again and catch up at once.
+const JIFFY_MS: u64 = 20;
 
 /// Sockets that are gone without their event having come, because someone still holds the descriptor: so many are waited for.
 const MOST_GHOSTS: u32 = 1 << 16;
+
+/// Destroy events come from a work queue and wait to be read: a socket may have ended so long before its event was.
+const EVENT_DELAY_MS: u64 = 25;
 
 /// Follows the sockets of one network namespace; several namespaces are several monitors.
 ///
@@ -72,9 +74,8 @@ pub struct Monitor {
     born: Vec<Slot>,
     /// Mini sockets of this sweep whose full socket was not known to be gone, with the time since, if told.
     turned: Vec<(Slot, Option<u64>)>,
-    /// Until when all destroy events have been handed over.
-    heard: Moment,
     closed: Option<Vec<Closed>>,
+    lifetimes: Option<Lifetimes>,
     report: Report,
 }
 
@@ -113,8 +114,8 @@ impl Monitor {
             unconfirmed: 0,
             born: Vec::new(),
             turned: Vec::new(),
-            heard: start,
             closed: None,
+            lifetimes: None,
             report: Sweep::new(settings).finish(counters),
         }
     }
@@ -129,6 +130,11 @@ impl Monitor {
     /// Whether [`take_closed`](Self::take_closed) is going to be asked; without it closes are counted and forgotten.
     pub fn keep_closed(&mut self, keep: bool) {
         self.closed = keep.then(Vec::new);
+    }
+
+    /// From now on lifetimes of TCP connections are kept, for [`lifetimes`](Self::lifetimes).
+    pub fn keep_lifetimes(&mut self) {
+        self.lifetimes.get_or_insert_default();
     }
 
     /// Sockets followed now, those in TIME_WAIT and the just departed among them.
@@ -292,7 +298,13 @@ impl Monitor {
     }
 
     /// Begins to follow a socket.
-    fn add(&mut self, record: &SocketRecord, earliest: Option<Moment>, latest: Moment, in_order: bool) -> Slot {
+    fn add(
+        &mut self,
+        record: &SocketRecord,
+        earliest: Option<Moment>,
+        latest: Moment,
+        in_order: bool,
+    ) -> Slot {
         let mut socket = Socket::NOBODY;
         socket.seen = self.sweeps as u8;
         socket.set_birth(earliest, latest);
@@ -313,7 +325,7 @@ impl Monitor {
         let port = record.id.local_port;
         let direction = if self.listening_now.contains(port) || self.listening.contains(port) {
             Direction::Incoming
-        } else if !record.id.remote_address.is_unspecified() && self.range().contains(port) {
+        } else if !record.id.remote_address.is_unspecified() && self.settings.range().contains(port) {
             Direction::Outgoing
         } else {
             Direction::Unknown
@@ -327,10 +339,6 @@ impl Monitor {
             Direction::Unknown => Group::Other,
         };
         socket.group = self.ledger.join(group);
-    }
-
-    fn range(&self) -> PortRange {
-        self.settings.port_range.unwrap_or(PortRange::DEFAULT)
     }
 
     fn move_ends(&mut self, slot: Slot, record: &SocketRecord) {
@@ -361,9 +369,15 @@ impl Monitor {
         self.open(slot, false);
     }
 
-    /// All destroy events up to this moment have been handed over: the next ones are of sockets that ended later.
-    pub fn listened(&mut self, until: Moment) {
-        self.heard = self.heard.max(until);
+    /// Notes that the connected socket with this cookie bound its port by number: see [`Sweep::observe_bound`]. Remembered
+    /// as long as the socket is, TIME_WAIT included, so that it need not be read at every sweep.
+    pub fn observe_bound(&mut self, cookie: Cookie, port: u16) {
+        if let Some(slot) = self.table.find(cookie) {
+            self.table.socket_mut(slot).set_origin(PortOrigin::Bound);
+        }
+        if let Some(sweep) = &mut self.sweep {
+            sweep.observe_bound(port);
+        }
     }
 
     /// Destroy events were lost; None where the kernel does not say how many.
@@ -509,12 +523,15 @@ impl Monitor {
         self.closed.as_mut().map(std::mem::take).unwrap_or_default()
     }
 
-    /// Lifetimes since the start.
+    /// Lifetimes of TCP connections that ended since [`keep_lifetimes`](Self::keep_lifetimes) was called, and of those
+    /// still open; None when it was not.
     ///
-    /// Cost: a walk over all sockets.
+    /// Cost: a walk over all sockets, and what [`Lifetimes::report`] takes.
     pub fn lifetimes(&self, at: Moment) -> Option<LifetimeReport> {
-        let _ = at;
-        None
+        let open = self.table.slots().map(|slot| self.table.socket(slot));
+        let open = open.filter(|socket| socket.is_live() && !socket.is(Flag::Udp));
+        let ages = open.map(|socket| (self.ledger.group(socket.group), at.ms_since(socket.born_by())));
+        self.lifetimes.as_ref().map(|lifetimes| lifetimes.report(ages))
     }
 }
 

@@ -137,7 +137,7 @@ impl<'a> Model<'a> {
         let preferred = |port: &u16| port % 2 == first % 2;
         let half =
             |ports: &BTreeSet<u16>, wanted: bool| ports.iter().filter(|p| preferred(p) == wanted).count();
-        let full = |part: usize, whole: usize| part as f64 >= 0.875 * whole as f64;
+        let half_full = |part: usize, whole: usize| part as f64 >= 0.5 * whole as f64;
         let ports_of = |sockets: &[&SocketRecord]| -> BTreeSet<u16> {
             sockets.iter().map(|r| r.id.local_port).filter(|port| self.usable.contains(port)).collect()
         };
@@ -146,14 +146,11 @@ impl<'a> Model<'a> {
         };
         let mut suspects = BTreeSet::new();
         for (id, sockets) in of {
-            let bind_spills = full(half(&on_address(id.local_address), false), half(&self.usable, false));
-            let connect_spills = full(half(&ports_of(sockets), true), half(&self.usable, true));
+            let bind_spills =
+                half_full(half(&on_address(id.local_address), false), half(&self.usable, false));
             for record in sockets {
                 let port = record.id.local_port;
-                let by_connect = match preferred(&port) {
-                    true => !bind_spills,
-                    false => connect_spills && !bind_spills,
-                };
+                let by_connect = preferred(&port) && !bind_spills;
                 let without_port = record.options.is_some_and(|options| options.bind_address_no_port());
                 let sharers = of
                     .iter()

@@ -1,7 +1,10 @@
 //! Small hosts with known answers, as an operator would meet them.
 
 use sock_diag::{Cookie, Family, Protocol, SocketOptions, SocketRecord, SocketState, TimerKind};
-use sockeye_core::{Counters, Doubt, PortRange, Report, Settings, SortKey, Sweep, TwReuse, Warning};
+use sockeye_core::{
+    Counters, Doubt, PortOrigin, PortRange, PortSet, Report, Settings, Settled, SortKey, Sweep, TwReuse,
+    Warning,
+};
 
 use crate::world::{numbered, record, report, settings, time_wait};
 
@@ -178,13 +181,72 @@ fn odd_ports_tell_who_binds_before_connecting() {
 }
 
 #[test]
-fn a_full_preferred_half_explains_odd_ports() {
+fn a_full_preferred_half_leaves_odd_ports_in_doubt_until_someone_asks() {
     let full: Vec<_> = (1000..1060).chain(1061..1100).filter(|p| p % 2 == 0 || *p < 1020).collect();
     let mut records: Vec<_> = full.iter().map(|port| established(*port, "10.0.9.2")).collect();
     records.push(established(1000, THERE));
-    let report = report(&settings(1000, 1099), &numbered(records));
-    assert_eq!(headroom(&report, THERE), (99, 99));
+    let records = numbered(records);
+    let settled = |settled: Settled| {
+        let mut sweep = Sweep::new(&settings(1000, 1099));
+        records.iter().for_each(|record| sweep.observe(record));
+        sweep.finish_settled(&Counters::default(), |doubtful| {
+            assert!(full.iter().all(|port| doubtful.contains(*port)));
+            settled
+        })
+    };
+    // connect() that found no other port, or bind() with port 0: both leave these sockets.
+    let report = settled(Settled::default());
+    assert_eq!(headroom(&report, THERE), (89, 99));
     assert_eq!(warning_ids(&report), ["parity_cliff"]);
+    let odd: PortSet = (1001..1020).step_by(2).collect();
+    let connected = settled(Settled { shared: odd.clone(), skipped: PortSet::new() });
+    assert_eq!((headroom(&connected, THERE), connected.tcp.explicit), ((99, 99), 0));
+    let bound = settled(Settled { skipped: odd, shared: PortSet::new() });
+    assert_eq!((headroom(&bound, THERE), bound.tcp.explicit, bound.tcp.usable), ((89, 89), 10, 90));
+}
+
+#[test]
+fn ports_that_are_known_to_be_bound_are_held() {
+    let mut sweep = Sweep::new(&settings(1000, 1009));
+    let records = numbered(vec![
+        established(1000, THERE),
+        established(1002, THERE),
+        time_wait(HERE, 1004, THERE, 80, 30_000),
+        time_wait(HERE, 1005, THERE, 80, 30_000),
+        time_wait(HERE, 1007, THERE, 80, 30_000),
+    ]);
+    let origins = [
+        PortOrigin::Unknown,
+        PortOrigin::Bound,
+        PortOrigin::Accepted,
+        PortOrigin::Chosen,
+        PortOrigin::Unknown,
+    ];
+    records.iter().zip(origins).for_each(|(record, origin)| sweep.observe_as(record, origin));
+    sweep.observe_bound(1000);
+    let report = sweep.finish(&Counters::default());
+    assert_eq!(report.tcp.explicit_ports.iter().collect::<Vec<_>>(), [1000, 1002, 1004]);
+    assert_eq!((report.tcp.held, report.tcp.usable), (3, 7));
+    assert_eq!(report.tcp.suspects.iter().collect::<Vec<_>>(), [1007]);
+    // Without tw_reuse here, TIME_WAIT keeps both.
+    assert_eq!(headroom(&report, THERE), (5, 5));
+}
+
+#[test]
+fn bind_runs_out_on_an_address_whatever_the_destination() {
+    let records = numbered(vec![
+        record(SocketState::Listen, "0.0.0.0", 1000, "0.0.0.0", 0),
+        record(SocketState::Close, "10.0.0.8", 1001, "0.0.0.0", 0),
+        record(SocketState::Listen, "2001:db8::7", 1002, "::", 0),
+        established(1003, THERE),
+        established(1003, "10.0.9.2"),
+        established(1004, THERE),
+        established(999, THERE),
+    ]);
+    let report = report(&settings(1000, 1009), &records);
+    let rows: Vec<_> = report.tcp.bindable.iter().map(|on| (on.local_address.to_string(), on.max)).collect();
+    let expected = [("::", 5), ("0.0.0.0", 6), ("10.0.0.7", 7), ("10.0.0.8", 8), ("2001:db8::7", 9)];
+    assert_eq!(rows, expected.map(|(address, left)| (address.to_owned(), left)));
 }
 
 #[test]

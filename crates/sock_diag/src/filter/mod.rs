@@ -36,7 +36,7 @@ use std::fmt;
 pub use bytecode::Bytecode;
 pub use compile::Compiled;
 pub use error::{FilterError, Unanswerable};
-pub use names::{Names, NoNames};
+pub use names::{Names, NoNames, PortRangeOnly};
 
 use crate::record::SocketRecord;
 use crate::state::StateSet;
@@ -99,7 +99,8 @@ impl Filter {
         if self.states.is_some() {
             return Some("state");
         }
-        let kinds: [(&str, fn(&Test) -> bool); 5] = [
+        type Kind = (&'static str, fn(&Test) -> bool);
+        const BEYOND: [Kind; 5] = [
             ("state", Test::is_state),
             ("dev", |test| matches!(test, Test::Device(_))),
             ("fwmark", |test| matches!(test, Test::Mark { .. })),
@@ -107,7 +108,7 @@ impl Filter {
             ("autobound", |test| matches!(test, Test::Autobound(_))),
         ];
         let expr = self.expr.as_ref()?;
-        kinds.into_iter().find(|(_, is_kind)| expr.mentions(*is_kind)).map(|(name, _)| name)
+        BEYOND.iter().find(|(_, is_one)| expr.mentions(*is_one)).map(|(name, _)| *name)
     }
 
     /// Whether the filter matches a record: the answer the kernel gives to the compiled filter.

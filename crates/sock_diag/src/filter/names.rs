@@ -20,6 +20,37 @@ pub trait Names {
     fn port_range(&self) -> Option<(u16, u16)>;
 }
 
+/// Knows the range of ephemeral ports alone: filters may hold literals and `autobound`.
+#[derive(Clone, Copy, Debug)]
+pub struct PortRangeOnly {
+    /// First port of `net.ipv4.ip_local_port_range`.
+    pub first: u16,
+    /// Its last port.
+    pub last: u16,
+}
+
+impl Names for PortRangeOnly {
+    fn service(&self, _name: &str) -> Option<u16> {
+        None
+    }
+
+    fn host(&self, _name: &str) -> Vec<IpAddr> {
+        Vec::new()
+    }
+
+    fn interface(&self, _name: &str) -> Option<NonZeroU32> {
+        None
+    }
+
+    fn cgroup(&self, _path: &str) -> Option<u64> {
+        None
+    }
+
+    fn port_range(&self) -> Option<(u16, u16)> {
+        Some((self.first, self.last))
+    }
+}
+
 /// Knows no name at all: filters may hold literals only, and no `autobound`.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct NoNames;

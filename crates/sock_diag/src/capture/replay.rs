@@ -1,23 +1,13 @@
-//! Captures: the raw datagrams of sweeps in a small file, and the same file as a [`Source`].
-//!
-//! # Format, version 2
-//! A header of 16 bytes: `SOCKEYE\0`, the version (u16, little endian), the byte order of the datagrams (u16 0x0102 as the
-//! capturing machine stores it), 4 zero bytes. Then frames: kind (u8), 3 zero bytes, payload length (u32, little endian), CRC-32
-//! of those 8 bytes and the payload (u32, little endian), the payload. Kinds: 1 a request as it was sent, 2 a datagram that
-//! answered the request before it, 3 the end of a sweep with whatever its caller needs beside the datagrams (opaque here),
-//! 4 the end of the file with the number of frames before it (u64, little endian), 5 a destroy event: when it was read (u64,
-//! little endian, the caller's clock) and the event's `inet_diag_msg` with its attributes, 6 lost destroy events: when that was
-//! noticed (u64) and how many (u32, all ones where the kernel does not say). A file without the last frame was cut.
-//!
-//! Events stand in the sweep in which they were read; a sweep without requests holds events alone.
-//!
-//! Versions: 1 had kinds 1 to 4 and is read as before. A reader refuses versions above its own, for it would not know their
-//! frames; a new kind therefore takes a new version.
+//! Captures being read: every frame checked once, then dumps, lookups and events answered from the file.
 
-use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
+use std::io::{self, BufReader, Read, Seek, SeekFrom};
 
 use zerocopy::FromBytes;
 
+use super::{
+    BYTE_ORDER, CaptureError, FRAME_HEADER_LENGTH, FrameKind, HEADER_LENGTH, MAGIC, UNCOUNTED, VERSION,
+    read_frame, read_up_to,
+};
 use crate::error::{Error, Result};
 use crate::events::Event;
 use crate::record::{Family, Protocol};
@@ -25,187 +15,6 @@ use crate::request::Asked;
 use crate::source::{Exchange, RecvBuffer, Source};
 use crate::state::{SocketState, StateSet};
 use crate::wire::{DiagMsg, InetDiagMsg, NlHeader};
-
-const MAGIC: &[u8; 8] = b"SOCKEYE\0";
-const VERSION: u16 = 2;
-const BYTE_ORDER: u16 = 0x0102;
-const HEADER_LENGTH: u64 = 16;
-const FRAME_HEADER_LENGTH: usize = 12;
-/// Larger frames are damage: a datagram has 32 KiB; a context grows with reserved ports and cgroups, a few MiB at the most.
-const FRAME_LIMIT: usize = 16 << 20;
-
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum FrameKind {
-    Request = 1,
-    Datagram = 2,
-    SweepEnd = 3,
-    End = 4,
-    Event = 5,
-    Lost = 6,
-}
-
-/// For lost events: the kernel does not say how many.
-const UNCOUNTED: u32 = u32::MAX;
-
-/// Why a capture cannot be read.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum CaptureError {
-    /// Reading failed.
-    #[error("reading the capture: {0}")]
-    Read(#[from] io::Error),
-    /// It does not begin as a capture does.
-    #[error("this is not a sockeye capture")]
-    NotACapture,
-    /// A newer sockeye wrote it.
-    #[error(
-        "the capture has format version {0}; this sockeye reads versions up to {VERSION}: use a newer one"
-    )]
-    Version(u16),
-    /// It comes from a machine that stores numbers the other way round.
-    #[error("the capture comes from a machine with another byte order")]
-    ByteOrder,
-    /// A checksum or length is wrong.
-    #[error("the capture is damaged at byte {offset}: {what}")]
-    Damaged {
-        /// Where the frame begins.
-        offset: u64,
-        /// What is wrong with it.
-        what: &'static str,
-    },
-    /// The last frame is missing.
-    #[error("the capture was cut at byte {offset}: it ends without its last frame")]
-    Cut {
-        /// Where a further frame should begin.
-        offset: u64,
-    },
-}
-
-/// Writes a capture.
-pub struct CaptureWriter<W: Write> {
-    out: W,
-    frames: u64,
-}
-
-impl<W: Write> CaptureWriter<W> {
-    /// Begins a capture.
-    ///
-    /// # Errors
-    /// What writing answers.
-    pub fn new(mut out: W) -> io::Result<CaptureWriter<W>> {
-        out.write_all(MAGIC)?;
-        out.write_all(&VERSION.to_le_bytes())?;
-        out.write_all(&BYTE_ORDER.to_ne_bytes())?;
-        out.write_all(&[0; 4])?;
-        Ok(CaptureWriter { out, frames: 0 })
-    }
-
-    /// Ends a sweep. `context` is what the caller will need on replay: settings, time, names.
-    ///
-    /// # Errors
-    /// What writing answers; `context` beyond 16 MiB is refused.
-    pub fn end_sweep(&mut self, context: &[u8]) -> io::Result<()> {
-        self.frame(FrameKind::SweepEnd, &[context])
-    }
-
-    /// Keeps a destroy event, as part of the sweep that ends next. `at_ms`: when it was read, by the caller's clock.
-    ///
-    /// # Errors
-    /// What writing answers.
-    pub fn event(&mut self, at_ms: u64, event: &Event<'_>) -> io::Result<()> {
-        let at = at_ms.to_le_bytes();
-        match event {
-            Event::Destroyed(diag) => {
-                let [fixed, attributes] = diag.parts();
-                self.frame(FrameKind::Event, &[&at, fixed, attributes])
-            }
-            Event::Lost(lost) => {
-                self.frame(FrameKind::Lost, &[&at, &lost.unwrap_or(UNCOUNTED).to_le_bytes()])
-            }
-        }
-    }
-
-    /// Ends the capture and hands back what it was written to. Without this the file counts as cut.
-    ///
-    /// # Errors
-    /// What writing answers.
-    pub fn finish(mut self) -> io::Result<W> {
-        let frames = self.frames.to_le_bytes();
-        self.frame(FrameKind::End, &[&frames])?;
-        self.out.flush()?;
-        Ok(self.out)
-    }
-
-    /// One frame; its payload is the parts one behind the other.
-    fn frame(&mut self, kind: FrameKind, parts: &[&[u8]]) -> io::Result<()> {
-        let length = parts.iter().map(|part| part.len()).sum::<usize>();
-        if length > FRAME_LIMIT {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "a frame of more than 16 MiB"));
-        }
-        let mut header = [0; 8];
-        header[0] = kind as u8;
-        header[4..].copy_from_slice(&(length as u32).to_le_bytes());
-        self.out.write_all(&header)?;
-        self.out.write_all(&checksum(&header, parts).to_le_bytes())?;
-        for part in parts {
-            self.out.write_all(part)?;
-        }
-        self.frames += 1;
-        Ok(())
-    }
-}
-
-fn checksum(header: &[u8; 8], parts: &[&[u8]]) -> u32 {
-    let mut hasher = crc32fast::Hasher::new();
-    hasher.update(header);
-    parts.iter().for_each(|part| hasher.update(part));
-    hasher.finalize()
-}
-
-/// A [`Source`] that passes everything through and writes it to a capture.
-///
-/// It sends no filter programs, so that the capture can answer other filters as well.
-pub struct Recording<'a, W: Write> {
-    source: &'a mut dyn Source,
-    capture: &'a mut CaptureWriter<W>,
-}
-
-impl<'a, W: Write> Recording<'a, W> {
-    /// Captures what `source` answers from now on.
-    pub fn new(source: &'a mut dyn Source, capture: &'a mut CaptureWriter<W>) -> Recording<'a, W> {
-        Recording { source, capture }
-    }
-}
-
-const WRITING: &str = "writing the capture";
-
-impl<W: Write> Source for Recording<'_, W> {
-    fn send(&mut self, request: &mut [u8]) -> Result<Exchange> {
-        let exchange = self.source.send(request)?;
-        self.capture
-            .frame(FrameKind::Request, &[request])
-            .map_err(|source| Error::System { operation: WRITING, source })?;
-        Ok(exchange)
-    }
-
-    fn receive(&mut self, buffer: &mut RecvBuffer) -> Result<usize> {
-        let length = self.source.receive(buffer)?;
-        if let Some(datagram) = buffer.bytes().get(..length) {
-            self.capture
-                .frame(FrameKind::Datagram, &[datagram])
-                .map_err(|source| Error::System { operation: WRITING, source })?;
-        }
-        Ok(length)
-    }
-
-    fn runs_filters(&self) -> bool {
-        false
-    }
-
-    fn next_answer(&mut self) -> Result<Option<Exchange>> {
-        self.source.next_answer()
-    }
-}
 
 /// A recorded dump and where its answers are.
 #[derive(Debug)]
@@ -549,51 +358,6 @@ fn index<R: Read>(input: &mut R) -> Result<Vec<Sweep>, CaptureError> {
         offset += (FRAME_HEADER_LENGTH + payload.len()) as u64;
         frames += 1;
     }
-}
-
-fn read_frame<R: Read>(input: &mut R, offset: u64, payload: &mut Vec<u8>) -> Result<FrameKind, CaptureError> {
-    let mut header = [0; FRAME_HEADER_LENGTH];
-    if read_up_to(input, &mut header)? < header.len() {
-        return Err(CaptureError::Cut { offset });
-    }
-    let [kind, _, _, _, l0, l1, l2, l3, c0, c1, c2, c3] = header;
-    let length = u32::from_le_bytes([l0, l1, l2, l3]) as usize;
-    if length > FRAME_LIMIT {
-        return Err(CaptureError::Damaged { offset, what: "a frame of an impossible length" });
-    }
-    payload.resize(length, 0);
-    if read_up_to(input, payload)? < length {
-        return Err(CaptureError::Cut { offset });
-    }
-    let fixed = [kind, header[1], header[2], header[3], l0, l1, l2, l3];
-    if checksum(&fixed, &[payload]) != u32::from_le_bytes([c0, c1, c2, c3]) {
-        return Err(CaptureError::Damaged { offset, what: "a checksum does not fit" });
-    }
-    match kind {
-        1 => Ok(FrameKind::Request),
-        2 => Ok(FrameKind::Datagram),
-        3 => Ok(FrameKind::SweepEnd),
-        4 => Ok(FrameKind::End),
-        5 => Ok(FrameKind::Event),
-        6 => Ok(FrameKind::Lost),
-        _ => Err(CaptureError::Damaged { offset, what: "a frame of an unknown kind" }),
-    }
-}
-
-fn read_up_to<R: Read>(input: &mut R, mut into: &mut [u8]) -> io::Result<usize> {
-    let mut total = 0;
-    while !into.is_empty() {
-        match input.read(into) {
-            Ok(0) => break,
-            Ok(n) => {
-                total += n;
-                into = &mut into[n..];
-            }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(total)
 }
 
 const READING: &str = "reading the capture";
