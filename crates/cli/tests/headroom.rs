@@ -5,11 +5,13 @@
 mod recorded;
 
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::Duration;
 
 use insta::assert_snapshot;
+use nix::sys::socket::{self, AddressFamily, SockFlag, SockType, SockaddrIn, SockaddrStorage};
 use recorded::hosts::{self, connected};
-use recorded::{Host, replay, run, socket, time_wait, watches};
+use recorded::{Host, replay, run, time_wait, watches};
 use serde_json::Value;
 use sockeye_tests::{Churn, Namespace, Phase};
 use tempfile::TempDir;
@@ -32,7 +34,7 @@ fn doubtful() -> Host {
         host.add(time_wait(&format!("10.0.0.7:{}", 40_040 + 2 * port), "10.0.9.12:80", 500 * port));
     }
     for port in 0..5 {
-        host.add(socket(&format!("10.0.0.8:{}", 40_001 + 2 * port), "10.0.9.12:80"));
+        host.add(recorded::socket(&format!("10.0.0.8:{}", 40_001 + 2 * port), "10.0.9.12:80"));
     }
     host
 }
@@ -125,6 +127,7 @@ fn wrong_usage_says_what_to_do() {
         ("headroom 10.0.9.12:80 --from ::1", "one is IPv4, the other IPv6"),
         ("headroom 10.0.9.12:80 --from 0.0.0.0", "--from must be one address"),
         ("headroom 10.0.9.12:80 --for 1ms", "10ms"),
+        ("headroom 10.0.9.12:80 --for 1s --probe", "cannot be used with"),
     ] {
         let said = run(arguments);
         assert_eq!((said.code, said.stdout.as_str()), (2, ""), "{arguments}");
@@ -224,6 +227,35 @@ fn the_kernel_of_another_namespace_chooses_the_address() {
             let (told, code) = json(&format!("192.0.2.1:80 --from 192.0.2.7 {place}"));
             assert_eq!((bounds(&told), code), ((20, 20), 0));
         }
+    });
+}
+
+/// A connection of a program that binds before it connects.
+fn bind_and_connect(to: SocketAddr) -> OwnedFd {
+    let flags = SockFlag::SOCK_CLOEXEC;
+    let client = socket::socket(AddressFamily::Inet, SockType::Stream, flags, None).unwrap();
+    socket::bind(client.as_raw_fd(), &SockaddrIn::new(127, 0, 0, 1, 0)).unwrap();
+    socket::connect(client.as_raw_fd(), &SockaddrStorage::from(to)).unwrap();
+    client
+}
+
+#[test]
+fn a_probe_settles_what_records_leave_open() {
+    twenty_ports().run(|| {
+        let [one, other] = ["127.0.1.1:20000", "127.0.1.2:20000"].map(|at| TcpListener::bind(at).unwrap());
+        let (from, to) = (one.local_addr().unwrap(), other.local_addr().unwrap());
+        let hidden: Vec<OwnedFd> = (0..4).map(|_| bind_and_connect(from)).collect();
+        let (told, _) = json(&format!("{to} --from 127.0.0.1"));
+        assert_eq!(bounds(&told), (16, 20), "{told}");
+        let said = run(&format!("headroom {to} --from 127.0.0.1"));
+        assert!(said.stdout.contains("--probe settles"), "{said:?}");
+        for place in [String::new(), format!("-N {}", std::process::id())] {
+            let (told, code) = json(&format!("{to} --from 127.0.0.1 --probe {place}"));
+            assert_eq!((bounds(&told), code), ((16, 16), 0), "{told}");
+            assert_eq!(told["because"][0]["id"], "explicit", "{told}");
+        }
+        assert_eq!(connect_all(to).len(), 16);
+        drop(hidden);
     });
 }
 
