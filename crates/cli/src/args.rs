@@ -83,6 +83,7 @@ Examples:
   sockeye headroom 10.0.9.12:8080
   sockeye headroom '[2001:db8::9]:443' --from 2001:db8::7
   sockeye headroom 10.0.9.12:8080 --for 10s
+  sockeye headroom 10.0.9.12:8080 --probe
   sockeye headroom 10.0.9.12:8080 --json | jq .headroom.min
 
 Exit codes: 0 a connect() may succeed, 1 none does (from one of the local
@@ -270,6 +271,9 @@ pub(crate) struct HeadroomArgs {
     /// Count opens and closes for so long, for a forecast from these: 5s, 1m
     #[arg(long = "for", value_name = "DURATION", value_parser = interval)]
     pub(crate) for_: Option<Duration>,
+    /// Try the ports in doubt: a connect() from each to a loopback address where nobody listens, about 15 µs
+    #[arg(long, conflicts_with_all = ["replay", "for_"])]
+    pub(crate) probe: bool,
     /// One JSON object (the same as --output json)
     #[arg(long)]
     pub(crate) json: bool,
