@@ -119,7 +119,7 @@ fn without_events_the_coverage_is_told_as_it_is() {
     namespace().run(|| {
         for interval in ["1s", "5s"] {
             let watch =
-                Program::start_confined(&format!("watch {interval} -o jsonl"), confined::forbid_events);
+                Program::start_confined(&format!("watch {interval} -o jsonl"), |command| confined::forbid_memberships(command, libc::EPERM));
             let (lines, churn) = watched(watch, &mixed(6));
             let made = Ledger::of(&churn).sockets() + 2 * churn.standing() as u64;
             let (opens, closes) = (sum(&lines, "opens"), sum(&lines, "closes"));
