@@ -56,8 +56,9 @@ impl Monitor {
             Protocol::Udp if record.id.local_port != 0 => {}
             _ => return,
         }
-        // The last whole sweep did not see it alive.
-        let swept = if self.sweep.is_some() { self.began[1] } else { self.began[0] };
+        // The last sweep that was over before its end did not see it alive.
+        let is_amid = self.sweep.is_some() || death.earliest < self.ended;
+        let swept = if is_amid { self.began[1] } else { self.began[0] };
         let is_older = age.is_some_and(|age| age > death.latest.ms_since(swept) + JIFFY_MS);
         let earliest = if is_older { self.since } else { swept };
         let slot = self.add(record, Some(earliest), death.latest, false);

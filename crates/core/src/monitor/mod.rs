@@ -62,6 +62,8 @@ pub struct Monitor {
     sweeps: u64,
     /// When the last three sweeps began, the newest first.
     began: [Moment; 3],
+    /// When the last one was over.
+    ended: Moment,
     since: Moment,
     events: bool,
     events_lost: u64,
@@ -105,6 +107,7 @@ impl Monitor {
             duplicates: 0,
             sweeps: 0,
             began: [start; 3],
+            ended: start,
             since: start,
             events,
             events_lost: 0,
@@ -425,6 +428,7 @@ impl Monitor {
     /// The sweep is over.
     pub fn end_sweep(&mut self, at: Moment, counters: &Counters) {
         let Some(mut sweep) = self.sweep.take() else { return };
+        self.ended = at;
         self.end_the_turned(at);
         self.end_the_missing();
         for slot in self.born.drain(..) {
