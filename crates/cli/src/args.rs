@@ -55,6 +55,9 @@ pub(crate) enum Command {
     /// How many more connections to one destination succeed now, why not more, and when none will
     #[command(after_help = HEADROOM_HELP)]
     Headroom(HeadroomArgs),
+    /// How long connections live: a histogram, percentiles and how sure they are, by destination and listener
+    #[command(after_help = LIFETIMES_HELP)]
+    Lifetimes(LifetimesArgs),
     /// One look at the host: pool, worst destinations, states, closes of the last minute, notes
     #[command(after_help = SNAPSHOT_HELP)]
     Snapshot(SnapshotArgs),
@@ -144,6 +147,28 @@ Examples:
   sockeye closes dport = :443 and not dst 10.0.0.0/8
   sockeye closes --for 1m --json | jq -r 'select(.closed_by == \"reset\") | .remote_address'
   sockeye closes --count 1000 -o csv > closes.csv";
+
+const LIFETIMES_HELP: &str = "\
+How to read it:
+  completed     connections that began and ended while it was watched
+  older         ended, but were there before: their age is not known
+  open          have not ended
+  between       the bounds of each percentile, which are certain: a beginning is
+                found by a sweep, so it is known as well as sweeps are close
+                (--interval). The number is the best estimate between them
+  Kaplan–Meier  percentiles of all connections: that some are older or still
+                open says they live at least so long. — where too many are
+
+The percentage beside a bar is the share of connections that lived no longer.
+The log of --hlog is for the tools of HdrHistogram (format 1.3): a line for all
+connections that ended in an interval and one for each group under its tag, in
+milliseconds.
+
+Examples:
+  sockeye lifetimes
+  sockeye lifetimes --for 1m --by listener
+  sockeye lifetimes --for 5m --json | jq .percentiles_ms.p99
+  sockeye lifetimes --for 1h --interval 5s --hlog lifetimes.hlog";
 
 const WATCH_HELP: &str = "\
 How to read it:
@@ -406,6 +431,58 @@ pub(crate) struct ClosesArgs {
     /// Only connections that match. The words are joined by spaces; quote what the shell would take: ( ) ! < >
     #[arg(value_name = "FILTER")]
     pub(crate) filter: Vec<String>,
+}
+
+#[derive(Args, Debug, Clone)]
+pub(crate) struct LifetimesArgs {
+    /// From sweep to sweep: how well the beginnings of connections are known
+    #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = interval)]
+    pub(crate) interval: Duration,
+    #[command(flatten)]
+    pub(crate) pace: PaceArgs,
+    #[command(flatten)]
+    pub(crate) feed: FeedArgs,
+    /// Only groups of this kind; without it both, and what is neither
+    #[arg(long, value_name = "KIND", value_enum)]
+    pub(crate) by: Option<GroupBy>,
+    /// Show at most N groups; without it the table shows 10, JSON all
+    #[arg(long, value_name = "N")]
+    pub(crate) top: Option<usize>,
+    /// Also write an HdrHistogram log to FILE, interval by interval
+    #[arg(long, value_name = "FILE")]
+    pub(crate) hlog: Option<PathBuf>,
+    /// One JSON object (the same as --output json)
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Output format
+    #[arg(short, long, value_name = "FORMAT", value_enum, conflicts_with = "json")]
+    pub(crate) output: Option<ReportFormat>,
+    /// When to use colour
+    #[arg(long, value_name = "WHEN", value_enum, default_value_t = ColorChoice::Auto)]
+    pub(crate) color: ColorChoice,
+}
+
+/// Kinds of groups of connections.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub(crate) enum GroupBy {
+    /// Outgoing connections, by where they go
+    Destination,
+    /// Incoming connections, by the port they came to
+    Listener,
+}
+
+/// Formats of what is told once.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub(crate) enum ReportFormat {
+    Table,
+    Json,
+}
+
+impl ReportFormat {
+    /// What `--json` and `--output` ask for together.
+    pub(crate) fn of(json: bool, output: Option<ReportFormat>) -> ReportFormat {
+        if json { ReportFormat::Json } else { output.unwrap_or(ReportFormat::Table) }
+    }
 }
 
 #[derive(Args, Debug, Clone)]

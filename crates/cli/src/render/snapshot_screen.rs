@@ -368,7 +368,7 @@ fn sparkline(values: &[u32]) -> String {
 }
 
 /// The name, its middle left out when it is too long: both ends tell destinations apart.
-fn shortened(name: &str, room: usize) -> String {
+pub(super) fn shortened(name: &str, room: usize) -> String {
     let length = name.chars().count();
     if length <= room {
         return name.to_owned();
