@@ -188,6 +188,44 @@ fn every_close_is_told_as_it_was() {
 }
 
 #[test]
+fn lifetimes_are_those_that_were_lived() {
+    namespace().run(|| {
+        let lifetimes = Program::start("lifetimes --json --interval 1s --for 10m");
+        let watch = Program::start("watch 1 -o jsonl");
+        (0..2).for_each(|_| drop(watch.line()));
+        // Without resets: their brief sockets forget where they belong.
+        let plan = ChurnPlan { mix: vec![(How::ClientFirst, 1), (How::ServerFirst, 1)], ..mixed(8) };
+        let churn = Churn::follow(&plan).unwrap();
+        churn.wait().unwrap();
+        drop(watch.lines_so_far());
+        (0..3).for_each(|_| drop(watch.line()));
+        watch.end("");
+        let told = lifetimes.end("");
+        let [report] = &told[..] else { panic!("{told:?}") };
+        assert_eq!(
+            (number(report, "older"), number(report, "open"), number(report, "events_lost")),
+            (0, 0, 0)
+        );
+        let ledger = Ledger::of(&churn);
+        assert_eq!(number(report, "completed"), ledger.sockets());
+        ledger.check_percentiles(report);
+
+        let groups = report["groups"].as_array().unwrap();
+        assert_eq!(groups.len(), 2 * churn.destinations().len());
+        for door in churn.destinations() {
+            let to_it =
+                churn.connections().iter().filter(|connection| connection.remote == *door).count() as u64;
+            let is_destination = |group: &&Value| group["remote_port"] == door.port();
+            let is_listener =
+                |group: &&Value| group["kind"] == "listener" && group["local_port"] == door.port();
+            let completed = |group: Option<&Value>| number(group.unwrap(), "completed");
+            assert_eq!(completed(groups.iter().find(is_destination)), to_it);
+            assert_eq!(completed(groups.iter().find(is_listener)), to_it);
+        }
+    });
+}
+
+#[test]
 fn stable_sockets_never_close() {
     let seconds = if is_full() { 600 } else { 10 };
     namespace().run(move || {
