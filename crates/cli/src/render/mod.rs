@@ -6,6 +6,8 @@ pub(crate) mod closes_table;
 pub(crate) mod exhaustion;
 pub(crate) mod headroom_json;
 pub(crate) mod headroom_screen;
+pub(crate) mod ports_json;
+pub(crate) mod ports_screen;
 pub(crate) mod snapshot_json;
 pub(crate) mod snapshot_screen;
 pub(crate) mod socket_fields;
