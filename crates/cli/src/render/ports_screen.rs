@@ -69,7 +69,10 @@ pub(crate) fn picture(picture: &Picture<'_>, width: usize, palette: Palette) -> 
         }
     }
     put(String::new());
-    put_halves(map, palette, &mut put);
+    // A UDP socket has no half it prefers.
+    if picture.protocol == Protocol::Tcp {
+        put_halves(map, palette, &mut put);
+    }
     let mut free: Vec<_> = map
         .runs()
         .into_iter()
