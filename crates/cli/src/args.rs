@@ -3,6 +3,7 @@
 //! What the words mean together is decided by each command.
 
 use std::ffi::OsString;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -51,6 +52,9 @@ pub(crate) enum Command {
     /// A line per closed connection, as it happens: how long it lived, bytes both ways, who closed it
     #[command(after_help = CLOSES_HELP)]
     Closes(ClosesArgs),
+    /// How many more connections to one destination succeed now, why not more, and when none will
+    #[command(after_help = HEADROOM_HELP)]
+    Headroom(HeadroomArgs),
     /// How long connections live: a histogram, percentiles and how sure they are, by destination and listener
     #[command(after_help = LIFETIMES_HELP)]
     Lifetimes(LifetimesArgs),
@@ -65,6 +69,25 @@ pub(crate) enum Command {
     Watch(WatchArgs),
 }
 
+const HEADROOM_HELP: &str = "\
+How to read it:
+  The number is how many connect() to this destination succeed now, one after
+  the other; an interval where the kernel does not tell enough. Below it is what
+  the other ports of the range are taken by, and what would give more.
+
+  The forecast says when none will be left if it goes on like this. From a single
+  look the rate is that of the closes of the last minute, as TIME_WAIT timers
+  tell it; with --for, opens and closes are counted.
+
+Examples:
+  sockeye headroom 10.0.9.12:8080
+  sockeye headroom '[2001:db8::9]:443' --from 2001:db8::7
+  sockeye headroom 10.0.9.12:8080 --for 10s
+  sockeye headroom 10.0.9.12:8080 --json | jq .headroom.min
+
+Exit codes: 0 a connect() may succeed, 1 none does (from one of the local
+addresses shown), 2 wrong usage or an error.";
+
 const SNAPSHOT_HELP: &str = "\
 How to read it:
   IN USE      ports of the pool this destination has taken, TIME_WAIT included,
@@ -74,6 +97,9 @@ How to read it:
               from the age of the TIME_WAIT sockets
   HEADROOM    how many more connect() to this destination succeed now;
               an interval where the kernel does not tell enough
+  EXHAUSTED   when none will, if it goes on like this: `now`, `in 17 s`, or —
+              for never. Opens are guessed from the closes of the last minute:
+              connections that this side does not close are not among them
 
 A destination is (protocol, local address, remote address, remote port): what
 connect() runs out of ports against. Sockets accepted by a listener take no
@@ -194,6 +220,22 @@ pub(crate) struct PaceArgs {
     pub(crate) cpu_budget: Option<f64>,
 }
 
+/// An address and a port, as connect() takes them.
+fn destination(text: &str) -> Result<SocketAddr, String> {
+    let address: SocketAddr = text.parse().map_err(|_| match text.parse::<IpAddr>() {
+        Ok(IpAddr::V4(_)) => format!("the port is missing: {text}:443, for example"),
+        Ok(IpAddr::V6(_)) => format!("the port is missing: [{text}]:443, for example"),
+        Err(_) => "it must be an address and a port, like 10.0.9.12:8080 or [2001:db8::9]:443; of a name, \
+                   `getent ahosts NAME` tells the addresses"
+            .to_owned(),
+    })?;
+    match (address.port(), address.ip().is_unspecified()) {
+        (0, _) => Err("nothing can be connected to port 0".to_owned()),
+        (_, true) => Err("it must be the address of one host".to_owned()),
+        _ => Ok(SocketAddr::new(address.ip().to_canonical(), address.port())),
+    }
+}
+
 impl StreamFormat {
     /// What `--json` and `--output` ask for together.
     pub(crate) fn of(json: bool, output: Option<StreamFormat>) -> StreamFormat {
@@ -215,6 +257,30 @@ pub(crate) enum ColorChoice {
     Auto,
     Always,
     Never,
+}
+
+#[derive(Args, Debug, Clone)]
+pub(crate) struct HeadroomArgs {
+    /// Where to connect to: 10.0.9.12:8080 or [2001:db8::9]:443
+    #[arg(value_name = "DEST", value_parser = destination)]
+    pub(crate) destination: SocketAddr,
+    /// The local address to connect from; without it, the one the kernel would choose and those that are in use
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) from: Option<IpAddr>,
+    /// Count opens and closes for so long, for a forecast from these: 5s, 1m
+    #[arg(long = "for", value_name = "DURATION", value_parser = interval)]
+    pub(crate) for_: Option<Duration>,
+    /// One JSON object (the same as --output json)
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Output format
+    #[arg(short, long, value_name = "FORMAT", value_enum, conflicts_with = "json")]
+    pub(crate) output: Option<SnapshotFormat>,
+    #[command(flatten)]
+    pub(crate) feed: FeedArgs,
+    /// When to use colour
+    #[arg(long, value_name = "WHEN", value_enum, default_value_t = ColorChoice::Auto)]
+    pub(crate) color: ColorChoice,
 }
 
 #[derive(Args, Debug, Clone, Default)]
@@ -390,7 +456,7 @@ pub(crate) struct LifetimesArgs {
     pub(crate) json: bool,
     /// Output format
     #[arg(short, long, value_name = "FORMAT", value_enum, conflicts_with = "json")]
-    pub(crate) output: Option<ReportFormat>,
+    pub(crate) output: Option<SnapshotFormat>,
     /// When to use colour
     #[arg(long, value_name = "WHEN", value_enum, default_value_t = ColorChoice::Auto)]
     pub(crate) color: ColorChoice,
@@ -403,20 +469,6 @@ pub(crate) enum GroupBy {
     Destination,
     /// Incoming connections, by the port they came to
     Listener,
-}
-
-/// Formats of what is told once.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
-pub(crate) enum ReportFormat {
-    Table,
-    Json,
-}
-
-impl ReportFormat {
-    /// What `--json` and `--output` ask for together.
-    pub(crate) fn of(json: bool, output: Option<ReportFormat>) -> ReportFormat {
-        if json { ReportFormat::Json } else { output.unwrap_or(ReportFormat::Table) }
-    }
 }
 
 #[derive(Args, Debug, Clone)]

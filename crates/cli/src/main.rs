@@ -1,5 +1,6 @@
 //! The `sockeye` program: arguments in, exit code out.
 
+mod account;
 mod args;
 mod command;
 mod explain;
@@ -18,7 +19,9 @@ use std::process::ExitCode;
 
 use args::Command;
 
-/// Wrong usage, or an error. 1 is kept for "a budget, threshold or comparison failed".
+/// A budget, threshold or comparison failed: of `headroom`, no connect() succeeds.
+const NOT_PASSED: u8 = 1;
+/// Wrong usage, or an error.
 const FAILED: u8 = 2;
 
 fn main() -> ExitCode {
@@ -32,18 +35,25 @@ fn main() -> ExitCode {
         }
     };
     let done = match &line.command {
-        None => command::snapshot::run(&line.snapshot),
-        Some(Command::Closes(args)) => command::closes::run(args),
-        Some(Command::Lifetimes(args)) => command::lifetimes::run(args),
-        Some(Command::Snapshot(args)) => command::snapshot::run(args),
-        Some(Command::Sockets(args)) => command::sockets::run(args),
-        Some(Command::Watch(args)) => command::watch::run(args),
+        None => command::snapshot::run(&line.snapshot).map(passed),
+        Some(Command::Closes(args)) => command::closes::run(args).map(passed),
+        Some(Command::Headroom(args)) => command::headroom::run(args),
+        Some(Command::Lifetimes(args)) => command::lifetimes::run(args).map(passed),
+        Some(Command::Snapshot(args)) => command::snapshot::run(args).map(passed),
+        Some(Command::Sockets(args)) => command::sockets::run(args).map(passed),
+        Some(Command::Watch(args)) => command::watch::run(args).map(passed),
     };
     match done {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(NOT_PASSED),
         Err(error) => {
             let _ = writeln!(std::io::stderr(), "sockeye: {error:#}");
             ExitCode::from(FAILED)
         }
     }
+}
+
+/// What a command that judges nothing has to say.
+fn passed((): ()) -> bool {
+    true
 }

@@ -279,13 +279,47 @@ fn what_was_watched_is_replayed_byte_for_byte() {
     });
 }
 
+#[test]
+fn without_events_closes_are_asked_for_and_that_is_captured() {
+    in_namespace(|| {
+        let directory = TempDir::new().unwrap();
+        let capture = directory.path().join("watch.sockeye");
+        let listener = TcpListener::bind("127.0.0.1:20000").unwrap();
+        let open: Vec<_> = (0..20)
+            .map(|_| (TcpStream::connect("127.0.0.1:20000").unwrap(), listener.accept().unwrap()))
+            .collect();
+        let arguments = "closes --interval 50ms --count 40 --json";
+        let mut command = sockeye(arguments);
+        confined::forbid_events(&mut command);
+        command.arg("--capture").arg(&capture);
+        let mut running = Running::start(command);
+        // It says so before its first look; the closes must come after that.
+        let mut said = String::new();
+        let mut stderr = BufReader::new(running.child.stderr.take().unwrap());
+        stderr.read_line(&mut said).unwrap();
+        assert!(said.contains("going on without destroy events"), "{said}");
+        stderr.read_line(&mut said).unwrap();
+        assert!(said.contains("destroy events are not heard"), "a tick has been: {said}");
+        // The client's ends leave a TIME_WAIT each, the server's leave nothing.
+        drop(open);
+        let mut text = String::new();
+        (0..40).for_each(|_| text.push_str(&running.line()));
+        assert_eq!(running.end().code, 0);
+        let evidence =
+            |wanted: &str| json_lines(&text).iter().filter(|line| line["evidence"] == wanted).count();
+        assert_eq!((evidence("time_wait"), evidence("lookup")), (20, 20), "{text}");
+        let replayed = replay(&capture, arguments);
+        assert_eq!((replayed.code, replayed.stdout), (0, text), "lookups are part of the capture");
+    });
+}
+
 // Surroundings.
 
 #[test]
 fn without_destroy_events_it_goes_on_and_says_so() {
     in_namespace(|| {
         let mut command = sockeye("watch 50ms 2 --json");
-        confined::forbid_memberships(&mut command, libc::EPERM);
+        confined::forbid_events(&mut command);
         let said: Said = command.output().unwrap().into();
         assert_eq!(said.code, 0, "{said:?}");
         assert!(said.stderr.contains("going on without destroy events: subscribing"), "{said:?}");

@@ -16,10 +16,12 @@ use crate::port_use::PortUse;
 pub struct Bindable {
     /// The address; unspecified for every one.
     pub local_address: IpAddr,
-    /// How many bind() with port 0 on it succeed now, without SO_REUSEADDR or SO_REUSEPORT.
+    /// So many bind() with port 0 on it succeed now at most, without SO_REUSEADDR or SO_REUSEPORT.
     ///
     /// `::` is taken to cover IPv4, which IPV6_V6ONLY would deny: a record does not tell it.
-    pub headroom: u32,
+    pub max: u32,
+    /// At least so many: of a range with an odd number of ports, bind() tries one end or the other by chance.
+    pub min: u32,
 }
 
 /// The addresses that sockets of the pool have, and the unspecified ones, least headroom first. `uses` are sorted by
@@ -43,6 +45,12 @@ pub(crate) fn bindable(
     let mut taken = on(&|_| true);
 
     let usable = pool.ports().count();
+    let ends: PortSet = pool.uncertain_ends().into_iter().flatten().collect();
+    let ends = ends.intersection(pool.ports());
+    let row_of = |local_address, taken: u32, free_ends: &PortSet| {
+        let max = usable - taken;
+        Bindable { local_address, max, min: max - u32::from(!free_ends.is_empty()) }
+    };
     let mut addresses = Vec::new();
     // The last address that was counted for each port, by its running number from 1.
     let mut counted_for = vec![0u32; 1 << 16];
@@ -53,12 +61,14 @@ pub(crate) fn bindable(
         let own = holders[start..].iter().take_while(|held| held.0 == address).map(|held| held.1);
         let number = addresses.len() as u32 + 1;
         let mut count = wild.count();
+        let mut free_ends = ends.minus(wild);
         for port in own.chain(uses).filter(|port| !wild.contains(*port)) {
             let last = &mut counted_for[usize::from(port)];
             count += u32::from(*last != number);
             *last = number;
+            free_ends.remove(port);
         }
-        addresses.push(Bindable { local_address: ip, headroom: usable - count });
+        addresses.push(row_of(ip, count, &free_ends));
     };
     let local = |one: &PortUse| endpoints[one.destination()].local;
     let chunks = uses.chunk_by(|a, b| local(a) == local(b));
@@ -79,9 +89,9 @@ pub(crate) fn bindable(
             row(address, &mut std::iter::empty());
         }
     }
-    addresses.push(Bindable { local_address: ANY4, headroom: usable - taken4.count() });
-    addresses.push(Bindable { local_address: ANY6, headroom: usable - taken.count() });
-    addresses.sort_unstable_by_key(|address| (address.headroom, address.local_address));
+    addresses.push(row_of(ANY4, taken4.count(), &ends.minus(&taken4)));
+    addresses.push(row_of(ANY6, taken.count(), &ends.minus(&taken)));
+    addresses.sort_unstable_by_key(|address| (address.max, address.local_address));
     addresses
 }
 

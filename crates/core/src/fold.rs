@@ -6,6 +6,7 @@
 
 use std::ops::Range;
 
+use hashbrown::HashSet;
 use sock_diag::Protocol;
 
 use crate::address::Address;
@@ -32,6 +33,8 @@ pub(crate) struct Ground<'a> {
     pub(crate) usable: &'a PortSet,
     /// Ports that are known to be shared among destinations.
     pub(crate) shared: &'a PortSet,
+    /// Addresses of this host that are known from its sockets.
+    pub(crate) here: &'a HashSet<Address>,
 }
 
 /// Destinations in the order of their names, and the ages of their TIME_WAIT sockets one after another.
@@ -84,6 +87,7 @@ fn destination(
     let (mut blocked, mut undecided, mut waived, mut suspects_in_use) = (0, 0, 0, 0);
     let mut suspects_waived = 0;
     let mut free_ends = counts.free_ends;
+    let peer_is_us = ground.here.contains(&endpoints.remote);
     for uses in uses.chunk_by(|a, b| a.port() == b.port()) {
         let port = uses[0].port();
         let mut claim = Claim::Waived;
@@ -91,7 +95,10 @@ fn destination(
             let age = one.closed_seconds_ago();
             traffic.count(age);
             ages.extend(age);
-            claim = claim.max(one.claim());
+            claim = claim.max(match one.claim() {
+                Claim::IfPeerIsUs if peer_is_us => Claim::Waived,
+                claim => claim,
+            });
         }
         if !ground.usable.contains(port) {
             continue;
@@ -102,7 +109,7 @@ fn destination(
         suspects_in_use += u32::from(suspect);
         match claim {
             Claim::Firm => blocked += 1,
-            Claim::Unclear => undecided += 1,
+            Claim::IfPeerIsUs | Claim::Unclear => undecided += 1,
             Claim::Waived if suspect => suspects_waived += 1,
             Claim::Waived => waived += 1,
         }

@@ -149,10 +149,13 @@ impl Flow {
         match input.rates {
             Some(rates) => Flow::of_rates(rates, input),
             None => {
-                let windows = [1, 2, 5, 10, 20, WINDOW_SECONDS];
-                let counted = windows.map(|span| Counted {
-                    span_s: span as f64,
-                    opens: f64::from(closes_within(input.time_wait, span)),
+                // The second in which a rate began is not a whole one, and what was before has no part in it.
+                let oldest = (0..WINDOW_SECONDS).rev().find(|second| input.time_wait.ago(*second) > 0);
+                let since = oldest.unwrap_or(0).max(1);
+                let counted = [1, 2, 5, 10, 20, WINDOW_SECONDS].map(|window| {
+                    let span = window.min(since);
+                    let opens = f64::from(closes_within(input.time_wait, span));
+                    Counted { span_s: span as f64, opens }
                 });
                 let opens = counted[trusted(&counted)].rate();
                 Flow { opens, leak: 0.0, time_waits: opens }

@@ -11,6 +11,8 @@ use crate::settings::{Settings, TwReuse};
 pub(crate) enum Claim {
     /// A TIME_WAIT that connect() takes over.
     Waived,
+    /// A TIME_WAIT that connect() takes over if the peer uses timestamps: if it is this very host.
+    IfPeerIsUs,
     /// A TIME_WAIT that connect() may take over; the record does not tell.
     Unclear,
     /// Nobody else gets the port.
@@ -39,10 +41,11 @@ impl Claim {
         }
         // Only a peer that is this very host certainly uses timestamps when we do.
         let peer_is_us = loopback || local == remote;
-        if settings.tw_reuse != TwReuse::Unknown && settings.timestamps == Some(true) && peer_is_us {
-            Claim::Waived
-        } else {
-            Claim::Unclear
+        let known = settings.tw_reuse != TwReuse::Unknown && settings.timestamps == Some(true);
+        match (known, peer_is_us) {
+            (true, true) => Claim::Waived,
+            (true, false) => Claim::IfPeerIsUs,
+            (false, _) => Claim::Unclear,
         }
     }
 }
@@ -113,7 +116,8 @@ impl PortUse {
     pub(crate) fn claim(self) -> Claim {
         match self.0 >> CLAIM_SHIFT & 3 {
             0 => Claim::Waived,
-            1 => Claim::Unclear,
+            1 => Claim::IfPeerIsUs,
+            2 => Claim::Unclear,
             _ => Claim::Firm,
         }
     }

@@ -7,6 +7,7 @@ use crate::churn::Churn;
 use crate::counts::SocketCounts;
 use crate::curve::Curve;
 use crate::destination::{Destination, DestinationId, SortKey};
+use crate::headroom::Headroom;
 use crate::listener::{Listener, Traffic};
 use crate::pool::Pool;
 use crate::port_set::PortSet;
@@ -126,6 +127,33 @@ impl Report {
         let mut curve = Curve::EMPTY;
         ages.unwrap_or_default().iter().for_each(|seconds| curve.add(*seconds));
         curve
+    }
+
+    /// The row of a destination; of one without sockets, what follows from the pool alone. Cost: a walk over all.
+    pub fn towards(&self, id: &DestinationId) -> Destination {
+        if let Some(known) = self.destination(id) {
+            return *known;
+        }
+        let pool = &self.tcp;
+        let mut ends = PortSet::new();
+        ends.extend(pool.pool.uncertain_ends().into_iter().flatten());
+        let odd_range =
+            !ends.minus(&pool.held_ports).minus(&pool.suspects).intersection(pool.pool.ports()).is_empty();
+        let suspected_ports = pool.suspects.count();
+        let max = pool.usable;
+        let min = max - suspected_ports - u32::from(odd_range);
+        Destination {
+            id: *id,
+            traffic: Traffic::default(),
+            in_use: 0,
+            in_use_preferred: 0,
+            suspects_in_use: 0,
+            headroom: Headroom { min, max, suspected_ports, odd_range, ..Headroom::default() },
+            usable: pool.usable,
+            rates: None,
+            forecast: None,
+            ages_start: 0,
+        }
     }
 
     /// The row of one destination, if it has any socket. Cost: a walk over all.

@@ -3,7 +3,7 @@
 //! Which port has a listener may be learnt after its connections, so records are sorted into small piles here and
 //! classified in [`Sweep::finish`]. Arithmetic over the piles is in the modules of what they become.
 
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 use sock_diag::{Protocol, SocketRecord, SocketState, TimerKind};
 
 use crate::address::Address;
@@ -58,6 +58,8 @@ pub struct Sweep {
     explicit: PortSet,
     /// Where listeners and bound-inactive sockets of the pool are bound.
     holders: Vec<(Address, u16)>,
+    /// Addresses that listeners are on.
+    here: HashSet<Address>,
     closes: Curve,
     /// Connected sockets on ports that have a listener or lie outside the range.
     tallies: PortTallies,
@@ -92,6 +94,7 @@ impl Sweep {
             bound: PortSet::new(),
             explicit: PortSet::new(),
             holders: Vec::new(),
+            here: HashSet::new(),
             closes: Curve::EMPTY,
             tallies: PortTallies::new(),
             uses: Vec::with_capacity(sockets),
@@ -137,6 +140,7 @@ impl Sweep {
         match record.state {
             SocketState::Listen => {
                 self.listener_sockets += 1;
+                self.here.insert(Address::of(record.id.local_address));
                 self.hold(record);
                 return self.listening.insert(port);
             }
@@ -200,6 +204,7 @@ impl Sweep {
         self.bound = self.bound.union(&part.bound);
         self.explicit = self.explicit.union(&part.explicit);
         self.holders.extend(part.holders);
+        self.here.extend(part.here);
         self.closes.add_all(&part.closes);
         self.tallies.absorb(part.tallies);
         self.udp.absorb(part.udp);
@@ -239,13 +244,15 @@ impl Sweep {
     pub fn finish_settled(mut self, counters: &Counters, settle: impl FnOnce(&PortSet) -> Settled) -> Report {
         self.move_incoming();
         let endpoints = self.sort_uses();
+        let mut here = std::mem::take(&mut self.here);
+        here.extend(endpoints.iter().map(|endpoints| endpoints.local));
         let in_use: PortSet = self.uses.iter().map(|one| one.port()).collect();
         let known = self.listening.union(&self.bound).union(&self.explicit);
         let settled = settle(&in_use.intersection(self.pool.ports()).minus(&known));
         let explicit = self.explicit.union(&settled.skipped).intersection(self.pool.ports());
         let held = known.union(&settled.skipped).intersection(self.pool.ports());
         let usable = self.pool.ports().minus(&held);
-        let ground = Ground { pool: &self.pool, usable: &usable, shared: &settled.shared };
+        let ground = Ground { pool: &self.pool, usable: &usable, shared: &settled.shared, here: &here };
         let folded = fold(&self.uses, &endpoints, &ground);
         let bindable = bindable(&self.pool, std::mem::take(&mut self.holders), &self.uses, &endpoints);
         let (listeners, other) = self.tallies.divide(&self.listening);

@@ -72,6 +72,69 @@ pub(crate) fn dial(source: IpAddr, to: SocketAddr, port: PortBy) -> Result<Owned
     }
 }
 
+/// How a client comes by its port, in every way there is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Client {
+    pub(crate) source: IpAddr,
+    /// Bound before connecting; 0: whichever is free.
+    pub(crate) port: u16,
+    /// IP_BIND_ADDRESS_NO_PORT: bind() with port 0 leaves the choice to connect().
+    pub(crate) no_port: bool,
+    /// SO_REUSEADDR.
+    pub(crate) reuse: bool,
+    /// IP_LOCAL_PORT_RANGE.
+    pub(crate) port_range: Option<(u16, u16)>,
+}
+
+impl Client {
+    /// connect() chooses the port.
+    pub(crate) fn connecting(source: IpAddr) -> Client {
+        Client { no_port: true, ..Client::binding(source) }
+    }
+
+    /// bind() chooses the port.
+    pub(crate) fn binding(source: IpAddr) -> Client {
+        Client { source, port: 0, no_port: false, reuse: false, port_range: None }
+    }
+
+    /// # Errors
+    /// EADDRNOTAVAIL when connect() finds no port, EADDRINUSE when bind() does.
+    pub(crate) fn dial(self, to: SocketAddr) -> Result<OwnedFd, Errno> {
+        const IP_LOCAL_PORT_RANGE: libc::c_int = 51;
+        let fd = open(SockType::Stream, self.source);
+        setsockopt(&fd, sockopt::ReuseAddr, &self.reuse)?;
+        setsockopt(&fd, sockopt::IpBindAddressNoPort, &self.no_port)?;
+        if let Some((first, last)) = self.port_range {
+            let range = u32::from(last) << 16 | u32::from(first);
+            // SAFETY: setsockopt reads the four bytes of `range`, which outlives the call.
+            let status = unsafe {
+                libc::setsockopt(
+                    fd.as_raw_fd(),
+                    libc::IPPROTO_IP,
+                    IP_LOCAL_PORT_RANGE,
+                    (&raw const range).cast(),
+                    size_of_val(&range) as libc::socklen_t,
+                )
+            };
+            Errno::result(status)?;
+        }
+        bind(fd.as_raw_fd(), &storage(SocketAddr::new(self.source, self.port)))?;
+        match connect(fd.as_raw_fd(), &storage(to)) {
+            Ok(()) | Err(Errno::EINPROGRESS) => Ok(fd),
+            Err(errno) => Err(errno),
+        }
+    }
+}
+
+/// A socket that is bound to this port, or to whichever bind() finds for 0.
+///
+/// # Errors
+/// EADDRINUSE when there is none.
+pub(crate) fn try_bind(address: IpAddr, port: u16) -> Result<OwnedFd, Errno> {
+    let fd = open(SockType::Stream, address);
+    bind(fd.as_raw_fd(), &storage(SocketAddr::new(address, port))).map(|()| fd)
+}
+
 /// A UDP socket connected to `to`, its port chosen on the way.
 ///
 /// # Errors

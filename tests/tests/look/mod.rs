@@ -2,12 +2,14 @@
 #![allow(dead_code, reason = "every test program takes the part it needs")]
 
 use std::ops::ControlFlow;
+use std::time::Duration;
 
+use sock_diag::filter::{Filter, PortRangeOnly};
 use sock_diag::{
     DumpRequest, DumpSummary, Kernel, Protocol, RecvBuffer, SocketRecord, SocketState, Source, StateSet, dump,
 };
-use sockeye_core::{Counters, PortRange, PortSet, Report, Settings, Sweep, TwReuse};
-use sockeye_host::Host;
+use sockeye_core::{Counters, PortRange, PortSet, Report, Settings, Settled, Sweep, TwReuse};
+use sockeye_host::{Host, probe_ports};
 
 /// The records a dump hands on, and its summary.
 pub(crate) fn dumped(source: &mut dyn Source, request: &DumpRequest<'_>) -> (Vec<SocketRecord>, DumpSummary) {
@@ -42,11 +44,28 @@ pub(crate) fn settings() -> Settings {
 
 /// A sweep of TCP and UDP, folded.
 pub(crate) fn report() -> Report {
+    sweep().finish(&Counters::default())
+}
+
+/// The same, and the kernel was asked which of the ports in use every connect() skips.
+pub(crate) fn probed_report() -> Report {
+    sweep().finish_settled(&Counters::default(), |ports| {
+        let probed = probe_ports(ports.iter(), Duration::from_secs(10)).unwrap();
+        assert_eq!(probed.unasked, 0);
+        let set = |ports: Vec<u16>| ports.into_iter().collect();
+        Settled { skipped: set(probed.skipped), shared: set(probed.shared) }
+    })
+}
+
+/// A sweep of TCP and UDP, with all that the kernel tells when it is asked.
+fn sweep() -> Sweep {
     let holders = StateSet::LISTEN.union(StateSet::BOUND_INACTIVE);
     let rest = StateSet::ALL.minus(holders);
     let connected = rest.minus(StateSet::of(&[SocketState::Close]));
     let mut kernel = Kernel::open().unwrap();
-    let mut sweep = Sweep::new(&settings());
+    let settings = settings();
+    let range = settings.range();
+    let mut sweep = Sweep::new(&settings);
     for (protocol, states) in [(Protocol::Tcp, holders), (Protocol::Tcp, connected), (Protocol::Udp, rest)] {
         let request = DumpRequest::all(protocol).states(states);
         let summary = dump(&mut kernel, &request, &mut RecvBuffer::new(), |diag| {
@@ -56,5 +75,15 @@ pub(crate) fn report() -> Report {
         let summary = summary.unwrap();
         assert_eq!((summary.foreign, summary.malformed, summary.interrupted), (0, 0, false));
     }
-    sweep.finish(&Counters::default())
+    let text = format!("sport = {}-{} and not autobound", range.first, range.last);
+    let names = PortRangeOnly { first: range.first, last: range.last };
+    let bound_by_number = Filter::parse(&text, &names).unwrap();
+    let request = DumpRequest {
+        filter: Some(&bound_by_number),
+        ..DumpRequest::all(Protocol::Tcp).states(connected.minus(StateSet::of(&[SocketState::TimeWait])))
+    };
+    for record in records(&request) {
+        sweep.observe_bound(record.id.local_port);
+    }
+    sweep
 }

@@ -16,6 +16,7 @@ pub(crate) fn run(args: &SnapshotArgs) -> anyhow::Result<()> {
     let mut feed = Feed::open(&args.feed)?;
     let (mut report, notes) = sweep(&mut feed)?;
     feed.end_sweep()?;
+    report.forecast(&feed.surroundings().core_settings());
     report.sort_by(sort_key(args.sort));
     let format = if args.json { SnapshotFormat::Json } else { args.output.unwrap_or(SnapshotFormat::Table) };
     let text = match format {

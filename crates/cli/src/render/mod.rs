@@ -3,6 +3,9 @@
 pub(crate) mod closes_csv;
 pub(crate) mod closes_json;
 pub(crate) mod closes_table;
+pub(crate) mod exhaustion;
+pub(crate) mod headroom_json;
+pub(crate) mod headroom_screen;
 pub(crate) mod lifetimes_hlog;
 pub(crate) mod lifetimes_json;
 pub(crate) mod lifetimes_table;

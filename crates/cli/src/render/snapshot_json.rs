@@ -85,8 +85,9 @@ struct UdpAddress {
     in_use: u32,
 }
 
+/// A destination, here and wherever else JSON names one.
 #[derive(Serialize)]
-struct DestinationRow {
+pub(super) struct DestinationRow {
     protocol: &'static str,
     local_address: IpAddr,
     remote_address: IpAddr,
@@ -98,6 +99,9 @@ struct DestinationRow {
     closes_per_second: f64,
     headroom: HeadroomRow,
     reusable_time_wait: u32,
+    /// null when it never happens, absent where no rate is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    exhausted_in_seconds: Option<Option<f64>>,
 }
 
 #[derive(Serialize)]
@@ -126,9 +130,9 @@ struct Closes {
 }
 
 #[derive(Serialize)]
-struct WarningRow {
-    id: &'static str,
-    message: String,
+pub(super) struct WarningRow {
+    pub(super) id: &'static str,
+    pub(super) message: String,
 }
 
 /// The object and a newline.
@@ -223,7 +227,7 @@ fn states(counts: &SocketCounts, protocol: Protocol) -> BTreeMap<&'static str, u
     states
 }
 
-fn destination(destination: &Destination) -> DestinationRow {
+pub(super) fn destination(destination: &Destination) -> DestinationRow {
     let headroom = &destination.headroom;
     DestinationRow {
         protocol: destination.id.protocol.name(),
@@ -244,11 +248,14 @@ fn destination(destination: &Destination) -> DestinationRow {
                 .collect(),
         },
         reusable_time_wait: headroom.reusable_time_wait,
+        exhausted_in_seconds: destination
+            .forecast
+            .map(|forecast| forecast.exhausted_in_s.map(|seconds| rounded(seconds, 1))),
     }
 }
 
 /// To so many decimals: digits beyond what was measured are noise in a diff.
-fn rounded(value: f64, decimals: i32) -> f64 {
+pub(super) fn rounded(value: f64, decimals: i32) -> f64 {
     let scale = 10f64.powi(decimals);
     let scaled = (value * scale).round();
     // A capture may hold any number, and JSON has none for infinity.

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use sock_diag::{Protocol, SocketState};
 use sockeye_core::{Destination, Report};
 
+use crate::render::exhaustion::exhausted;
 use crate::surroundings::Surroundings;
 use crate::sweep::Note;
 use crate::terminal::{Harmless, Palette};
@@ -137,7 +138,9 @@ impl Screen {
         let (room, reset) = (layout.name, if style.is_empty() { "" } else { self.palette.reset });
         put!(self, "  {:<room$}  {style}{in_use}{reset}", shortened(name, room));
         for (number, width) in numbers.iter().zip(layout.numbers) {
-            put!(self, "  {:>width$}", number.as_ref());
+            if width > 0 {
+                put!(self, "  {:>width$}", number.as_ref());
+            }
         }
     }
 
@@ -242,7 +245,9 @@ impl Screen {
 }
 
 /// Titles of the columns of numbers.
-const NUMBERS: [&str; 4] = ["LIVE", "TIME-WAIT", "CLOSES/s", "HEADROOM"];
+const NUMBERS: [&str; 5] = ["LIVE", "TIME-WAIT", "CLOSES/s", "HEADROOM", "EXHAUSTED"];
+/// The column that gives way where names would be cut: the sum of it has a line of its own.
+const CLOSES: usize = 2;
 /// `100.0%`.
 const PERCENT_WIDTH: usize = 6;
 
@@ -263,12 +268,19 @@ impl Row {
         let closes = format!("{:.1}", traffic.closes_per_second());
         Row {
             name: destination.id.to_string(),
-            numbers: [grouped(traffic.live), grouped(traffic.time_wait), closes, left],
+            numbers: [
+                grouped(traffic.live),
+                grouped(traffic.time_wait),
+                closes,
+                left,
+                exhausted(destination),
+            ],
         }
     }
 }
 
-/// How wide the columns are. Where the names would have to be cut, the bars give way first.
+/// How wide the columns are, 0 for one that is left out. Where the names would have to be cut, the bars give way first,
+/// then the closes.
 struct Layout {
     name: usize,
     bar: bool,
@@ -285,8 +297,12 @@ impl Layout {
             *column = (*column).max(widest(&mut rows.iter().map(|row| row.numbers[i].as_str())));
         }
         let longest = widest(&mut rows.iter().map(|row| row.name.as_str())).max("DESTINATION".len());
-        let fixed = 2 + 2 + PERCENT_WIDTH + numbers.iter().map(|column| 2 + column).sum::<usize>();
+        let mut fixed = 2 + 2 + PERCENT_WIDTH + numbers.iter().map(|column| 2 + column).sum::<usize>();
         let bar = fixed + BAR_CELLS + 1 + longest <= width;
+        if fixed + longest > width {
+            fixed -= 2 + numbers[CLOSES];
+            numbers[CLOSES] = 0;
+        }
         let room = width.saturating_sub(fixed + if bar { BAR_CELLS + 1 } else { 0 });
         Layout { name: longest.min(room), bar, numbers }
     }
@@ -297,7 +313,7 @@ impl Layout {
 }
 
 /// Columns that text takes: styles take none.
-fn columns(text: &str) -> usize {
+pub(super) fn columns(text: &str) -> usize {
     let mut in_style = false;
     let is_shown = |c: &char| {
         let was_in_style = in_style;
@@ -321,7 +337,7 @@ pub(super) fn grouped(number: impl Into<u64>) -> String {
 }
 
 /// Three digits that matter: `0.42`, `3.81`, `38.1`, `381`, `12,345`.
-fn three_digits(value: f64) -> String {
+pub(super) fn three_digits(value: f64) -> String {
     match value {
         v if v < 9.995 => format!("{v:.2}"),
         v if v < 99.95 => format!("{v:.1}"),

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use sockeye_core::{Churn, Destination};
 
 use crate::follow::Tick;
+use crate::render::exhaustion::exhausted;
 use crate::terminal::Palette;
 
 /// The lines, and how many of them stand under the last header.
@@ -77,11 +78,7 @@ impl Table {
             (min, max) if min == max => min.to_string(),
             (min, max) => format!("{min}–{max}"),
         };
-        let exhausted = match worst.forecast.and_then(|forecast| forecast.exhausted_in_s) {
-            _ if worst.is_exhausted() => "now".to_owned(),
-            None => "—".to_owned(),
-            Some(seconds) => format!("in {}", span(seconds)),
-        };
+        let exhausted = exhausted(worst);
         let _ = write!(
             text,
             "  {colour}{:>5.1}%{reset}  {headroom:>11}  {exhausted:>10}  {}",
@@ -99,15 +96,4 @@ pub(crate) fn time_wait(tick: &Tick<'_>) -> u32 {
 /// To one decimal, downwards: 100.0 is said of nothing less.
 fn floored(percent: f64) -> f64 {
     (percent * 10.0).floor() / 10.0
-}
-
-/// Seconds for people.
-fn span(seconds: f64) -> String {
-    match seconds {
-        s if s < 10.0 => format!("{s:.1} s"),
-        s if s < 600.0 => format!("{s:.0} s"),
-        s if s < 36_000.0 => format!("{:.0} min", s / 60.0),
-        s if s < 864_000.0 => format!("{:.0} h", s / 3600.0),
-        s => format!("{:.0} d", (s / 86_400.0).min(9_999.0)),
-    }
 }

@@ -19,7 +19,7 @@ pub(crate) fn idle() -> Host {
 }
 
 /// A client's socket that bound its address only: its port was connect()'s choice.
-fn connected(local: &str, remote: &str) -> SocketRecord {
+pub(crate) fn connected(local: &str, remote: &str) -> SocketRecord {
     SocketRecord { options: Some(SocketOptions(1 << 8)), ..socket(local, remote) }
 }
 

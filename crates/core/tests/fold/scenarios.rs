@@ -244,8 +244,7 @@ fn bind_runs_out_on_an_address_whatever_the_destination() {
         established(999, THERE),
     ]);
     let report = report(&settings(1000, 1009), &records);
-    let rows: Vec<_> =
-        report.tcp.bindable.iter().map(|on| (on.local_address.to_string(), on.headroom)).collect();
+    let rows: Vec<_> = report.tcp.bindable.iter().map(|on| (on.local_address.to_string(), on.max)).collect();
     let expected = [("::", 5), ("0.0.0.0", 6), ("10.0.0.7", 7), ("10.0.0.8", 8), ("2001:db8::7", 9)];
     assert_eq!(rows, expected.map(|(address, left)| (address.to_owned(), left)));
 }

@@ -1,0 +1,94 @@
+//! What a sweep of a watch reads: its dumps, who bound by number, and the lookups of what was missing.
+
+use std::ops::ControlFlow;
+
+use sock_diag::{Cookie, DumpRequest, Error, Protocol, SocketRecord, StateSet};
+
+use super::Follow;
+use crate::explain;
+
+/// Most lookups of one sweep, some microseconds each; what is left is looked up after the next.
+const MOST_LOOKUPS: usize = 2_000;
+
+impl Follow {
+    /// All dumps: listeners, then the connected with (now and then) the bound, then UDP. Returns the sockets read.
+    pub(super) fn read_all(&mut self) -> anyhow::Result<u64> {
+        self.feed.begin_sweep();
+        let connected = StateSet::ALL.minus(StateSet::LISTEN).minus(StateSet::BOUND_INACTIVE);
+        let tcp = |error| explain::dump(Protocol::Tcp, error);
+        let mut records = self.dump(Protocol::Tcp, StateSet::LISTEN).map_err(tcp)?;
+        let mut with_bound = self.watched.reads_bound();
+        if with_bound {
+            self.watched.forget_bound();
+        }
+        records += match with_bound {
+            true => match self.dump(Protocol::Tcp, connected.union(StateSet::BOUND_INACTIVE)) {
+                // When this was captured, they were not read.
+                Err(Error::NotCaptured { .. }) => {
+                    with_bound = false;
+                    self.dump(Protocol::Tcp, connected)
+                }
+                dumped => dumped,
+            },
+            false => self.dump(Protocol::Tcp, connected),
+        }
+        .map_err(tcp)?;
+        self.watched.all_connected_read(with_bound, records);
+        self.read_binders(with_bound);
+        if self.watched.udp_unreadable.is_none() {
+            match self.dump(Protocol::Udp, StateSet::ALL) {
+                Ok(more) => records += more,
+                Err(error) => {
+                    let message = format!("{:#}", explain::dump(Protocol::Udp, error));
+                    self.watched.udp_unreadable = Some(message);
+                }
+            }
+        }
+        Ok(records)
+    }
+
+    /// Who bound by number, as often as who is bound and idle: the monitor remembers it. What cannot be asked stays in doubt,
+    /// and headrooms show it.
+    fn read_binders(&mut self, asks: bool) {
+        if self.live.is_some() && !asks {
+            return self.feed.forget_bound_by_number();
+        }
+        if let Ok(bound) = self.feed.bound_by_number() {
+            for (cookie, port) in bound {
+                self.watched.monitor.observe_bound(Cookie(*cookie), *port);
+            }
+        }
+    }
+
+    fn dump(&mut self, protocol: Protocol, states: StateSet) -> sock_diag::Result<u64> {
+        let (watched, live) = (&mut self.watched, &mut self.live);
+        let request = DumpRequest::all(protocol).states(states);
+        let summary = self.feed.dump(&request, |diag| {
+            watched.record(&diag.to_record());
+            if let Some(live) = live {
+                live.between_records();
+            }
+            ControlFlow::Continue(())
+        })?;
+        self.watched.malformed += summary.malformed;
+        Ok(summary.records)
+    }
+
+    /// What became of the sockets that the sweep did not find, as far as it can be asked.
+    pub(super) fn look_up_missing(&mut self) -> anyhow::Result<Vec<(Cookie, Option<SocketRecord>)>> {
+        let mut settled = Vec::new();
+        for missing in self.watched.monitor.missing(MOST_LOOKUPS) {
+            // A UDP socket, or one without a peer, is not found by its addresses: it would take a dump each. The next
+            // sweep will tell.
+            if missing.protocol != Protocol::Tcp || missing.id.remote_port == 0 {
+                continue;
+            }
+            match self.feed.lookup(missing.protocol, missing.family, &missing.id) {
+                Ok(found) => settled.push((missing.id.cookie, found)),
+                Err(Error::NotCaptured { .. }) => {}
+                Err(error) => return Err(explain::dump(missing.protocol, error)),
+            }
+        }
+        Ok(settled)
+    }
+}
