@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use sockeye_core::{Closed, Group, GroupLifetimes, LifetimeReport};
 
-use crate::args::{GroupBy, LifetimesArgs, ReportFormat};
+use crate::args::{GroupBy, LifetimesArgs, SnapshotFormat};
 use crate::follow::{Follow, Pace};
 use crate::render::lifetimes_hlog::IntervalLog;
 use crate::render::{lifetimes_json, lifetimes_table};
@@ -64,12 +64,13 @@ fn render(args: &LifetimesArgs, follow: &mut Follow) -> anyhow::Result<String> {
     let mut notes: Vec<Note> =
         follow.notes().iter().map(|note| Note { id: note.id, message: note.message.clone() }).collect();
     notes.extend(censored(&report));
-    match ReportFormat::of(args.json, args.output) {
-        ReportFormat::Json => {
+    let format = if args.json { SnapshotFormat::Json } else { args.output.unwrap_or(SnapshotFormat::Table) };
+    match format {
+        SnapshotFormat::Json => {
             let at = follow.timestamp(now);
             lifetimes_json::render(&report, &churn, &notes, at, args.top.unwrap_or(usize::MAX))
         }
-        ReportFormat::Table => Ok(lifetimes_table::render(
+        SnapshotFormat::Table => Ok(lifetimes_table::render(
             &report,
             &churn,
             &notes,
