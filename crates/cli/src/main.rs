@@ -6,6 +6,7 @@ mod command;
 mod explain;
 mod feed;
 mod follow;
+mod help;
 mod names;
 mod quantity;
 mod render;
