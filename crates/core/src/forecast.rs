@@ -201,7 +201,9 @@ impl Flow {
         // A close without TIME_WAIT makes up for an open.
         let taken = self.leak + self.time_waits;
         let at = |t: f64| f64::from(headroom) - taken * t + released_later - waiting.left_after(t);
-        let (mut from, mut left) = (0.0, f64::from(headroom));
+        // Releases only help: without any there would be enough for so long.
+        let is_enough = taken * kept_s <= f64::from(headroom);
+        let (mut from, mut left) = if is_enough { (kept_s, at(kept_s)) } else { (0.0, f64::from(headroom)) };
         while from < kept_s {
             let to = waiting.next_corner(from);
             let then = at(to);

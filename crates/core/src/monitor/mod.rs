@@ -70,6 +70,8 @@ pub struct Monitor {
     counted_at_start: Option<u64>,
     counted: Option<u64>,
     unconfirmed: u32,
+    /// Followed sockets that this sweep has seen.
+    seen: usize,
     /// Sockets first seen in this sweep.
     born: Vec<Slot>,
     /// Mini sockets of this sweep whose full socket was not known to be gone, with the time since, if told.
@@ -113,6 +115,7 @@ impl Monitor {
             counted_at_start: None,
             counted: None,
             unconfirmed: 0,
+            seen: 0,
             born: Vec::new(),
             turned: Vec::new(),
             closed: None,
@@ -153,6 +156,8 @@ impl Monitor {
         self.others.clear();
         self.listening_now = PortSet::new();
         self.duplicates = 0;
+        self.seen = 0;
+        self.ledger.begin_sweep();
         self.table.begin();
     }
 
@@ -176,7 +181,7 @@ impl Monitor {
         if record.protocol == Protocol::Tcp && record.state == SocketState::Listen {
             self.listening_now.insert(record.id.local_port);
         }
-        self.fold(record, PortOrigin::Unknown);
+        self.fold(record, PortOrigin::Unknown, None);
     }
 
     #[inline]
@@ -190,16 +195,20 @@ impl Monitor {
         socket.seen = generation;
         socket.missed = 0;
         let (origin, known) = (socket.origin(), *socket);
+        self.seen += 1;
         let stage = Stage::of(record.state, record.timer.kind);
         if stage != known.stage() || !self.ends.are_of(&known, record) {
             self.see_change(slot, record, stage);
+            self.fold(record, origin, None);
+        } else {
+            self.fold(record, origin, (known.direction() == Direction::Outgoing).then_some(known.group));
         }
-        self.fold(record, origin);
     }
 
-    fn fold(&mut self, record: &SocketRecord, origin: PortOrigin) {
+    #[inline]
+    fn fold(&mut self, record: &SocketRecord, origin: PortOrigin, destination: Option<Account>) {
         if let Some(sweep) = &mut self.sweep {
-            sweep.observe_as(record, origin);
+            sweep.take(record, origin, destination);
         }
     }
 
@@ -236,7 +245,7 @@ impl Monitor {
     fn meet(&mut self, record: &SocketRecord) {
         let is_baseline = self.sweeps == 1;
         let earliest = (!is_baseline).then_some(self.began[1]);
-        let slot = self.add(record, earliest, self.began[0], true);
+        let slot = self.add(record, earliest, self.began[0]);
         if self.table.socket(slot).is_live() {
             self.open(slot, is_baseline);
             if !is_baseline {
@@ -250,7 +259,7 @@ impl Monitor {
             self.turned.push((slot, age_of_mini(record)));
             self.table.socket_mut(slot).set(Flag::New, true);
         }
-        self.fold(record, PortOrigin::Unknown);
+        self.fold(record, PortOrigin::Unknown, None);
     }
 
     /// Counts the closes that mini sockets of this sweep tell, unless their events have told them.
@@ -296,18 +305,13 @@ impl Monitor {
     }
 
     /// Begins to follow a socket.
-    fn add(
-        &mut self,
-        record: &SocketRecord,
-        earliest: Option<Moment>,
-        latest: Moment,
-        in_order: bool,
-    ) -> Slot {
+    fn add(&mut self, record: &SocketRecord, earliest: Option<Moment>, latest: Moment) -> Slot {
         let mut socket = Socket::NOBODY;
+        self.seen += 1;
         socket.seen = self.sweeps as u8;
         socket.set_birth(earliest, latest);
         self.describe(&mut socket, record);
-        self.table.insert(record.id.cookie, socket, in_order)
+        self.table.insert(record.id.cookie, socket)
     }
 
     /// Fills in what a record says.
@@ -387,6 +391,9 @@ impl Monitor {
     ///
     /// Sockets bound to an interface are not among them: a lookup would have to come from there.
     pub fn missing(&mut self, limit: usize) -> Vec<Missing> {
+        if self.seen == self.table.len() {
+            return Vec::new();
+        }
         let generation = self.sweeps as u8;
         let missing = self.table.slots().filter_map(|slot| {
             let socket = self.table.socket(slot);
@@ -448,10 +455,13 @@ impl Monitor {
 
     /// Decides about everything the sweep has not seen.
     fn end_the_missing(&mut self) {
+        self.unconfirmed = 0;
+        if self.seen == self.table.len() {
+            return;
+        }
         let generation = self.sweeps as u8;
         let unseen: Vec<Slot> =
             self.table.slots().filter(|slot| self.table.socket(*slot).seen != generation).collect();
-        self.unconfirmed = 0;
         for slot in unseen {
             let last_seen = self.last_seen(slot);
             let socket = self.table.socket_mut(slot);

@@ -245,8 +245,8 @@ impl Table {
         self.index.find(hash(cookie.0), |slot| self.cookies[*slot as usize] == cookie.0).copied()
     }
 
-    /// Adds a socket whose cookie is not in the table; `in_order` when it is the next record of a dump.
-    pub(crate) fn insert(&mut self, cookie: Cookie, socket: Socket, in_order: bool) -> Slot {
+    /// Adds a socket whose cookie is not in the table, as that of the next record of a dump.
+    pub(crate) fn insert(&mut self, cookie: Cookie, socket: Socket) -> Slot {
         let slot = match self.free {
             0 => self.grow(),
             free => {
@@ -260,9 +260,7 @@ impl Table {
         self.sockets[at] = socket;
         self.enter(slot);
         self.count += 1;
-        if in_order {
-            self.come(slot);
-        }
+        self.come(slot);
         slot
     }
 
