@@ -4,6 +4,7 @@
 
 use std::ffi::OsString;
 use std::net::{IpAddr, SocketAddr};
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -55,6 +56,12 @@ pub(crate) enum Command {
     /// How many more connections to one destination succeed now, why not more, and when none will
     #[command(after_help = HEADROOM_HELP)]
     Headroom(HeadroomArgs),
+    /// How long connections live: a histogram, percentiles and how sure they are, by destination and listener
+    #[command(after_help = LIFETIMES_HELP)]
+    Lifetimes(LifetimesArgs),
+    /// The range of ephemeral ports as a picture of what holds them; with a port, who holds that one
+    #[command(after_help = PORTS_HELP)]
+    Ports(PortsArgs),
     /// One look at the host: pool, worst destinations, states, closes of the last minute, notes
     #[command(after_help = SNAPSHOT_HELP)]
     Snapshot(SnapshotArgs),
@@ -85,6 +92,23 @@ Examples:
 
 Exit codes: 0 a connect() may succeed, 1 none does (from one of the local
 addresses shown), 2 wrong usage or an error.";
+
+const PORTS_HELP: &str = "\
+How to read it:
+  Each cell of the picture stands for a few neighbouring ports. Bars are
+  connections, the taller the more of the cell's ports have one; shades are
+  TIME_WAIT. Letters are ports that every connect() skips: L a listener, B bound
+  and idle, N bound by number before connecting; x is reserved.
+
+  connect() takes ports of one parity first and the others when these are gone:
+  the two halves show how near that is.
+
+Examples:
+  sockeye ports
+  sockeye ports --from 10.0.0.7 --to 10.0.9.12:8080   what connect() sees there
+  sockeye ports 41234                                 who holds that port
+  sockeye ports 40000-40100 -t
+  sockeye ports --json | jq '.runs[] | select(.holder == \"free\")'";
 
 const SNAPSHOT_HELP: &str = "\
 How to read it:
@@ -146,6 +170,28 @@ Examples:
   sockeye closes --for 1m --json | jq -r 'select(.closed_by == \"reset\") | .remote_address'
   sockeye closes --count 1000 -o csv > closes.csv";
 
+const LIFETIMES_HELP: &str = "\
+How to read it:
+  completed     connections that began and ended while it was watched
+  older         ended, but were there before: their age is not known
+  open          have not ended
+  between       the bounds of each percentile, which are certain: a beginning is
+                found by a sweep, so it is known as well as sweeps are close
+                (--interval). The number is the best estimate between them
+  Kaplan–Meier  percentiles of all connections: that some are older or still
+                open says they live at least so long. — where too many are
+
+The percentage beside a bar is the share of connections that lived no longer.
+The log of --hlog is for the tools of HdrHistogram (format 1.3): a line for all
+connections that ended in an interval and one for each group under its tag, in
+milliseconds.
+
+Examples:
+  sockeye lifetimes
+  sockeye lifetimes --for 1m --by listener
+  sockeye lifetimes --for 5m --json | jq .percentiles_ms.p99
+  sockeye lifetimes --for 1h --interval 5s --hlog lifetimes.hlog";
+
 const WATCH_HELP: &str = "\
 How to read it:
   TIME              when the interval ended, in UTC
@@ -183,6 +229,55 @@ pub(crate) struct FeedArgs {
     /// Read a capture instead of the kernel
     #[arg(long, value_name = "FILE", conflicts_with = "netns")]
     pub(crate) replay: Option<PathBuf>,
+}
+
+#[derive(Args, Debug, Clone)]
+pub(crate) struct PortsArgs {
+    /// Who holds this port, or these: 41234, 40000-40100
+    #[arg(value_name = "PORT", value_parser = ports, conflicts_with_all = ["from", "to"])]
+    pub(crate) ports: Option<RangeInclusive<u16>>,
+    /// Count only the connections of one destination, as a connect() to it does; with --to
+    #[arg(long, value_name = "ADDRESS", requires = "to")]
+    pub(crate) from: Option<IpAddr>,
+    /// Where that connect() goes: 10.0.9.12:8080; with --from
+    #[arg(long, value_name = "DEST", value_parser = destination, requires = "from")]
+    pub(crate) to: Option<SocketAddr>,
+    /// TCP (the default of the picture)
+    #[arg(short, long)]
+    pub(crate) tcp: bool,
+    /// UDP
+    #[arg(short, long)]
+    pub(crate) udp: bool,
+    /// IPv4 sockets only
+    #[arg(short = '4', long)]
+    pub(crate) ipv4: bool,
+    /// IPv6 sockets only
+    #[arg(short = '6', long, conflicts_with = "ipv4")]
+    pub(crate) ipv6: bool,
+    /// One JSON object (the same as --output json)
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Output format
+    #[arg(short, long, value_name = "FORMAT", value_enum, conflicts_with = "json")]
+    pub(crate) output: Option<SnapshotFormat>,
+    #[command(flatten)]
+    pub(crate) feed: FeedArgs,
+    /// When to use colour
+    #[arg(long, value_name = "WHEN", value_enum, default_value_t = ColorChoice::Auto)]
+    pub(crate) color: ColorChoice,
+}
+
+/// A port, or the first and the last of some.
+fn ports(text: &str) -> Result<RangeInclusive<u16>, String> {
+    let wrong = || "it must be a port, like 41234, or two of them, like 40000-40100".to_owned();
+    let (first, last) = text.split_once('-').unwrap_or((text, text));
+    let first: u16 = first.parse().map_err(|_| wrong())?;
+    let last: u16 = last.parse().map_err(|_| wrong())?;
+    match (first, last) {
+        (0, _) => Err("no socket has port 0".to_owned()),
+        (first, last) if last < first => Err("the last port is below the first".to_owned()),
+        (first, last) => Ok(first..=last),
+    }
 }
 
 /// How long to look and at what cost; the same for every command that looks for longer than a moment.
@@ -410,6 +505,58 @@ pub(crate) struct ClosesArgs {
     /// Only connections that match. The words are joined by spaces; quote what the shell would take: ( ) ! < >
     #[arg(value_name = "FILTER")]
     pub(crate) filter: Vec<String>,
+}
+
+#[derive(Args, Debug, Clone)]
+pub(crate) struct LifetimesArgs {
+    /// From sweep to sweep: how well the beginnings of connections are known
+    #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = interval)]
+    pub(crate) interval: Duration,
+    #[command(flatten)]
+    pub(crate) pace: PaceArgs,
+    #[command(flatten)]
+    pub(crate) feed: FeedArgs,
+    /// Only groups of this kind; without it both, and what is neither
+    #[arg(long, value_name = "KIND", value_enum)]
+    pub(crate) by: Option<GroupBy>,
+    /// Show at most N groups; without it the table shows 10, JSON all
+    #[arg(long, value_name = "N")]
+    pub(crate) top: Option<usize>,
+    /// Also write an HdrHistogram log to FILE, interval by interval
+    #[arg(long, value_name = "FILE")]
+    pub(crate) hlog: Option<PathBuf>,
+    /// One JSON object (the same as --output json)
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Output format
+    #[arg(short, long, value_name = "FORMAT", value_enum, conflicts_with = "json")]
+    pub(crate) output: Option<ReportFormat>,
+    /// When to use colour
+    #[arg(long, value_name = "WHEN", value_enum, default_value_t = ColorChoice::Auto)]
+    pub(crate) color: ColorChoice,
+}
+
+/// Kinds of groups of connections.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub(crate) enum GroupBy {
+    /// Outgoing connections, by where they go
+    Destination,
+    /// Incoming connections, by the port they came to
+    Listener,
+}
+
+/// Formats of what is told once.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub(crate) enum ReportFormat {
+    Table,
+    Json,
+}
+
+impl ReportFormat {
+    /// What `--json` and `--output` ask for together.
+    pub(crate) fn of(json: bool, output: Option<ReportFormat>) -> ReportFormat {
+        if json { ReportFormat::Json } else { output.unwrap_or(ReportFormat::Table) }
+    }
 }
 
 #[derive(Args, Debug, Clone)]

@@ -124,6 +124,21 @@ impl Ledger {
         assert_eq!(without_ends, self.refused + forgetful.len() as u64);
     }
 
+    /// Holds the percentiles of `sockeye lifetimes` to what was lived: within their own bounds.
+    pub(crate) fn check_percentiles(&self, report: &Value) {
+        let mut lived: Vec<_> = self.by_ends.values().flatten().map(lived_ms).collect();
+        lived.sort_by(f64::total_cmp);
+        for (name, share) in [("p50", 0.5), ("p90", 0.9), ("p99", 0.99)] {
+            let truth = lived[(share * lived.len() as f64).ceil() as usize - 1];
+            let bounds = &report["bounds_ms"][name];
+            let (least, most) = (number(bounds, "min") as f64, number(bounds, "max") as f64);
+            eprintln!("{name}: {truth:.1} ms lived, {} told, {least}–{most}", report["percentiles_ms"][name]);
+            // Histograms keep two digits.
+            let slack = SLACK_MS + truth / 50.0;
+            assert!(least - slack <= truth && truth <= most + slack, "{name}");
+        }
+    }
+
     fn ends_of(&self, local: SocketAddr, remote: SocketAddr) -> String {
         let sockets = self.by_ends.get(&(local, remote)).map(Vec::as_slice).unwrap_or_default();
         sockets
@@ -170,6 +185,10 @@ fn forgets_its_ends(socket: &Socket) -> bool {
     let connection = &socket.connection;
     let resets = connection.how.is_reset() && connection.closed(socket.end) == connection.first_close;
     resets || connection.how == How::Unanswered
+}
+
+fn lived_ms(socket: &Socket) -> f64 {
+    ms(closed(socket).to - socket.connection.opened.from)
 }
 
 #[derive(Default)]
@@ -236,7 +255,7 @@ fn judge(line: &Value, socket: &Socket, tally: &mut Tally) {
     *tally.evidence.entry(word("evidence")).or_default() += 1;
     let doubt_ms = told_most.unwrap_or(0).saturating_sub(number(line, "lifetime_min_ms"));
     if doubt_ms > tally.widest.0 {
-        tally.widest = (doubt_ms, format!("{line}\n  {:?} of {connection:?}", socket.end));
+        tally.widest = (doubt_ms, format!("{:?} {:?}", connection.how, socket.end));
     }
 }
 

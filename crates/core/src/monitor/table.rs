@@ -182,12 +182,8 @@ pub(crate) enum Flag {
     OnInterface = 1 << 9,
     /// Its destroy event has come.
     Told = 1 << 10,
-    /// Born and dead between two sweeps, and known by only one of its two cookies so far.
-    Brief = 1 << 11,
-    /// That one is of its TIME_WAIT, not of its event.
-    Remains = 1 << 12,
     /// First seen in the sweep that is going on.
-    New = 1 << 13,
+    New = 1 << 11,
 }
 
 /// Sockets by cookie.
