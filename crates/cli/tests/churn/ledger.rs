@@ -12,9 +12,10 @@ use crate::program::number;
 /// What times may be off beside their own doubt: milliseconds are cut off, and the clocks of both sides are read a little after
 /// another.
 const SLACK_MS: f64 = 3.0;
-/// What they may be off on a machine so busy that the program waits for its turn: for few of the closes.
+/// What they may be off on a machine so busy that the program waits for its turn, and how many closes may be told late
+/// for that: on an idle one there are none.
 const STARVED_MS: f64 = 500.0;
-const MOST_STARVED: f64 = 0.05;
+const MOST_STARVED: f64 = 0.5;
 
 /// Longest delay of an acknowledgement (TCP_DELACK_MAX), and a busy machine's.
 const MOST_DELAYED: Duration = Duration::from_millis(250);
@@ -222,9 +223,10 @@ fn judge(line: &Value, socket: &Socket, tally: &mut Tally) {
     let least_ms = ms(closed.from.saturating_duration_since(opened.to));
     let told_least = number(line, "lifetime_min_ms") as f64;
     let told_most = line["lifetime_max_ms"].as_u64();
+    // An end that is told late shifts both.
     hold("it lived longer", told_least <= most_ms + STARVED_MS);
     hold("an upper bound is missing", told_most.is_some());
-    hold("it lived shorter", told_most.is_none_or(|most| most as f64 >= least_ms - SLACK_MS));
+    hold("it lived shorter", told_most.is_none_or(|most| most as f64 >= least_ms - STARVED_MS));
 
     let direction = match socket.end {
         End::Client => "outgoing",
