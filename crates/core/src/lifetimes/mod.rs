@@ -152,7 +152,10 @@ impl Lifetimes {
         self.groups.entry(group).or_insert_with(Tally::new).record(lifetime);
     }
 
-    /// What is known so far; `open`: group and least age, milliseconds, of every connection still open.
+    /// What is known so far; `open`: group and age, milliseconds, of every connection still open.
+    ///
+    /// Where an age is in doubt its middle is wanted. The least age would take connections away from those at risk
+    /// before their time, but only such as have not ended: lifetimes would seem shorter than they are.
     ///
     /// Cost: an estimate for each group, milliseconds where bounds are wide.
     pub fn report(&self, open: impl Iterator<Item = (Group, u64)>) -> LifetimeReport {
