@@ -1,13 +1,17 @@
-//! What the program says of lifetimes, held to the log of who made the connections.
+//! What the program says of lifetimes: byte for byte of a recorded watch, and held to the log of who made the connections.
 
 #![allow(clippy::unwrap_used, reason = "a failed step of a test is a failed test")]
+
+mod recorded;
 
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use insta::assert_snapshot;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use recorded::{replay, run, watches};
 use serde_json::Value;
 use sockeye_tests::{Churn, ChurnPlan, Connection, How, Lives, Namespace, Phase, wait_until};
 use tempfile::TempDir;
@@ -21,6 +25,50 @@ const SLACK_MS: u64 = 5;
 /// Root over the host: its buffer for destroy events is as large as it likes.
 fn namespace() -> Namespace {
     Namespace::new().host_root().deadline(Duration::from_secs(150))
+}
+
+/// What it prints of a recorded watch; it must end well.
+#[track_caller]
+fn printed(arguments: &str) -> String {
+    let said = watches::print(watches::proxy, arguments);
+    assert_eq!((said.code, said.stderr.as_str()), (0, ""), "sockeye {arguments}");
+    said.stdout
+}
+
+#[test]
+fn formats() {
+    assert_snapshot!("table", printed("lifetimes"));
+    assert_snapshot!("table_colour", printed("lifetimes --color always --top 1").replace('\x1b', "␛"));
+    assert_snapshot!("table_by_listener", printed("lifetimes --by listener"));
+    assert_snapshot!("json", printed("lifetimes --json"));
+    assert_snapshot!("json_by_destination", printed("lifetimes -o json --by destination --top 1 --for 3s"));
+    let help = run("lifetimes --help");
+    assert_eq!((help.code, help.stderr.as_str()), (0, ""));
+    assert!(help.stdout.lines().all(|line| line.chars().count() <= 100));
+    assert_snapshot!("help", help.stdout);
+    assert_eq!(printed("lifetimes"), printed("lifetimes"), "a replay is the same every time");
+}
+
+#[test]
+fn a_log_has_a_line_for_each_interval_and_group() {
+    let directory = TempDir::new().unwrap();
+    let log = directory.path().join("lifetimes.hlog");
+    let capture = watches::proxy(directory.path());
+    let said = replay(&capture, &format!("lifetimes --hlog {}", log.display()));
+    assert_eq!((said.code, said.stderr.as_str()), (0, ""));
+    let text = std::fs::read_to_string(&log).unwrap();
+    let without_histograms: String = text
+        .lines()
+        .map(|line| match line.split_once("HISTF") {
+            Some((numbers, _)) => format!("{numbers}HISTF…\n"),
+            None => format!("{line}\n"),
+        })
+        .collect();
+    assert_snapshot!("hlog", without_histograms);
+    let nowhere = directory.path().join("absent/x.hlog");
+    let said = replay(&capture, &format!("lifetimes --hlog {}", nowhere.display()));
+    assert_eq!((said.code, said.stdout.as_str()), (2, ""));
+    assert!(said.stderr.contains("cannot create") && said.stderr.contains("absent/x.hlog"), "{said:?}");
 }
 
 /// Watches while `act` goes on, and what follows it for two intervals; ends with Ctrl-C.

@@ -126,7 +126,8 @@ const MOST_GROUPS: usize = 256;
 
 /// Lifetimes of connections that ended, by group.
 ///
-/// Memory: at most 100 KiB a group, a few KiB as long as lifetimes are short and alike; 256 groups. A record costs about 100 ns.
+/// Memory: at most 100 KiB a group, a few KiB as long as lifetimes are short and alike; 256 groups. A record costs about
+/// 200 ns.
 pub struct Lifetimes {
     total: Tally,
     groups: HashMap<Group, Tally>,
@@ -157,7 +158,7 @@ impl Lifetimes {
     /// Where an age is in doubt its middle is wanted. The least age would take connections away from those at risk
     /// before their time, but only such as have not ended: lifetimes would seem shorter than they are.
     ///
-    /// Cost: an estimate for each group, milliseconds where bounds are wide.
+    /// Cost: two estimates for each group; some 4 ms a group where bounds are wide and of every kind.
     pub fn report(&self, open: impl Iterator<Item = (Group, u64)>) -> LifetimeReport {
         let none_open = || Counts::new(Scale::FINEST);
         let mut all = none_open();

@@ -36,9 +36,10 @@ const ROUNDING: f64 = 1e-9;
 impl Survival {
     /// Of completed connections and of censored ones, by the bin they had reached.
     pub(super) fn estimate(scale: Scale, completed: &[Span], censored: &[u64]) -> Survival {
-        // Before anything is known every order of magnitude is as likely as another: lifetimes know no scale.
-        let share = |bin: u16| ((scale.start(bin + 1) + 1) as f64 / (scale.start(bin) + 1) as f64).ln();
-        let mut estimate = Survival { scale, masses: (0..scale.len() as u16).map(share).collect() };
+        // Before anything is known every millisecond within the bounds is as likely as another: of one connection alone the
+        // middle is told.
+        let widths = (0..scale.len() as u16).map(|bin| (scale.start(bin + 1) - scale.start(bin)) as f64);
+        let mut estimate = Survival { scale, masses: widths.collect() };
         for _ in 0..MOST_ROUNDS {
             let masses = kaplan_meier(&estimate.spread(completed), censored);
             let moved = std::mem::replace(&mut estimate.masses, masses);
