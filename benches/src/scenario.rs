@@ -4,7 +4,7 @@ use std::hint::black_box;
 
 use sock_diag::SocketRecord;
 use sock_diag::filter::{Filter, NoNames};
-use sockeye_core::{Counters, Settings, Sweep};
+use sockeye_core::{Counters, Moment, Monitor, Settings, Sweep};
 
 use crate::synthetic::{FILTERS, answer, decode, records};
 
@@ -33,6 +33,18 @@ pub const SCENARIOS: &[Scenario] = &[
         unit: "record",
         units: RECORDS,
         prepare: || prepare_fold(100_000),
+    },
+    Scenario {
+        name: "monitor_100_destinations",
+        unit: "record",
+        units: RECORDS,
+        prepare: || prepare_monitor(100),
+    },
+    Scenario {
+        name: "monitor_100000_destinations",
+        unit: "record",
+        units: RECORDS,
+        prepare: || prepare_monitor(100_000),
     },
     Scenario {
         name: "filter_matches",
@@ -77,6 +89,23 @@ fn prepare_fold(destinations: u32) -> Box<dyn FnMut()> {
         black_box(&records).iter().for_each(|record| sweep.observe(record));
         black_box(sweep.finish(&Counters::default()));
     })
+}
+
+/// A sweep of sockets that are all known, in the order of the last one.
+fn prepare_monitor(destinations: u32) -> Box<dyn FnMut()> {
+    let records = records(RECORDS, destinations);
+    let mut monitor = Monitor::new(&Settings::default(), &Counters::default(), Moment(0), true);
+    let mut now = Moment(0);
+    let mut sweep = move || {
+        monitor.begin_sweep(now);
+        black_box(&records).iter().for_each(|record| monitor.observe(record));
+        black_box(monitor.missing(1));
+        monitor.end_sweep(now, &Counters::default());
+        now = now.plus_ms(1_000);
+        black_box(monitor.tick(now, &Counters::default()));
+    };
+    sweep();
+    Box::new(sweep)
 }
 
 fn prepare_filter_matches() -> Box<dyn FnMut()> {

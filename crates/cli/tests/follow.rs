@@ -290,7 +290,7 @@ fn without_events_closes_are_asked_for_and_that_is_captured() {
             .collect();
         let arguments = "closes --interval 50ms --count 40 --json";
         let mut command = sockeye(arguments);
-        confined::forbid_events(&mut command);
+        confined::forbid_memberships(&mut command, libc::EPERM);
         command.arg("--capture").arg(&capture);
         let mut running = Running::start(command);
         // It says so before its first look; the closes must come after that.
@@ -319,7 +319,7 @@ fn without_events_closes_are_asked_for_and_that_is_captured() {
 fn without_destroy_events_it_goes_on_and_says_so() {
     in_namespace(|| {
         let mut command = sockeye("watch 50ms 2 --json");
-        confined::forbid_events(&mut command);
+        confined::forbid_memberships(&mut command, libc::EPERM);
         let said: Said = command.output().unwrap().into();
         assert_eq!(said.code, 0, "{said:?}");
         assert!(said.stderr.contains("going on without destroy events: subscribing"), "{said:?}");

@@ -124,6 +124,9 @@ impl Closed {
 }
 
 /// What the last `tcp_info` of a connection tells of its life.
+///
+/// A reset by this side (close() with SO_LINGER 0, disconnecting) and a refused connect() clear most of it before the
+/// event is sent: counts of bytes and segments are 0 then.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct TcpEnd {
     /// Payload bytes the peer acknowledged; SYN and FIN count one each in the kernel's number, as they do here.
@@ -132,15 +135,20 @@ pub struct TcpEnd {
     pub bytes_received: Option<u64>,
     /// Segments retransmitted.
     pub retransmits: Option<u32>,
-    /// Segments sent, SYN among them: 0 for a socket that never connected.
+    /// Segments sent, SYN among them.
     pub segments_out: Option<u32>,
+    /// Whether the end was a reset by this side, an attempt that was refused, or one given up: it left no round trip time.
+    pub is_reset: bool,
     /// Whether there was a round trip, so that the handshake was completed.
     pub established: Option<bool>,
     /// At least so old, milliseconds: the time since data was last sent or received, or since the handshake if it
-    /// never was.
+    /// never was. None for one that was never established.
     pub min_age_ms: Option<u64>,
     /// Whether `min_age_ms` is the age: data went in one direction at most.
     pub age_is_exact: bool,
+    /// Milliseconds since the peer last acknowledged anything; when TIME_WAIT takes a socket's place, that is since
+    /// then. None for one that was never established.
+    pub heard_ms: Option<u64>,
 }
 
 impl TcpEnd {
@@ -148,15 +156,23 @@ impl TcpEnd {
     pub fn of(info: &TcpInfo<'_>) -> TcpEnd {
         let sent = info.last_data_sent_ms().map(u64::from);
         let received = info.last_data_received_ms().map(u64::from);
+        let has_rtt = info.rtt_us().map(|rtt| rtt > 0);
+        // A reset clears the mean of the round trips, but not the least of them.
+        let established = info.min_rtt_us().map(|_| true).or(has_rtt);
+        let is_reset = has_rtt == Some(false);
         let quiet = |segments: Option<u32>| segments == Some(0);
+        let if_established = |age: Option<u64>| age.filter(|_| established == Some(true));
         TcpEnd {
             bytes_acked: info.acked_bytes(),
             bytes_received: info.received_bytes(),
             retransmits: info.total_retransmits(),
             segments_out: info.segments_out(),
-            established: info.rtt_us().map(|rtt| rtt > 0),
-            min_age_ms: sent.max(received),
-            age_is_exact: quiet(info.data_segments_out()) || quiet(info.data_segments_in()),
+            is_reset,
+            established,
+            // A reset clears the time of the last receipt, which then seems to be the machine's start.
+            min_age_ms: if_established(if is_reset { sent } else { sent.max(received) }),
+            age_is_exact: !is_reset && (quiet(info.data_segments_out()) || quiet(info.data_segments_in())),
+            heard_ms: if_established(info.last_ack_received_ms().map(u64::from)),
         }
     }
 }

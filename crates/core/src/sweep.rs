@@ -31,6 +31,9 @@ pub struct Settled {
     pub shared: PortSet,
 }
 
+/// In the place of an index: this number has not come yet.
+const UNNUMBERED: u32 = u32::MAX;
+
 /// All records of one sweep of one network namespace.
 ///
 /// The order of the records does not change the report; feeding listeners and bound-inactive sockets first, from
@@ -66,6 +69,8 @@ pub struct Sweep {
     /// Connected sockets on ports of the range, whose listener is not known (yet).
     uses: Vec<PortUse>,
     endpoints: HashMap<Endpoints, u32>,
+    /// Indices of destinations by the caller's numbers.
+    numbered: Vec<u32>,
     udp: UdpPorts,
 }
 
@@ -99,6 +104,7 @@ impl Sweep {
             tallies: PortTallies::new(),
             uses: Vec::with_capacity(sockets),
             endpoints: HashMap::new(),
+            numbered: Vec::new(),
             udp: UdpPorts::new(),
         }
     }
@@ -120,21 +126,28 @@ impl Sweep {
     /// Takes one record of a socket whose port's origin may be known from earlier.
     #[inline]
     pub fn observe_as(&mut self, record: &SocketRecord, origin: PortOrigin) {
-        self.records += 1;
         if self.recent.is_repeat(record.id.cookie) {
-            self.duplicates += 1;
-            return;
+            return self.note_duplicates(1);
         }
+        self.take(record, origin, None);
+    }
+
+    /// Takes one record that is known to be no repeat. `number`: its destination's in the caller's books, which spares
+    /// looking for it; in one sweep a number stands for one destination.
+    #[inline]
+    pub(crate) fn take(&mut self, record: &SocketRecord, origin: PortOrigin, number: Option<u32>) {
+        self.records += 1;
         self.counts.add(record);
         match record.protocol {
-            Protocol::Tcp => self.observe_tcp(record, origin),
+            Protocol::Tcp => self.take_tcp(record, origin, number),
             Protocol::Udp if self.pool.ports().contains(record.id.local_port) => self.udp.add(record),
             // An MPTCP socket's subflows are TCP sockets of their own; UDP-Lite has ports of its own.
             _ => {}
         }
     }
 
-    fn observe_tcp(&mut self, record: &SocketRecord, origin: PortOrigin) {
+    #[inline]
+    fn take_tcp(&mut self, record: &SocketRecord, origin: PortOrigin, number: Option<u32>) {
         let port = record.id.local_port;
         let mut closed_seconds_ago = None;
         match record.state {
@@ -161,17 +174,40 @@ impl Sweep {
         if !self.pool.range().contains(port) || self.listening.contains(port) {
             return self.tallies.add(port, closed_seconds_ago);
         }
+        let destination = self.destination(record, number);
+        if matches!(origin, PortOrigin::Bound | PortOrigin::Accepted) {
+            self.explicit.insert(port);
+        }
+        self.uses.push(PortUse::new(destination, record, origin, &self.settings));
+    }
+
+    /// The index of a record's destination in this sweep.
+    #[inline]
+    fn destination(&mut self, record: &SocketRecord, number: Option<u32>) -> u32 {
+        if let Some(index) = number.and_then(|number| self.numbered.get(number as usize))
+            && *index != UNNUMBERED
+        {
+            return *index;
+        }
+        let index = self.find_destination(record);
+        if let Some(number) = number {
+            let at = number as usize;
+            if self.numbered.len() <= at {
+                self.numbered.resize(at + 1, UNNUMBERED);
+            }
+            self.numbered[at] = index;
+        }
+        index
+    }
+
+    fn find_destination(&mut self, record: &SocketRecord) -> u32 {
         let next = self.endpoints.len() as u32;
         let endpoints = Endpoints {
             local: Address::of(record.id.local_address),
             remote: Address::of(record.id.remote_address),
             remote_port: record.id.remote_port,
         };
-        let destination = *self.endpoints.entry(endpoints).or_insert(next);
-        if matches!(origin, PortOrigin::Bound | PortOrigin::Accepted) {
-            self.explicit.insert(port);
-        }
-        self.uses.push(PortUse::new(destination, record, origin, &self.settings));
+        *self.endpoints.entry(endpoints).or_insert(next)
     }
 
     fn hold(&mut self, record: &SocketRecord) {
@@ -323,7 +359,7 @@ impl Sweep {
         for one in &mut self.uses {
             *one = one.with_destination(rank_of[one.destination()]);
         }
-        self.uses.sort_unstable();
+        PortUse::sort(&mut self.uses, met.len());
         met.into_iter().map(|(endpoints, _)| endpoints).collect()
     }
 }

@@ -1,3 +1,5 @@
+//! Laws of the estimates: bounds hold, and Kaplan–Meier is what the book says.
+
 use proptest::prelude::*;
 
 use super::*;

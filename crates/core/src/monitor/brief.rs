@@ -1,81 +1,173 @@
-//! Connections born and dead between two sweeps, by their ends: how the event and the TIME_WAIT of one are joined.
-//!
-//! The kernel gives a socket its cookie when somebody first reads it, and TIME_WAIT inherits only a cookie that is there
-//! by then. So the event of a brief connection and its TIME_WAIT have two cookies, and come in either order.
+//! Connections that no sweep saw alive. A destroy event and a TIME_WAIT may be the two traces of one of them: whose
+//! cookie was never read gets a new one in each. Ends and time tell that they belong together.
 
 use std::hash::BuildHasher;
 
 use hashbrown::{DefaultHashBuilder, HashTable};
-use sock_diag::SocketId;
 
-use crate::address::Address;
+use crate::moment::{Moment, When};
 
-use super::ends::Addresses;
-use super::table::{Flag, Slot, Table};
+use super::ends::BothEnds;
 
-/// Slots of brief connections, one or more for the same ends.
-pub(crate) struct Briefs {
-    slots: HashTable<Slot>,
+/// How far the times of two traces of one connection may be apart: jiffies, and an event that was read late.
+const SLACK_MS: u64 = 50;
+/// The most traces of a kind that are kept for their counterpart.
+const MOST: usize = 1 << 17;
+/// TIME_WAITs wait for their event as long as a program keeps its closed socket; with more than this, for a limited time.
+const MANY_WAITING: usize = 1 << 14;
+const LONG_MS: u64 = 120_000;
+
+/// Traces that have not met their counterpart.
+pub(super) struct Briefs {
     hasher: DefaultHashBuilder,
+    events: HashTable<Ended>,
+    waiting: HashTable<Waiting>,
+}
+
+/// The hash of both ends. Two pairs of ends with the same 64 bits are taken for one.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Tuple(u64);
+
+/// A destroy event that was counted.
+struct Ended {
+    tuple: Tuple,
+    at: Moment,
+    heard: Option<Moment>,
+    /// The sweep it came before or in.
+    sweep: u64,
+}
+
+/// A TIME_WAIT that was counted.
+struct Waiting {
+    tuple: Tuple,
+    since: When,
 }
 
 impl Briefs {
-    pub(crate) fn new() -> Briefs {
-        Briefs { slots: HashTable::new(), hasher: DefaultHashBuilder::default() }
+    pub(super) fn new() -> Briefs {
+        Briefs { hasher: DefaultHashBuilder::default(), events: HashTable::new(), waiting: HashTable::new() }
     }
 
-    /// Puts a socket here.
-    pub(crate) fn insert(&mut self, slot: Slot, table: &mut Table, ends: &Addresses) {
-        table.socket_mut(slot).set(Flag::Brief, true);
-        let hasher = &self.hasher;
-        let hash = |slot: &Slot| hasher.hash_one(Key::of(*slot, table, ends));
-        self.slots.insert_unique(hash(&slot), slot, hash);
+    pub(super) fn tuple(&self, ends: &BothEnds) -> Tuple {
+        Tuple(self.hasher.hash_one(ends))
     }
 
-    /// Takes a socket from here.
-    pub(crate) fn remove(&mut self, slot: Slot, table: &mut Table, ends: &Addresses) {
-        table.socket_mut(slot).set(Flag::Brief, false);
-        let hash = self.hasher.hash_one(Key::of(slot, table, ends));
-        if let Ok(entry) = self.slots.find_entry(hash, |candidate| *candidate == slot) {
-            entry.remove();
-        }
-    }
-
-    /// A brief connection with these ends, known by its TIME_WAIT (`remains`) or by its event.
-    pub(crate) fn find(&self, key: &Key, remains: bool, table: &Table, ends: &Addresses) -> Option<Slot> {
-        let same = |slot: &Slot| {
-            table.socket(*slot).is(Flag::Remains) == remains && Key::of(*slot, table, ends) == *key
+    /// An event came of a connection nobody knew; `heard` is when its peer last acknowledged anything, which is when
+    /// TIME_WAIT began. Whether a TIME_WAIT of it was counted already; if not, the event is kept.
+    pub(super) fn ended(&mut self, tuple: Tuple, at: Moment, heard: Option<Moment>, sweep: u64) -> bool {
+        let belongs = |waiting: &Waiting| {
+            waiting.tuple == tuple
+                && match heard {
+                    Some(heard) => near(waiting.since, heard),
+                    None => waiting.since.earliest.minus_ms(SLACK_MS) <= at,
+                }
         };
-        self.slots.find(self.hasher.hash_one(key), same).copied()
+        if let Ok(waiting) = self.waiting.find_entry(tuple.0, belongs) {
+            waiting.remove();
+            return true;
+        }
+        if self.events.len() < MOST {
+            self.events.insert_unique(tuple.0, Ended { tuple, at, heard, sweep }, |ended| ended.tuple.0);
+        }
+        false
+    }
+
+    /// A TIME_WAIT was found of a connection nobody knew. Whether an event of it was counted already; if not, the
+    /// TIME_WAIT is kept.
+    pub(super) fn waits(&mut self, tuple: Tuple, since: When) -> bool {
+        // One that fits in time; else one from before, which was an orphan in FIN_WAIT2 until its peer closed.
+        let fits = |ended: &Ended| match ended.heard {
+            Some(heard) => near(since, heard),
+            None => since.earliest.minus_ms(SLACK_MS) <= ended.at,
+        };
+        let before = |ended: &Ended| ended.at <= since.latest;
+        let chosen: [&dyn Fn(&Ended) -> bool; 2] = [&fits, &before];
+        for chosen in chosen {
+            let found = self.events.find_entry(tuple.0, |ended| ended.tuple == tuple && chosen(ended));
+            if let Ok(ended) = found {
+                ended.remove();
+                return true;
+            }
+        }
+        if self.waiting.len() < MOST {
+            self.waiting.insert_unique(tuple.0, Waiting { tuple, since }, |waiting| waiting.tuple.0);
+        }
+        false
+    }
+
+    /// A sweep is over. Its number; events from before the last one have no TIME_WAIT.
+    pub(super) fn end_sweep(&mut self, sweep: u64, at: Moment) {
+        self.events.retain(|ended| ended.sweep.saturating_add(2) > sweep);
+        if self.waiting.len() > MANY_WAITING {
+            self.waiting.retain(|waiting| at.ms_since(waiting.since.latest) < LONG_MS);
+        }
+        // Room that a storm needed is given back.
+        if self.events.capacity() > 1_024 && self.events.len() * 4 < self.events.capacity() {
+            self.events.shrink_to(self.events.len() * 2, |ended| ended.tuple.0);
+        }
+        if self.waiting.capacity() > 1_024 && self.waiting.len() * 4 < self.waiting.capacity() {
+            self.waiting.shrink_to(self.waiting.len() * 2, |waiting| waiting.tuple.0);
+        }
     }
 }
 
-/// Both ends of a connection, as they are compared.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) struct Key {
-    local: Address,
-    remote: Address,
-    local_port: u16,
-    remote_port: u16,
+fn near(when: When, moment: Moment) -> bool {
+    when.earliest.minus_ms(SLACK_MS) <= moment && moment <= when.latest.plus_ms(SLACK_MS)
 }
 
-impl Key {
-    pub(crate) fn of(slot: Slot, table: &Table, ends: &Addresses) -> Key {
-        let socket = table.socket(slot);
-        Key {
-            local: ends.local(socket),
-            remote: ends.remote(socket),
-            local_port: socket.local_port,
-            remote_port: socket.remote_port,
-        }
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TUPLE: Tuple = Tuple(7);
+
+    fn at(ms: u64) -> When {
+        When::at(Moment(ms))
     }
 
-    pub(crate) fn of_id(id: &SocketId) -> Key {
-        Key {
-            local: Address::of(id.local_address),
-            remote: Address::of(id.remote_address),
-            local_port: id.local_port,
-            remote_port: id.remote_port,
+    #[test]
+    fn either_trace_may_come_first() {
+        let mut briefs = Briefs::new();
+        assert!(!briefs.ended(TUPLE, Moment(1_000), Some(Moment(1_000)), 1));
+        assert!(briefs.waits(TUPLE, at(1_010)));
+        assert!(!briefs.waits(TUPLE, at(1_010)), "met already: this is another");
+        assert!(briefs.ended(TUPLE, Moment(9_000), Some(Moment(1_000)), 2), "close() long after shutdown()");
+        assert!(!briefs.ended(Tuple(8), Moment(1_000), None, 1));
+        assert!(!briefs.waits(Tuple(9), at(1_000)));
+    }
+
+    #[test]
+    fn ends_that_are_used_again_are_told_apart_by_time() {
+        let mut briefs = Briefs::new();
+        for ms in [1_000, 3_000, 5_000] {
+            assert!(!briefs.ended(TUPLE, Moment(ms), Some(Moment(ms)), 1));
         }
+        assert!(briefs.waits(TUPLE, at(5_000)), "the last of three");
+        assert!(briefs.waits(TUPLE, at(3_000)), "and none of the others is lost");
+        assert!(!briefs.ended(TUPLE, Moment(7_000), Some(Moment(7_000)), 1));
+    }
+
+    #[test]
+    fn an_orphan_becomes_a_time_wait_when_its_peer_closes() {
+        let mut briefs = Briefs::new();
+        assert!(!briefs.ended(TUPLE, Moment(1_000), Some(Moment(900)), 1));
+        assert!(briefs.waits(TUPLE, at(20_000)));
+    }
+
+    #[test]
+    fn traces_are_not_kept_for_ever() {
+        let mut briefs = Briefs::new();
+        assert!(!briefs.ended(TUPLE, Moment(1_000), None, 5));
+        briefs.end_sweep(5, Moment(2_000));
+        briefs.end_sweep(6, Moment(3_000));
+        assert_eq!(briefs.events.len(), 1);
+        briefs.end_sweep(7, Moment(4_000));
+        assert_eq!(briefs.events.len(), 0);
+        for tuple in 0..2 * MOST as u64 {
+            briefs.waits(Tuple(tuple), at(4_000));
+        }
+        assert_eq!(briefs.waiting.len(), MOST);
+        briefs.end_sweep(8, Moment(4_000 + LONG_MS));
+        assert_eq!((briefs.waiting.len(), briefs.waiting.capacity()), (0, 0));
     }
 }

@@ -18,6 +18,15 @@ pub(crate) struct Addresses {
     free: Vec<u32>,
 }
 
+/// Both ends of a connection, as they are compared.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct BothEnds {
+    local: Address,
+    remote: Address,
+    local_port: u16,
+    remote_port: u16,
+}
+
 impl Addresses {
     /// Writes a record's ends into a socket, whose flags say how.
     pub(crate) fn pack(&mut self, record: &SocketRecord, socket: &mut Socket) {
@@ -65,6 +74,15 @@ impl Addresses {
         match socket.is(Flag::RemoteInline) {
             true => Address::of(IpAddr::V4(socket.remote.into())),
             false => self.address(socket.remote),
+        }
+    }
+
+    pub(crate) fn both(&self, socket: &Socket) -> BothEnds {
+        BothEnds {
+            local: self.local(socket),
+            remote: self.remote(socket),
+            local_port: socket.local_port,
+            remote_port: socket.remote_port,
         }
     }
 

@@ -58,6 +58,8 @@ pub(crate) struct Ledger {
     accounts: HashMap<Group, Account>,
     lines: Vec<Line>,
     free: Vec<Account>,
+    /// Free from the next sweep on: within one an account stands for one group.
+    closed: Vec<Account>,
     /// Groups the running tick has touched.
     touched: Vec<Account>,
     ticks: VecDeque<Tick>,
@@ -89,6 +91,7 @@ impl Ledger {
             accounts: HashMap::new(),
             lines: vec![Line::new(Group::Other); FIXED],
             free: Vec::new(),
+            closed: Vec::new(),
             touched: Vec::new(),
             ticks: VecDeque::new(),
             entries: VecDeque::new(),
@@ -115,6 +118,11 @@ impl Ledger {
     pub(crate) fn join_udp(&mut self) -> Account {
         self.lines[UDP as usize].sockets += 1;
         UDP
+    }
+
+    /// A sweep begins: accounts that were closed before may be used for other groups.
+    pub(crate) fn begin_sweep(&mut self) {
+        self.free.append(&mut self.closed);
     }
 
     /// The watch begins now: what came before is no tick.
@@ -145,9 +153,10 @@ impl Ledger {
 
     fn close_if_idle(&mut self, account: Account) {
         let line = &self.lines[account as usize];
-        if account as usize >= FIXED && line.is_idle() {
+        let is_open = self.accounts.get(&line.group) == Some(&account);
+        if account as usize >= FIXED && line.is_idle() && is_open {
             self.accounts.remove(&line.group);
-            self.free.push(account);
+            self.closed.push(account);
         }
     }
 

@@ -4,6 +4,7 @@
 
 mod brief;
 mod deaths;
+mod departed;
 mod ends;
 mod ledger;
 mod table;
@@ -22,7 +23,8 @@ use crate::report::Report;
 use crate::settings::{Counters, Settings};
 use crate::sweep::Sweep;
 
-use brief::{Briefs, Key};
+use brief::Briefs;
+use departed::Departed;
 use ends::Addresses;
 use ledger::{Account, Happening, INCOMING, Ledger, OUTGOING, TCP, UDP};
 use table::{Flag, Slot, Socket, Stage, Table};
@@ -30,9 +32,6 @@ use table::{Flag, Slot, Socket, Stage, Table};
 /// `idiag_expires` and the ages of a `tcp_info` come from jiffies, 10 ms at the coarsest; on a busy virtual machine they
 /// fall behind by as much again and catch up at once.
 const JIFFY_MS: u64 = 20;
-
-/// Sockets that are gone without their event having come, because someone still holds the descriptor: so many are waited for.
-const MOST_GHOSTS: u32 = 1 << 16;
 
 /// Destroy events come from a work queue and wait to be read: a socket may have ended so long before its event was.
 const EVENT_DELAY_MS: u64 = 25;
@@ -52,6 +51,7 @@ pub struct Monitor {
     ends: Addresses,
     ledger: Ledger,
     briefs: Briefs,
+    departed: Departed,
     /// The sweep that is going on.
     sweep: Option<Sweep>,
     /// Its sockets that are not followed, by cookie: listeners, bound ones.
@@ -62,14 +62,16 @@ pub struct Monitor {
     sweeps: u64,
     /// When the last three sweeps began, the newest first.
     began: [Moment; 3],
+    /// When they ended; the newest one's end is its beginning while it goes on.
+    ended: [Moment; 3],
     since: Moment,
     events: bool,
     events_lost: u64,
-    /// Events were lost since the last sweep began, or the one before: an end may have gone untold.
-    untold: bool,
     counted_at_start: Option<u64>,
     counted: Option<u64>,
     unconfirmed: u32,
+    /// Followed sockets that this sweep has seen.
+    seen: usize,
     /// Sockets first seen in this sweep.
     born: Vec<Slot>,
     /// Mini sockets of this sweep whose full socket was not known to be gone, with the time since, if told.
@@ -98,6 +100,7 @@ impl Monitor {
             ends: Addresses::default(),
             ledger: Ledger::new(start),
             briefs: Briefs::new(),
+            departed: Departed::default(),
             sweep: None,
             others: HashSet::new(),
             listening: PortSet::new(),
@@ -105,13 +108,14 @@ impl Monitor {
             duplicates: 0,
             sweeps: 0,
             began: [start; 3],
+            ended: [start; 3],
             since: start,
             events,
             events_lost: 0,
-            untold: false,
             counted_at_start: None,
             counted: None,
             unconfirmed: 0,
+            seen: 0,
             born: Vec::new(),
             turned: Vec::new(),
             closed: None,
@@ -147,10 +151,13 @@ impl Monitor {
     pub fn begin_sweep(&mut self, at: Moment) {
         self.sweeps += 1;
         self.began = [at, self.began[0], self.began[1]];
+        self.ended = [at, self.ended[0], self.ended[1]];
         self.sweep = Some(Sweep::with_capacity(&self.settings, self.report.sockets_in_use()));
         self.others.clear();
         self.listening_now = PortSet::new();
         self.duplicates = 0;
+        self.seen = 0;
+        self.ledger.begin_sweep();
         self.table.begin();
     }
 
@@ -174,7 +181,7 @@ impl Monitor {
         if record.protocol == Protocol::Tcp && record.state == SocketState::Listen {
             self.listening_now.insert(record.id.local_port);
         }
-        self.fold(record, PortOrigin::Unknown);
+        self.fold(record, PortOrigin::Unknown, None);
     }
 
     #[inline]
@@ -188,16 +195,20 @@ impl Monitor {
         socket.seen = generation;
         socket.missed = 0;
         let (origin, known) = (socket.origin(), *socket);
+        self.seen += 1;
         let stage = Stage::of(record.state, record.timer.kind);
         if stage != known.stage() || !self.ends.are_of(&known, record) {
             self.see_change(slot, record, stage);
+            self.fold(record, origin, None);
+        } else {
+            self.fold(record, origin, (known.direction() == Direction::Outgoing).then_some(known.group));
         }
-        self.fold(record, origin);
     }
 
-    fn fold(&mut self, record: &SocketRecord, origin: PortOrigin) {
+    #[inline]
+    fn fold(&mut self, record: &SocketRecord, origin: PortOrigin, destination: Option<Account>) {
         if let Some(sweep) = &mut self.sweep {
-            sweep.observe_as(record, origin);
+            sweep.take(record, origin, destination);
         }
     }
 
@@ -234,7 +245,7 @@ impl Monitor {
     fn meet(&mut self, record: &SocketRecord) {
         let is_baseline = self.sweeps == 1;
         let earliest = (!is_baseline).then_some(self.began[1]);
-        let slot = self.add(record, earliest, self.began[0], true);
+        let slot = self.add(record, earliest, self.began[0]);
         if self.table.socket(slot).is_live() {
             self.open(slot, is_baseline);
             if !is_baseline {
@@ -248,7 +259,7 @@ impl Monitor {
             self.turned.push((slot, age_of_mini(record)));
             self.table.socket_mut(slot).set(Flag::New, true);
         }
-        self.fold(record, PortOrigin::Unknown);
+        self.fold(record, PortOrigin::Unknown, None);
     }
 
     /// Counts the closes that mini sockets of this sweep tell, unless their events have told them.
@@ -280,36 +291,27 @@ impl Monitor {
 
     /// A TIME_WAIT (or an orphan) of a connection that was never seen alive: born and dead since the last sweep.
     fn count_remains(&mut self, slot: Slot, death: When) {
-        let key = Key::of(slot, &self.table, &self.ends);
-        if let Some(told) = self.briefs.find(&key, false, &self.table, &self.ends) {
-            // Its event came first, under another cookie.
-            self.forget(told);
-            self.table.socket_mut(slot).set(Flag::Told, true);
-        } else if death.latest < self.since {
-            self.table.socket_mut(slot).set(Flag::Told, true);
-        } else {
-            self.open(slot, false);
-            self.close(slot, death, Evidence::TimeWait, None);
-            if self.events {
-                self.table.socket_mut(slot).set(Flag::Remains, true);
-                self.briefs.insert(slot, &mut self.table, &self.ends);
-            }
+        // The cookie is the TIME_WAIT's: no event is going to name it.
+        self.table.socket_mut(slot).set(Flag::Told, true);
+        if death.latest < self.since {
+            return;
         }
+        let tuple = self.briefs.tuple(&self.ends.both(self.table.socket(slot)));
+        if self.events && self.briefs.waits(tuple, death) {
+            return;
+        }
+        self.open(slot, false);
+        self.close(slot, death, Evidence::TimeWait, None);
     }
 
     /// Begins to follow a socket.
-    fn add(
-        &mut self,
-        record: &SocketRecord,
-        earliest: Option<Moment>,
-        latest: Moment,
-        in_order: bool,
-    ) -> Slot {
+    fn add(&mut self, record: &SocketRecord, earliest: Option<Moment>, latest: Moment) -> Slot {
         let mut socket = Socket::NOBODY;
+        self.seen += 1;
         socket.seen = self.sweeps as u8;
         socket.set_birth(earliest, latest);
         self.describe(&mut socket, record);
-        self.table.insert(record.id.cookie, socket, in_order)
+        self.table.insert(record.id.cookie, socket)
     }
 
     /// Fills in what a record says.
@@ -383,13 +385,15 @@ impl Monitor {
     /// Destroy events were lost; None where the kernel does not say how many.
     pub fn lost_events(&mut self, lost: Option<u32>) {
         self.events_lost += u64::from(lost.unwrap_or(1));
-        self.untold = true;
     }
 
     /// Sockets the sweep did not find, to be looked up: at most `limit`, the rest waits for the next sweep.
     ///
     /// Sockets bound to an interface are not among them: a lookup would have to come from there.
     pub fn missing(&mut self, limit: usize) -> Vec<Missing> {
+        if self.seen == self.table.len() {
+            return Vec::new();
+        }
         let generation = self.sweeps as u8;
         let missing = self.table.slots().filter_map(|slot| {
             let socket = self.table.socket(slot);
@@ -425,8 +429,10 @@ impl Monitor {
     /// The sweep is over.
     pub fn end_sweep(&mut self, at: Moment, counters: &Counters) {
         let Some(mut sweep) = self.sweep.take() else { return };
+        self.ended[0] = at;
         self.end_the_turned(at);
         self.end_the_missing();
+        self.briefs.end_sweep(self.sweeps, at);
         for slot in self.born.drain(..) {
             let socket = self.table.socket_mut(slot);
             if socket.is(Flag::New) {
@@ -449,38 +455,33 @@ impl Monitor {
 
     /// Decides about everything the sweep has not seen.
     fn end_the_missing(&mut self) {
+        self.unconfirmed = 0;
+        if self.seen == self.table.len() {
+            return;
+        }
         let generation = self.sweeps as u8;
         let unseen: Vec<Slot> =
             self.table.slots().filter(|slot| self.table.socket(*slot).seen != generation).collect();
-        self.unconfirmed = 0;
-        let mut ghosts = 0;
         for slot in unseen {
             let last_seen = self.last_seen(slot);
             let socket = self.table.socket_mut(slot);
             socket.missed = socket.missed.saturating_add(1);
-            let (missed, told) = (socket.missed, socket.is(Flag::Told));
-            if socket.is_live() {
-                if missed >= 2 {
-                    let at = When::between(last_seen, self.began[1]);
-                    self.close(slot, at, Evidence::Sweeps, None);
-                } else {
-                    self.unconfirmed += 1;
+            match (socket.is_live(), socket.missed) {
+                (true, 1) => self.unconfirmed += 1,
+                (true, _) => {
+                    self.close(slot, When::between(last_seen, self.ended[1]), Evidence::Sweeps, None)
                 }
-            } else if missed >= 2 && (told || !self.events || self.untold) {
-                self.forget(slot);
-            } else {
-                ghosts += u32::from(missed >= 2);
+                (false, 1) => {}
+                (false, _) => self.forget(slot),
             }
         }
-        // Somebody holds descriptors of dead sockets, or events went missing without a word.
-        self.untold = ghosts > MOST_GHOSTS;
     }
 
     fn forget(&mut self, slot: Slot) {
-        if self.table.socket(slot).is(Flag::Brief) {
-            self.briefs.remove(slot, &mut self.table, &self.ends);
-        }
         let socket = *self.table.socket(slot);
+        if self.events && !socket.is(Flag::Told) {
+            self.departed.add(self.table.cookie(slot));
+        }
         self.ends.release(&socket);
         self.ledger.leave(socket.group);
         self.table.remove(slot);

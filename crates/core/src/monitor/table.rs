@@ -182,12 +182,8 @@ pub(crate) enum Flag {
     OnInterface = 1 << 9,
     /// Its destroy event has come.
     Told = 1 << 10,
-    /// Born and dead between two sweeps, and known by only one of its two cookies so far.
-    Brief = 1 << 11,
-    /// That one is of its TIME_WAIT, not of its event.
-    Remains = 1 << 12,
     /// First seen in the sweep that is going on.
-    New = 1 << 13,
+    New = 1 << 11,
 }
 
 /// Sockets by cookie.
@@ -249,8 +245,8 @@ impl Table {
         self.index.find(hash(cookie.0), |slot| self.cookies[*slot as usize] == cookie.0).copied()
     }
 
-    /// Adds a socket whose cookie is not in the table; `in_order` when it is the next record of a dump.
-    pub(crate) fn insert(&mut self, cookie: Cookie, socket: Socket, in_order: bool) -> Slot {
+    /// Adds a socket whose cookie is not in the table, as that of the next record of a dump.
+    pub(crate) fn insert(&mut self, cookie: Cookie, socket: Socket) -> Slot {
         let slot = match self.free {
             0 => self.grow(),
             free => {
@@ -264,9 +260,7 @@ impl Table {
         self.sockets[at] = socket;
         self.enter(slot);
         self.count += 1;
-        if in_order {
-            self.come(slot);
-        }
+        self.come(slot);
         slot
     }
 
