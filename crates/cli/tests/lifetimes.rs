@@ -71,8 +71,21 @@ fn a_log_has_a_line_for_each_interval_and_group() {
     assert!(said.stderr.contains("cannot create") && said.stderr.contains("absent/x.hlog"), "{said:?}");
 }
 
+/// What they may be off where the program has to wait for a processor: an event is read late, and nobody knows how late.
+const STARVED_MS: u64 = 500;
+/// From this share of its time on.
+const STARVED: f64 = 0.3;
+
+/// What a watch told, and how it fared.
+struct Watched {
+    told: Value,
+    /// The longest interval, milliseconds: a busy machine makes them longer.
+    longest_ms: u64,
+    slack_ms: u64,
+}
+
 /// Watches while `act` goes on, and what follows it for two intervals; ends with Ctrl-C.
-fn told_of(interval: &str, act: impl FnOnce()) -> Value {
+fn watched(interval: &str, act: impl FnOnce()) -> Watched {
     let directory = TempDir::new().unwrap();
     let log = directory.path().join("lifetimes.hlog");
     let program = Command::new(env!("CARGO_BIN_EXE_sockeye"))
@@ -87,22 +100,37 @@ fn told_of(interval: &str, act: impl FnOnce()) -> Value {
     act();
     let before = intervals(&log);
     wait_until("two more intervals", Duration::from_secs(20), || intervals(&log) >= before + 2);
+    let waiting = waiting_share(program.id());
+    eprintln!("{:.0} % of its time spent waiting for a processor", 100.0 * waiting);
+    let slack_ms = if waiting >= STARVED { STARVED_MS } else { SLACK_MS };
     kill(Pid::from_raw(program.id() as i32), Signal::SIGINT).unwrap();
     let output = program.wait_with_output().unwrap();
     assert_eq!((output.status.code(), String::from_utf8_lossy(&output.stderr).as_ref()), (Some(0), ""));
     let told: Value = serde_json::from_slice(&output.stdout).unwrap();
-    assert_eq!(
-        (&told["events_lost"], &told["coverage_ratio"]),
-        (&Value::from(0), &Value::from(1.0)),
-        "{told}"
-    );
-    told
+    assert_eq!(told["events_lost"], 0, "{told}");
+    let text = std::fs::read_to_string(&log).unwrap();
+    let lengths = text.lines().filter(|line| is_interval(line)).map(|line| line.split(',').nth(1).unwrap());
+    let longest = lengths.map(|seconds| seconds.parse::<f64>().unwrap()).fold(0.0, f64::max);
+    Watched { told, longest_ms: (longest * 1_000.0) as u64, slack_ms }
+}
+
+/// Share of its processor time, used and wanted, that a process spent waiting for a processor.
+fn waiting_share(process: u32) -> f64 {
+    let schedstat = std::fs::read_to_string(format!("/proc/{process}/schedstat")).unwrap();
+    let mut times = schedstat.split_whitespace().map(|ns| ns.parse::<f64>().unwrap());
+    let (ran, waited) = (times.next().unwrap(), times.next().unwrap());
+    waited / (ran + waited)
 }
 
 /// Whole intervals in a log that is being written.
 fn intervals(log: &Path) -> usize {
     let text = std::fs::read_to_string(log).unwrap_or_default();
-    text.lines().filter(|line| line.starts_with(|first: char| first.is_ascii_digit())).count()
+    text.lines().filter(|line| is_interval(line)).count()
+}
+
+/// Lines of groups begin with their tag.
+fn is_interval(line: &str) -> bool {
+    line.starts_with(|first: char| first.is_ascii_digit())
 }
 
 /// The least and the most that each end of the connections may have lived, milliseconds: in order.
@@ -154,11 +182,12 @@ fn percentiles_are_within_their_uncertainty() {
             ..ChurnPlan::default()
         };
         let mut made = Vec::new();
-        let told = told_of("1s", || {
+        let Watched { told, longest_ms, slack_ms } = watched("1s", || {
             let churn = Churn::follow(&plan).unwrap();
             churn.wait().unwrap();
             made = churn.connections();
         });
+        assert_eq!(told["coverage_ratio"], 1.0, "{told}");
         let [least, most] = lives(&made);
         assert_eq!(
             (told["completed"].as_u64(), &told["open"]),
@@ -175,8 +204,10 @@ fn percentiles_are_within_their_uncertainty() {
                 truth.1,
                 least.len()
             );
-            assert!(truth.1 + doubt + SLACK_MS >= ms && truth.0 <= ms + doubt + SLACK_MS, "{name}: {told}");
-            assert!(doubt <= 1_100, "as sure as sweeps a second apart make it: {told}");
+            let most = doubt + slack_ms;
+            assert!(truth.1 + most >= ms && truth.0 <= ms + most, "{name} within {most} ms: {told}");
+            // A birth and a death, each known to an interval at the worst.
+            assert!(doubt <= 2 * longest_ms + 100, "as sure as intervals of {longest_ms} ms make it: {told}");
         }
         let groups = told["groups"].as_array().unwrap();
         let completed = |kind: &str| -> u64 {
@@ -206,7 +237,7 @@ fn kaplan_meier_knows_of_those_still_open() {
             ..ChurnPlan::default()
         };
         let mut churn = None;
-        let told = told_of("500ms", || {
+        let Watched { told, .. } = watched("500ms", || {
             let begun = churn.insert(Churn::follow(&plan).unwrap());
             let phase = plan.phases[0].lasts;
             wait_until("the last open", Duration::from_secs(60), || begun.began().elapsed() >= phase - 1_000 * MS);
