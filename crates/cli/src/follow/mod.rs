@@ -165,7 +165,9 @@ impl Follow {
                 self.watched.monitor.tick(self.watched.now, &counters);
             }
         }
-        Ok(Some(self.watched.monitor.take_closed()))
+        let mut closed = self.watched.monitor.take_closed();
+        self.ask_who_closed(&mut closed)?;
+        Ok(Some(closed))
     }
 
     /// The state, to be asked for more than a report.
