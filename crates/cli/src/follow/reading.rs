@@ -2,7 +2,7 @@
 
 use std::ops::ControlFlow;
 
-use sock_diag::{Cookie, DumpRequest, Error, Family, Protocol, SocketId, SocketRecord, StateSet, TimerKind};
+use sock_diag::{Cookie, DumpRequest, Error, Family, Protocol, SocketId, SocketRecord, StateSet};
 use sockeye_core::{Closed, ClosedBy};
 
 use super::Follow;
@@ -75,8 +75,17 @@ impl Follow {
         Ok(summary.records)
     }
 
+    /// Takes the closes that the monitor has found so far. Before each sweep, which may teach it more, and before the step is
+    /// kept in a capture: a replay takes them at the same points.
+    pub(super) fn take_closed(&mut self) -> anyhow::Result<()> {
+        let mut closed = self.watched.monitor.take_closed();
+        self.ask_who_closed(&mut closed)?;
+        self.closed.append(&mut closed);
+        Ok(())
+    }
+
     /// Who closed first, of connections that only their events have told of: the side that did has a TIME_WAIT now.
-    pub(super) fn ask_who_closed(&mut self, closed: &mut [Closed]) -> anyhow::Result<()> {
+    fn ask_who_closed(&mut self, closed: &mut [Closed]) -> anyhow::Result<()> {
         let unknown = closed.iter_mut().filter(|one| one.closed_by == ClosedBy::Unknown && one.end.is_some());
         for one in unknown.take(MOST_LOOKUPS) {
             let (Some(local), Some(remote)) = (one.local, one.remote) else { continue };
@@ -92,13 +101,11 @@ impl Follow {
                 interface: None,
                 cookie: Cookie::ANY,
             };
-            match self.feed.lookup(one.protocol, family, &id) {
-                Ok(Some(record)) if record.timer.kind == TimerKind::TimeWait => {
-                    one.closed_by = ClosedBy::Local
-                }
+            match self.feed.left_time_wait(one.cookie, family, &id) {
+                Ok(Some(true)) => one.closed_by = ClosedBy::Local,
                 // Both sides have said that they are done, and this one need not wait.
-                Ok(None) if one.is_orderly() == Some(true) => one.closed_by = ClosedBy::Remote,
-                Ok(_) | Err(Error::NotCaptured { .. }) => {}
+                Ok(Some(false)) if one.is_orderly() == Some(true) => one.closed_by = ClosedBy::Remote,
+                Ok(_) => {}
                 Err(error) => return Err(explain::dump(one.protocol, error)),
             }
         }
