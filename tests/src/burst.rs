@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use sock_diag::{Family, Protocol};
 
-use crate::fork::{Report, Worker};
+use crate::fork::{Report, Worker, monotonic_ns};
 use crate::load::{connect, ipv4};
 use crate::socket;
 
@@ -114,11 +114,11 @@ impl Pace {
     /// Repeats `step`, which destroys `each` sockets, and reports errno, sockets destroyed and nanoseconds. System calls
     /// only.
     fn run(self, each: u64, step: impl Fn() -> bool) -> Report {
-        let begin = monotonic();
+        let begin = monotonic_ns();
         let end = self.lasts.as_nanos() as u64;
         let mut destroyed = 0;
         loop {
-            let elapsed = monotonic() - begin;
+            let elapsed = monotonic_ns() - begin;
             if elapsed >= end {
                 return [0, destroyed, elapsed, 0];
             }
@@ -157,13 +157,6 @@ fn tcp(listener: RawFd, source: &libc::sockaddr_in, door: &libc::sockaddr_in) ->
         let server = libc::accept4(listener, std::ptr::null_mut(), std::ptr::null_mut(), 0);
         server >= 0 && libc::close(client) == 0 && libc::close(server) == 0
     }
-}
-
-fn monotonic() -> u64 {
-    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: clock_gettime fills the timespec given.
-    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &mut now) };
-    now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
 }
 
 fn rest() {

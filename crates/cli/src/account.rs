@@ -40,6 +40,7 @@ impl Account {
         let (pool, headroom) = (&report.tcp, &destination.headroom);
         let listening: PortSet = report.listeners.iter().map(|listener| listener.port).collect();
         let listened = pool.held_ports.intersection(&listening).count();
+        let explicit = pool.explicit_ports.intersection(&pool.held_ports).minus(&listening).count();
         // Ports that no other connect() to it gets, in TIME_WAIT as far as there are such sockets.
         let taken = pool.usable - headroom.max;
         let reusable = headroom.reusable_time_wait + headroom.undecided_time_wait;
@@ -47,7 +48,8 @@ impl Account {
         let certain = [
             ("reserved", pool.reserved, "reserved (net.ipv4.ip_local_reserved_ports)"),
             ("listeners", listened, "held by listeners"),
-            ("bound", pool.held - listened, "held by sockets that are bound and not connected"),
+            ("explicit", explicit, "held by connected sockets that bound their port"),
+            ("bound", pool.held - listened - explicit, "held by sockets that are bound and not connected"),
             ("live", taken - waiting, "in use by connections to this destination"),
             ("time_wait", waiting, "in TIME_WAIT towards this destination, each for up to 60 s"),
         ];

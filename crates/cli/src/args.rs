@@ -4,12 +4,16 @@
 
 use std::ffi::OsString;
 use std::net::{IpAddr, SocketAddr};
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::follow::Pace;
+use crate::help::{
+    CLOSES_HELP, HEADROOM_HELP, LIFETIMES_HELP, PORTS_HELP, SNAPSHOT_HELP, SOCKETS_HELP, WATCH_HELP,
+};
 use crate::quantity::{duration, interval, share};
 
 /// The command line.
@@ -55,6 +59,12 @@ pub(crate) enum Command {
     /// How many more connections to one destination succeed now, why not more, and when none will
     #[command(after_help = HEADROOM_HELP)]
     Headroom(HeadroomArgs),
+    /// How long connections live: a histogram, percentiles and how sure they are, by destination and listener
+    #[command(after_help = LIFETIMES_HELP)]
+    Lifetimes(LifetimesArgs),
+    /// The range of ephemeral ports as a picture of what holds them; with a port, who holds that one
+    #[command(after_help = PORTS_HELP)]
+    Ports(PortsArgs),
     /// One look at the host: pool, worst destinations, states, closes of the last minute, notes
     #[command(after_help = SNAPSHOT_HELP)]
     Snapshot(SnapshotArgs),
@@ -65,110 +75,6 @@ pub(crate) enum Command {
     #[command(after_help = WATCH_HELP)]
     Watch(WatchArgs),
 }
-
-const HEADROOM_HELP: &str = "\
-How to read it:
-  The number is how many connect() to this destination succeed now, one after
-  the other; an interval where the kernel does not tell enough. Below it is what
-  the other ports of the range are taken by, and what would give more.
-
-  The forecast says when none will be left if it goes on like this. From a single
-  look the rate is that of the closes of the last minute, as TIME_WAIT timers
-  tell it; with --for, opens and closes are counted.
-
-Examples:
-  sockeye headroom 10.0.9.12:8080
-  sockeye headroom '[2001:db8::9]:443' --from 2001:db8::7
-  sockeye headroom 10.0.9.12:8080 --for 10s
-  sockeye headroom 10.0.9.12:8080 --json | jq .headroom.min
-
-Exit codes: 0 a connect() may succeed, 1 none does (from one of the local
-addresses shown), 2 wrong usage or an error.";
-
-const SNAPSHOT_HELP: &str = "\
-How to read it:
-  IN USE      ports of the pool this destination has taken, TIME_WAIT included,
-              as a share of what is usable
-  LIVE        sockets that are not in TIME_WAIT
-  CLOSES/s    connections closed by this side, mean of the last 60 s,
-              from the age of the TIME_WAIT sockets
-  HEADROOM    how many more connect() to this destination succeed now;
-              an interval where the kernel does not tell enough
-  EXHAUSTED   when none will, if it goes on like this: `now`, `in 17 s`, or —
-              for never. Opens are guessed from the closes of the last minute:
-              connections that this side does not close are not among them
-
-A destination is (protocol, local address, remote address, remote port): what
-connect() runs out of ports against. Sockets accepted by a listener take no
-ephemeral port and are no destination.";
-
-const SOCKETS_HELP: &str = "\
-Filters (the grammar of ss):
-  state STATE, exclude STATE     established, time-wait, listening, …; also all,
-                                 connected, synchronized, bound-inactive
-  src ADDRESS[/PREFIX][:PORT]    local address: 10.0.0.0/8, [::1]:80, *:80, :80
-  dst ADDRESS[/PREFIX][:PORT]    remote address
-  sport OP PORT, dport OP PORT   OP is = != < > <= >= or eq ne lt gt le ge;
-                                 PORT a number, :number, name or LOW-HIGH
-  dev NAME, fwmark MARK[/MASK], cgroup PATH, autobound
-  and or not ( )                 `not` binds tightest, then `and`, then `or`;
-                                 terms side by side are joined by `and`
-
-Examples:
-  sockeye sockets -tan
-  sockeye sockets -to state established dst 10.0.0.0/8
-  sockeye sockets -t '( dport = :443 or dport = :8443 ) and not src 127.0.0.0/8'
-  sockeye sockets -tai --json | jq '.[] | select(.tcp_info.rtt_us > 50000)'
-  sockeye sockets -ta -o csv > sockets.csv
-
-`-o FORMAT` chooses a format; a bare -o shows timers, as in ss.";
-
-const CLOSES_HELP: &str = "\
-How to read it:
-  TIME       when it was closed, in UTC, or not later
-  DIRECTION  out: this host connected; in: a listener here accepted
-  LIFETIME   from open to close. `1.20 s ±0.50` lies between 0.70 s and 1.70 s:
-             an open is found by a sweep, so it is known as well as sweeps are
-             close (--interval). `> 3.00 s` was there before sockeye was
-  SENT       bytes that were sent and acknowledged; the kernel counts SYN and
-             FIN as one each
-  RECEIVED   bytes that were received
-  RETRANS    segments that were sent again
-  CLOSED BY  who closed first: local, remote, or reset by either
-
-A filter has the grammar of `sockeye sockets`, as far as it speaks of addresses
-and ports: what is closed has no state any more.
-
-Examples:
-  sockeye closes
-  sockeye closes dport = :443 and not dst 10.0.0.0/8
-  sockeye closes --for 1m --json | jq -r 'select(.closed_by == \"reset\") | .remote_address'
-  sockeye closes --count 1000 -o csv > closes.csv";
-
-const WATCH_HELP: &str = "\
-How to read it:
-  TIME              when the interval ended, in UTC
-  OPENS/s CLOSES/s  TCP connections that began and ended in the interval
-  LIVE              connections there are now, TIME_WAIT not among them
-  TIME-WAIT         sockets that keep a port for 60 s after their close
-  SEEN              share of the connections the kernel counted that were seen
-  LOST              destroy events lost since the start
-  WORST DESTINATION the one closest to running out of ports: how much of the
-                    pool it has USED, how many more connect() succeed now
-                    (HEADROOM), and when none will any more (EXHAUSTED)
-
-The first line is about the first interval after the start, not about the time
-since boot. A sweep that --cpu-budget left out leaves the port numbers as they
-were; opens are then found late, closes are not.
-
-Examples:
-  sockeye watch                 every second
-  sockeye watch 5 12            every 5 s, 12 times
-  sockeye watch 500ms -o csv > churn.csv
-  sockeye watch --json --top 3 | jq -c '[.at, .opens, .closes, .worst.occupancy_ratio]'
-  sockeye watch --cpu-budget 2% a host with very many sockets
-  sockeye watch 1 60 --capture minute.sockeye
-  sockeye watch --replay minute.sockeye";
 
 /// Where sockets are read from; the same for every command.
 #[derive(Args, Debug, Clone, Default)]
@@ -182,6 +88,55 @@ pub(crate) struct FeedArgs {
     /// Read a capture instead of the kernel
     #[arg(long, value_name = "FILE", conflicts_with = "netns")]
     pub(crate) replay: Option<PathBuf>,
+}
+
+#[derive(Args, Debug, Clone)]
+pub(crate) struct PortsArgs {
+    /// Who holds this port, or these: 41234, 40000-40100
+    #[arg(value_name = "PORT", value_parser = ports, conflicts_with_all = ["from", "to"])]
+    pub(crate) ports: Option<RangeInclusive<u16>>,
+    /// Count only the connections of one destination, as a connect() to it does; with --to
+    #[arg(long, value_name = "ADDRESS", requires = "to")]
+    pub(crate) from: Option<IpAddr>,
+    /// Where that connect() goes: 10.0.9.12:8080; with --from
+    #[arg(long, value_name = "DEST", value_parser = destination, requires = "from")]
+    pub(crate) to: Option<SocketAddr>,
+    /// TCP (the default of the picture)
+    #[arg(short, long)]
+    pub(crate) tcp: bool,
+    /// UDP
+    #[arg(short, long)]
+    pub(crate) udp: bool,
+    /// IPv4 sockets only
+    #[arg(short = '4', long)]
+    pub(crate) ipv4: bool,
+    /// IPv6 sockets only
+    #[arg(short = '6', long, conflicts_with = "ipv4")]
+    pub(crate) ipv6: bool,
+    /// One JSON object (the same as --output json)
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Output format
+    #[arg(short, long, value_name = "FORMAT", value_enum, conflicts_with = "json")]
+    pub(crate) output: Option<SnapshotFormat>,
+    #[command(flatten)]
+    pub(crate) feed: FeedArgs,
+    /// When to use colour
+    #[arg(long, value_name = "WHEN", value_enum, default_value_t = ColorChoice::Auto)]
+    pub(crate) color: ColorChoice,
+}
+
+/// A port, or the first and the last of some.
+fn ports(text: &str) -> Result<RangeInclusive<u16>, String> {
+    let wrong = || "it must be a port, like 41234, or two of them, like 40000-40100".to_owned();
+    let (first, last) = text.split_once('-').unwrap_or((text, text));
+    let first: u16 = first.parse().map_err(|_| wrong())?;
+    let last: u16 = last.parse().map_err(|_| wrong())?;
+    match (first, last) {
+        (0, _) => Err("no socket has port 0".to_owned()),
+        (first, last) if last < first => Err("the last port is below the first".to_owned()),
+        (first, last) => Ok(first..=last),
+    }
 }
 
 /// How long to look and at what cost; the same for every command that looks for longer than a moment.
@@ -236,7 +191,7 @@ pub(crate) enum ColorChoice {
 
 #[derive(Args, Debug, Clone)]
 pub(crate) struct HeadroomArgs {
-    /// Where to connect to: 10.0.9.12:8080 or [2001:db8::9]:443
+    /// Where to connect to: `10.0.9.12:8080` or `[2001:db8::9]:443`
     #[arg(value_name = "DEST", value_parser = destination)]
     pub(crate) destination: SocketAddr,
     /// The local address to connect from; without it, the one the kernel would choose and those that are in use
@@ -245,6 +200,9 @@ pub(crate) struct HeadroomArgs {
     /// Count opens and closes for so long, for a forecast from these: 5s, 1m
     #[arg(long = "for", value_name = "DURATION", value_parser = interval)]
     pub(crate) for_: Option<Duration>,
+    /// Try the ports in doubt: a connect() from each to a loopback address where nobody listens, about 15 µs
+    #[arg(long, conflicts_with_all = ["replay", "for_"])]
+    pub(crate) probe: bool,
     /// One JSON object (the same as --output json)
     #[arg(long)]
     pub(crate) json: bool,
@@ -406,6 +364,44 @@ pub(crate) struct ClosesArgs {
     /// Only connections that match. The words are joined by spaces; quote what the shell would take: ( ) ! < >
     #[arg(value_name = "FILTER")]
     pub(crate) filter: Vec<String>,
+}
+
+#[derive(Args, Debug, Clone)]
+pub(crate) struct LifetimesArgs {
+    /// From sweep to sweep: how well the beginnings of connections are known
+    #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = interval)]
+    pub(crate) interval: Duration,
+    #[command(flatten)]
+    pub(crate) pace: PaceArgs,
+    #[command(flatten)]
+    pub(crate) feed: FeedArgs,
+    /// Only groups of this kind; without it both, and what is neither
+    #[arg(long, value_name = "KIND", value_enum)]
+    pub(crate) by: Option<GroupBy>,
+    /// Show at most N groups; without it the table shows 10, JSON all
+    #[arg(long, value_name = "N")]
+    pub(crate) top: Option<usize>,
+    /// Also write an HdrHistogram log to FILE, interval by interval
+    #[arg(long, value_name = "FILE")]
+    pub(crate) hlog: Option<PathBuf>,
+    /// One JSON object (the same as --output json)
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Output format
+    #[arg(short, long, value_name = "FORMAT", value_enum, conflicts_with = "json")]
+    pub(crate) output: Option<SnapshotFormat>,
+    /// When to use colour
+    #[arg(long, value_name = "WHEN", value_enum, default_value_t = ColorChoice::Auto)]
+    pub(crate) color: ColorChoice,
+}
+
+/// Kinds of groups of connections.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub(crate) enum GroupBy {
+    /// Outgoing connections, by where they go
+    Destination,
+    /// Incoming connections, by the port they came to
+    Listener,
 }
 
 #[derive(Args, Debug, Clone)]

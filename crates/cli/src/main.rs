@@ -6,6 +6,7 @@ mod command;
 mod explain;
 mod feed;
 mod follow;
+mod help;
 mod names;
 mod quantity;
 mod render;
@@ -38,6 +39,8 @@ fn main() -> ExitCode {
         None => command::snapshot::run(&line.snapshot).map(passed),
         Some(Command::Closes(args)) => command::closes::run(args).map(passed),
         Some(Command::Headroom(args)) => command::headroom::run(args),
+        Some(Command::Lifetimes(args)) => command::lifetimes::run(args).map(passed),
+        Some(Command::Ports(args)) => command::ports::run(args).map(passed),
         Some(Command::Snapshot(args)) => command::snapshot::run(args).map(passed),
         Some(Command::Sockets(args)) => command::sockets::run(args).map(passed),
         Some(Command::Watch(args)) => command::watch::run(args).map(passed),

@@ -5,7 +5,7 @@ use std::thread::Builder;
 
 use sock_diag::filter::{Filter, NoNames};
 use sock_diag::{DiagMsg, DumpRequest, DumpSummary, Error, Kernel, Protocol, RecvBuffer, StateSet, dump};
-use sockeye_core::{PortRange, Report, Sweep};
+use sockeye_core::{PortRange, PortSet, Report, Settled, Sweep};
 
 use crate::explain;
 use crate::feed::{Feed, WITH_PORT_LOCK, bound_by_number};
@@ -43,6 +43,15 @@ impl Part {
 
 /// Reads every socket once. What cannot be read becomes a note; without TCP there is no report.
 pub(crate) fn sweep(feed: &mut Feed) -> anyhow::Result<(Report, Vec<Note>)> {
+    sweep_settled(feed, |_| Settled::default())
+}
+
+/// The same; `settle` is asked about the usable ports with sockets, of which records leave open whether connect() skips
+/// them.
+pub(crate) fn sweep_settled(
+    feed: &mut Feed,
+    settle: impl FnOnce(&PortSet) -> Settled,
+) -> anyhow::Result<(Report, Vec<Note>)> {
     let mut notes: Vec<Note> = Vec::new();
     let mut sweep = Sweep::new(&feed.surroundings().core_settings());
     // Listeners first: they cost next to nothing, and core then spends no memory on their connections.
@@ -85,7 +94,7 @@ pub(crate) fn sweep(feed: &mut Feed) -> anyhow::Result<(Report, Vec<Note>)> {
     }
     notes
         .extend(feed.surroundings().unread.iter().map(|why| Note { id: "unreadable", message: why.clone() }));
-    Ok((sweep.finish(&feed.surroundings().core_counters()), notes))
+    Ok((sweep.finish_settled(&feed.surroundings().core_counters(), settle), notes))
 }
 
 /// All parts behind the listeners: TCP in so many slices, then UDP.

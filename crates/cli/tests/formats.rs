@@ -102,6 +102,36 @@ fn snapshot_json() {
 }
 
 #[test]
+fn ports() {
+    let proxy = hosts::proxy();
+    assert_snapshot!("ports_screen", proxy.print("ports"));
+    assert_snapshot!("ports_screen_200", on_terminal(&proxy, 200, "ports --color never"));
+    assert_snapshot!("ports_screen_colour_80", visible(&on_terminal(&hosts::troubled(), 80, "ports")));
+    assert_snapshot!("ports_screen_towards", proxy.print("ports --from 10.0.0.7 --to 10.0.9.13:8080"));
+    assert_snapshot!("ports_screen_udp", hosts::busy_udp().print("ports -u"));
+    assert_snapshot!("ports_screen_portless", hosts::portless().print("ports"));
+    assert_snapshot!("ports_screen_idle", hosts::idle().print("ports"));
+    assert_snapshot!("ports_json_idle", hosts::idle().print("ports --json"));
+    assert_snapshot!("ports_json_troubled", hosts::troubled().print("ports -o json"));
+    for columns in [40, 80, 100, 250] {
+        let screen = on_terminal(&proxy, columns, "ports --color never");
+        let cells = screen.lines().filter(|line| line.starts_with(|c: char| c.is_ascii_digit()));
+        assert!(cells.clone().count() <= 16 && widest(&cells.collect::<String>()) > 0, "{screen}");
+        let picture = screen.lines().filter(|line| line.starts_with(|c: char| c.is_ascii_digit()));
+        assert!(picture.map(widest).max() <= Some(usize::from(columns)), "{columns}:\n{screen}");
+    }
+}
+
+#[test]
+fn who_holds_a_port() {
+    let zoo = hosts::zoo();
+    assert_snapshot!("ports_listing", zoo.print("ports 1-65535"));
+    assert_snapshot!("ports_listing_json", zoo.print("ports 443 --json"));
+    assert_snapshot!("ports_listing_free", zoo.print("ports 40001 -t"));
+    assert_snapshot!("help_ports", run("ports --help").stdout);
+}
+
+#[test]
 fn socket_tables() {
     let zoo = hosts::zoo();
     assert_snapshot!("table_default", zoo.print("sockets"));

@@ -4,9 +4,16 @@
 
 mod recorded;
 
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::time::Duration;
+
 use insta::assert_snapshot;
+use nix::sys::socket::{self, AddressFamily, SockFlag, SockType, SockaddrIn, SockaddrStorage};
 use recorded::hosts::{self, connected};
-use recorded::{Host, replay, run, socket, time_wait};
+use recorded::{Host, replay, run, time_wait, watches};
+use serde_json::Value;
+use sockeye_tests::{Churn, Namespace, Phase};
 use tempfile::TempDir;
 
 /// What the program prints of this host, and its exit code; it must say nothing beside.
@@ -27,7 +34,7 @@ fn doubtful() -> Host {
         host.add(time_wait(&format!("10.0.0.7:{}", 40_040 + 2 * port), "10.0.9.12:80", 500 * port));
     }
     for port in 0..5 {
-        host.add(socket(&format!("10.0.0.8:{}", 40_001 + 2 * port), "10.0.9.12:80"));
+        host.add(recorded::socket(&format!("10.0.0.8:{}", 40_001 + 2 * port), "10.0.9.12:80"));
     }
     host
 }
@@ -52,6 +59,17 @@ fn headroom_json() {
         "headroom_json_idle",
         print(&hosts::idle(), "headroom --json [2001:db8::1]:80 --from 2001:db8::7").0
     );
+}
+
+#[test]
+fn headroom_of_a_replayed_watch() {
+    let print = |arguments: &str| {
+        let said = watches::print(watches::proxy, arguments);
+        assert_eq!((said.code, said.stderr.as_str()), (0, ""), "{arguments}");
+        said.stdout
+    };
+    assert_snapshot!("headroom_screen_watched", print("headroom 10.0.9.12:8080 --for 1h"));
+    assert_snapshot!("headroom_json_watched", print("headroom 10.0.9.12:8080 --for 1h --json"));
 }
 
 #[test]
@@ -83,7 +101,7 @@ fn reasons_add_up() {
         (hosts::zoo(), "203.0.113.9:443"),
     ] {
         let (text, _) = print(&host, &format!("headroom {destination} --json"));
-        let told: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let told: Value = serde_json::from_str(&text).unwrap();
         let others = told["other_local_addresses"].as_array().cloned().unwrap_or_default();
         for told in [told].iter().chain(&others) {
             let sum = |certain: bool| -> u64 {
@@ -109,6 +127,7 @@ fn wrong_usage_says_what_to_do() {
         ("headroom 10.0.9.12:80 --from ::1", "one is IPv4, the other IPv6"),
         ("headroom 10.0.9.12:80 --from 0.0.0.0", "--from must be one address"),
         ("headroom 10.0.9.12:80 --for 1ms", "10ms"),
+        ("headroom 10.0.9.12:80 --for 1s --probe", "cannot be used with"),
     ] {
         let said = run(arguments);
         assert_eq!((said.code, said.stdout.as_str()), (2, ""), "{arguments}");
@@ -130,4 +149,139 @@ fn help_of_headroom() {
     assert_eq!((said.code, said.stderr.as_str()), (0, ""));
     assert!(said.stdout.lines().all(|line| line.chars().count() <= 100));
     assert_snapshot!("help_headroom", said.stdout);
+}
+
+// The running kernel.
+
+fn json(arguments: &str) -> (Value, i32) {
+    let said = run(&format!("headroom --json {arguments}"));
+    assert_eq!(said.stderr, "", "{arguments}");
+    (serde_json::from_str(&said.stdout).unwrap_or_else(|error| panic!("{error}: {said:?}")), said.code)
+}
+
+fn bounds(told: &Value) -> (u64, u64) {
+    let bound = |name| told["headroom"][name].as_u64().unwrap();
+    (bound("min"), bound("max"))
+}
+
+/// Connections until connect() fails.
+fn connect_all(to: SocketAddr) -> Vec<TcpStream> {
+    std::iter::from_fn(|| match TcpStream::connect(to) {
+        Ok(stream) => Some(stream),
+        Err(error) => {
+            assert_eq!(error.raw_os_error(), Some(libc::EADDRNOTAVAIL));
+            None
+        }
+    })
+    .collect()
+}
+
+fn twenty_ports() -> Namespace {
+    Namespace::new()
+        .sysctl("net.ipv4.ip_local_port_range", "40000 40019")
+        .sysctl("net.ipv4.tcp_tw_reuse", "0")
+}
+
+#[test]
+fn the_number_is_how_many_connects_succeed() {
+    for address in ["127.0.0.1:20000", "[::1]:20000"] {
+        twenty_ports().run(|| {
+            let door = TcpListener::bind(address).unwrap();
+            let to = door.local_addr().unwrap();
+            let (told, code) = json(&to.to_string());
+            assert_eq!((bounds(&told), code), ((20, 20), 0), "without a socket: {told}");
+            let some: Vec<TcpStream> = (0..7).map(|_| TcpStream::connect(to).unwrap()).collect();
+            let (told, code) = json(&to.to_string());
+            assert_eq!((bounds(&told), code), ((13, 13), 0), "{told}");
+            assert_eq!(told["destination"]["local_address"], to.ip().to_string());
+            assert_eq!(told["in_use"], 7);
+            let rest = connect_all(to);
+            assert_eq!(rest.len(), 13);
+            let (told, code) = json(&to.to_string());
+            assert_eq!((bounds(&told), code), ((0, 0), 1), "{told}");
+            assert_eq!(told["destination"]["exhausted_in_seconds"], 0.0);
+            let said = run(&format!("headroom {to}"));
+            assert!(said.stdout.contains("no connect() succeeds now"), "{said:?}");
+            // From another address each port is free.
+            if to.is_ipv4() {
+                let (told, code) = json(&format!("{to} --from 127.0.0.9"));
+                assert_eq!((bounds(&told).1, code), (20, 0), "{told}");
+            }
+            drop((some, rest));
+        });
+    }
+}
+
+#[test]
+fn the_kernel_of_another_namespace_chooses_the_address() {
+    twenty_ports().run(|| {
+        let own = format!("-N {}", std::process::id());
+        let (told, code) = json(&format!("{own} 127.0.0.5:80"));
+        assert_eq!((bounds(&told), code), ((20, 20), 0));
+        // For its own addresses the kernel takes the same one.
+        assert_eq!(told["destination"]["local_address"], "127.0.0.1");
+        for place in ["", &own] {
+            let said = run(&format!("headroom 192.0.2.1:80 {place}"));
+            assert_eq!((said.code, said.stdout.as_str()), (2, ""));
+            assert!(said.stderr.contains("name it with --from"), "{}", said.stderr);
+            let (told, code) = json(&format!("192.0.2.1:80 --from 192.0.2.7 {place}"));
+            assert_eq!((bounds(&told), code), ((20, 20), 0));
+        }
+    });
+}
+
+/// A connection of a program that binds before it connects.
+fn bind_and_connect(to: SocketAddr) -> OwnedFd {
+    let flags = SockFlag::SOCK_CLOEXEC;
+    let client = socket::socket(AddressFamily::Inet, SockType::Stream, flags, None).unwrap();
+    socket::bind(client.as_raw_fd(), &SockaddrIn::new(127, 0, 0, 1, 0)).unwrap();
+    socket::connect(client.as_raw_fd(), &SockaddrStorage::from(to)).unwrap();
+    client
+}
+
+#[test]
+fn a_probe_settles_what_records_leave_open() {
+    twenty_ports().run(|| {
+        let [one, other] = ["127.0.1.1:20000", "127.0.1.2:20000"].map(|at| TcpListener::bind(at).unwrap());
+        let (from, to) = (one.local_addr().unwrap(), other.local_addr().unwrap());
+        let hidden: Vec<OwnedFd> = (0..4).map(|_| bind_and_connect(from)).collect();
+        let (told, _) = json(&format!("{to} --from 127.0.0.1"));
+        assert_eq!(bounds(&told), (16, 20), "{told}");
+        let said = run(&format!("headroom {to} --from 127.0.0.1"));
+        assert!(said.stdout.contains("--probe settles"), "{said:?}");
+        for place in [String::new(), format!("-N {}", std::process::id())] {
+            let (told, code) = json(&format!("{to} --from 127.0.0.1 --probe {place}"));
+            assert_eq!((bounds(&told), code), ((16, 16), 0), "{told}");
+            assert_eq!(told["because"][0]["id"], "explicit", "{told}");
+        }
+        assert_eq!(connect_all(to).len(), 16);
+        drop(hidden);
+    });
+}
+
+#[test]
+fn opens_are_counted_while_it_watches() {
+    let namespace = Namespace::new()
+        .sysctl("net.ipv4.ip_local_port_range", "40000 40999")
+        .sysctl("net.ipv4.tcp_tw_reuse", "0");
+    namespace.run(|| {
+        let phase = Phase { per_second: 60, lasts: Duration::from_secs(60) };
+        let churn = Churn::start(&[phase], 1).unwrap();
+        let to = churn.destinations()[0];
+        let (told, code) = json(&format!("{to} --from 127.0.0.1 --for 2s"));
+        assert_eq!(code, 0);
+        let forecast = &told["forecast"];
+        assert_eq!(forecast["basis"], "opens");
+        let number = |value: &Value| value.as_f64().unwrap_or_else(|| panic!("{told}"));
+        let rate = number(&forecast["opens_per_second"]);
+        assert!((40.0..80.0).contains(&rate), "{told}");
+        let left = bounds(&told).0 as f64 / rate;
+        let foreseen = number(&forecast["exhausted_in_seconds"]);
+        assert!((foreseen - left).abs() < 0.15 * left, "{foreseen} is not {left}: {told}");
+        // From one look too, by TIME_WAIT timers.
+        let (told, _) = json(&format!("{to} --from 127.0.0.1"));
+        assert_eq!(told["forecast"]["basis"], "time_wait_timers");
+        assert!((40.0..80.0).contains(&number(&told["forecast"]["opens_per_second"])), "{told}");
+        drop(churn);
+    });
 }

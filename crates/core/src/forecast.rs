@@ -118,6 +118,10 @@ impl Forecast {
             exhausted.map(|from_sweep| (from_sweep - input.swept_ago_s).max(0.0))
         };
         let kept_s = input.kept.min_s;
+        let latest = ahead(input.headroom.max, kept_s);
+        // What the headroom's bounds and the ages say of the same sockets need not agree to the millisecond.
+        let earliest =
+            [ahead(input.headroom.min, input.kept.max_s), latest].into_iter().flatten().reduce(f64::min);
         let waiting = Waiting { ages: input.time_wait, kept_s };
         let capacity = f64::from(input.headroom.max) + f64::from(input.live) + waiting.left_after(0.0);
         let balanced = flow.leak == 0.0;
@@ -125,8 +129,8 @@ impl Forecast {
         // Little: the mean lifetime is live / opens.
         let port_time_s = live / flow.opens + flow.time_wait_share() * kept_s;
         Forecast {
-            exhausted_in_s: ahead(input.headroom.max, kept_s),
-            earliest_in_s: ahead(input.headroom.min, input.kept.max_s),
+            exhausted_in_s: latest,
+            earliest_in_s: earliest,
             open_rate: flow.opens,
             leak_rate: flow.leak,
             basis: if input.rates.is_some() { Basis::Opens } else { Basis::TimeWaitTimers },

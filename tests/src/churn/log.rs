@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use super::plan::{Drawn, How};
+use crate::fork::monotonic_ns;
 
 /// When something happened: a system call did it, between these two instants.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -120,7 +121,7 @@ impl Log {
             return Err(io::Error::last_os_error());
         }
         let slots = NonNull::new(slots.cast()).ok_or_else(|| io::Error::other("mmap at 0"))?;
-        Ok(Log { drawn, places: places.collect(), slots, began: (Instant::now(), monotonic()) })
+        Ok(Log { drawn, places: places.collect(), slots, began: (Instant::now(), monotonic_ns()) })
     }
 
     pub(super) fn began(&self) -> Instant {
@@ -198,12 +199,4 @@ fn close_of(connection: &Connection) -> Option<Close> {
 /// Bytes of the mapping; never none, which mmap refuses.
 fn length_of(drawn: &[Drawn]) -> usize {
     (drawn.len() * size_of::<Slot>()).max(1)
-}
-
-/// CLOCK_MONOTONIC, nanoseconds.
-pub(super) fn monotonic() -> u64 {
-    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: clock_gettime fills the timespec given.
-    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &mut now) };
-    now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
 }

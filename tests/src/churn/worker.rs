@@ -4,9 +4,9 @@ use std::io;
 use std::os::fd::RawFd;
 use std::sync::atomic::Ordering;
 
-use super::log::{Log, Slot, monotonic};
+use super::log::{Log, Slot};
 use super::plan::{Action, Drawn, How, Step};
-use crate::fork::Report;
+use crate::fork::{Report, monotonic_ns};
 use crate::socket;
 
 /// What a report's second number means.
@@ -54,7 +54,7 @@ pub(super) fn run(actions: &[Action], rooms: &[Room], log: &Log, lasts_ns: u64) 
 fn sleep_until(ns: u64, owner: libc::pid_t) -> bool {
     const SLICE_NS: u64 = 100_000_000;
     loop {
-        let now = monotonic();
+        let now = monotonic_ns();
         if now >= ns {
             return true;
         }
@@ -71,7 +71,7 @@ fn sleep_until(ns: u64, owner: libc::pid_t) -> bool {
 }
 
 fn open(drawn: &Drawn, room: &Room, slot: &Slot) -> Result<(), u64> {
-    slot.opened[0].store(monotonic(), Ordering::Relaxed);
+    slot.opened[0].store(monotonic_ns(), Ordering::Relaxed);
     let (to, flags) = match drawn.how {
         How::Refused => (&room.closed, 0),
         How::Unanswered => (&room.full, libc::SOCK_NONBLOCK),
@@ -88,7 +88,7 @@ fn open(drawn: &Drawn, room: &Room, slot: &Slot) -> Result<(), u64> {
         let errno = if connected { 0 } else { io::Error::last_os_error().raw_os_error().unwrap_or(0) };
         match drawn.how {
             How::Refused if errno == libc::ECONNREFUSED => {
-                slot.opened[1].store(monotonic(), Ordering::Release);
+                slot.opened[1].store(monotonic_ns(), Ordering::Release);
                 slot.descriptors[0].store(client, Ordering::Relaxed);
                 return close(slot, 0, 0, false);
             }
@@ -106,7 +106,7 @@ fn open(drawn: &Drawn, room: &Room, slot: &Slot) -> Result<(), u64> {
     slot.descriptors[0].store(client, Ordering::Relaxed);
     slot.descriptors[1].store(server, Ordering::Relaxed);
     slot.local.store(local(client).ok_or(3_u64)?, Ordering::Relaxed);
-    slot.opened[1].store(monotonic(), Ordering::Release);
+    slot.opened[1].store(monotonic_ns(), Ordering::Release);
     let sent =
         server < 0 || send(client, server, drawn.request_bytes) && send(server, client, drawn.reply_bytes);
     if sent { Ok(()) } else { Err(5) }
@@ -115,7 +115,7 @@ fn open(drawn: &Drawn, room: &Room, slot: &Slot) -> Result<(), u64> {
 /// The `order`-th close of a connection, by the client (0) or the server (1).
 fn close(slot: &Slot, order: usize, end: usize, reset: bool) -> Result<(), u64> {
     let descriptor = slot.descriptors[end].load(Ordering::Relaxed);
-    slot.closed[order][0].store(monotonic(), Ordering::Relaxed);
+    slot.closed[order][0].store(monotonic_ns(), Ordering::Relaxed);
     // SAFETY: the option's value lives through the call; the descriptor is ours and closed once.
     let closed = unsafe {
         if reset {
@@ -129,7 +129,7 @@ fn close(slot: &Slot, order: usize, end: usize, reset: bool) -> Result<(), u64> 
         }
         libc::close(descriptor) == 0
     };
-    slot.closed[order][1].store(monotonic(), Ordering::Release);
+    slot.closed[order][1].store(monotonic_ns(), Ordering::Release);
     if closed { Ok(()) } else { Err(6) }
 }
 

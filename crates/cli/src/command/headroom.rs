@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use anyhow::{Context as _, anyhow, bail, ensure};
 use sock_diag::{Namespace, Protocol};
-use sockeye_core::{Destination, DestinationId, Report};
+use sockeye_core::{Destination, DestinationId, PortSet, Report, Settled};
+use sockeye_host::probe_ports;
 
 use crate::account::Account;
 use crate::args::{FeedArgs, HeadroomArgs, SnapshotFormat};
@@ -15,11 +16,14 @@ use crate::feed::Feed;
 use crate::follow::{Follow, Pace};
 use crate::render::{headroom_json, headroom_screen};
 use crate::surroundings::Surroundings;
-use crate::sweep::{Note, sweep};
+use crate::sweep::{Note, sweep_settled};
 use crate::terminal::{self, Palette, buffered_stdout, ignore_closed_pipe};
 
 /// From tick to tick where opens are counted.
 const INTERVAL: Duration = Duration::from_secs(1);
+
+/// Probing stops then; the ports that are left stay in doubt.
+const PROBE_LIMIT: Duration = Duration::from_secs(10);
 
 /// What there is to say about connecting from one local address.
 pub(crate) struct Answer {
@@ -34,6 +38,8 @@ pub(crate) struct Answers<'a> {
     pub(crate) report: &'a Report,
     pub(crate) surroundings: &'a Surroundings,
     pub(crate) notes: &'a [Note],
+    /// `--probe` could tell more than this.
+    pub(crate) may_probe: bool,
 }
 
 /// Runs the command; false when no connect() succeeds.
@@ -52,7 +58,12 @@ pub(crate) fn run(args: &HeadroomArgs) -> anyhow::Result<bool> {
     match args.for_ {
         None => {
             let mut feed = Feed::open(&args.feed)?;
-            let (mut report, notes) = sweep(&mut feed)?;
+            let mut unsettled = None;
+            let (mut report, mut notes) = sweep_settled(&mut feed, |ports| match args.probe {
+                false => Settled::default(),
+                true => probe(&args.feed, ports, &mut unsettled),
+            })?;
+            notes.extend(unsettled);
             feed.end_sweep()?;
             report.forecast(&feed.surroundings().core_settings());
             let passed = tell(args, from, chosen, &report, feed.surroundings(), &notes)?;
@@ -94,7 +105,8 @@ fn tell(
     };
     let answers: Vec<Answer> = sources.into_iter().map(answer).collect();
     let passed = !answers.iter().any(|answer| answer.destination.is_exhausted());
-    let answers = Answers { answers, report, surroundings, notes };
+    let may_probe = !args.probe && args.for_.is_none() && args.feed.replay.is_none();
+    let answers = Answers { answers, report, surroundings, notes, may_probe };
     let format = if args.json { SnapshotFormat::Json } else { args.output.unwrap_or(SnapshotFormat::Table) };
     let text = match format {
         SnapshotFormat::Json => headroom_json::render(&answers)?,
@@ -171,4 +183,32 @@ fn chosen_by_kernel(feed: &FeedArgs, to: SocketAddr) -> anyhow::Result<Option<Ip
         format!("cannot tell which local address the kernel would choose for {to}; name it with --from")
     })?;
     Ok(Some(chosen))
+}
+
+/// Tries these ports in the namespace of the feed; what stands in the way becomes a note, and they stay in doubt.
+fn probe(feed: &FeedArgs, ports: &PortSet, unsettled: &mut Option<Note>) -> Settled {
+    let all = || probe_ports(ports.iter(), PROBE_LIMIT);
+    let probed = match &feed.netns {
+        None => all().map_err(anyhow::Error::from),
+        Some(text) => Namespace::find(text)
+            .map_err(explain::namespace)
+            .and_then(|namespace| namespace.run(all).map_err(explain::enter))
+            .and_then(|probed| Ok(probed?)),
+    };
+    let note = |message| Some(Note { id: "not_probed", message });
+    match probed {
+        Ok(probed) => {
+            if probed.unasked > 0 {
+                *unsettled =
+                    note(format!("ports that were not probed within {PROBE_LIMIT:?}: {}", probed.unasked));
+            }
+            let set = |ports: Vec<u16>| ports.into_iter().collect();
+            Settled { skipped: set(probed.skipped), shared: set(probed.shared) }
+        }
+        Err(error) => {
+            *unsettled =
+                note(format!("cannot probe ports ({error:#}): it takes Linux 6.3 and a loopback that is up"));
+            Settled::default()
+        }
+    }
 }

@@ -60,7 +60,12 @@ impl Watched {
             Event::Destroyed(diag) => {
                 let record = diag.to_record();
                 self.bound.remove(&record.id.cookie);
-                let end = diag.tcp_info().map(|info| TcpEnd::of(&info));
+                let mut end = diag.tcp_info().map(|info| TcpEnd::of(&info));
+                // Whoever resets a connection forgets its peer first, and with it all that was counted (tcp_disconnect):
+                // zeros that mean "not known".
+                if let Some(end) = end.as_mut().filter(|_| record.id.remote_port == 0) {
+                    (end.bytes_acked, end.bytes_received, end.retransmits) = (None, None, None);
+                }
                 self.monitor.destroyed(&record, end, at);
             }
             Event::Lost(lost) => {

@@ -97,7 +97,7 @@ fn lifetime(lifetime: Lifetime) -> String {
 }
 
 /// Milliseconds in the unit that suits so many, its name and its decimals.
-fn unit(ms: u64) -> (f64, &'static str, usize) {
+pub(super) fn unit(ms: u64) -> (f64, &'static str, usize) {
     match ms {
         0..1_000 => (1.0, "ms", 0),
         1_000..100_000 => (1_000.0, "s", 2),

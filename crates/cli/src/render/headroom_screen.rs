@@ -27,7 +27,11 @@ pub(crate) fn render(answers: &Answers<'_>, width: usize, palette: Palette) -> S
         }
         screen.answer(answer, answers.report.churn.is_some());
     }
-    let notes: Vec<String> = doubts(answers).map(|(_, message)| Harmless(&message).to_string()).collect();
+    let mut notes: Vec<String> = doubts(answers).map(|(_, message)| Harmless(&message).to_string()).collect();
+    let in_doubt = answers.answers.iter().any(|answer| answer.destination.headroom.suspected_ports > 0);
+    if answers.may_probe && in_doubt {
+        notes.push("--probe settles which ports were bound before connecting".to_owned());
+    }
     screen.labelled("NOTES", &notes);
     screen.text
 }

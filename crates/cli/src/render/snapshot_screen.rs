@@ -346,7 +346,7 @@ pub(super) fn three_digits(value: f64) -> String {
 }
 
 /// `███████▊░░`: full, then one partial cell in eighths, then empty.
-fn bar(ratio: f64) -> String {
+pub(super) fn bar(ratio: f64) -> String {
     const EIGHTHS: [char; 8] = [' ', '▏', '▎', '▍', '▌', '▋', '▊', '▉'];
     let eighths = (ratio.clamp(0.0, 1.0) * (BAR_CELLS * 8) as f64).round() as usize;
     // Something in use never looks like nothing.
@@ -368,7 +368,7 @@ fn sparkline(values: &[u32]) -> String {
 }
 
 /// The name, its middle left out when it is too long: both ends tell destinations apart.
-fn shortened(name: &str, room: usize) -> String {
+pub(super) fn shortened(name: &str, room: usize) -> String {
     let length = name.chars().count();
     if length <= room {
         return name.to_owned();

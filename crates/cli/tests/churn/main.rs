@@ -8,6 +8,7 @@ mod confined;
 mod ledger;
 mod program;
 
+use std::net::{TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -119,7 +120,7 @@ fn without_events_the_coverage_is_told_as_it_is() {
     namespace().run(|| {
         for interval in ["1s", "5s"] {
             let watch =
-                Program::start_confined(&format!("watch {interval} -o jsonl"), confined::forbid_events);
+                Program::start_confined(&format!("watch {interval} -o jsonl"), |command| confined::forbid_memberships(command, libc::EPERM));
             let (lines, churn) = watched(watch, &mixed(6));
             let made = Ledger::of(&churn).sockets() + 2 * churn.standing() as u64;
             let (opens, closes) = (sum(&lines, "opens"), sum(&lines, "closes"));
@@ -162,16 +163,65 @@ fn long_chains_and_raced_dumps_close_nothing_that_lives() {
 #[test]
 fn every_close_is_told_as_it_was() {
     namespace().run(|| {
-        // The first tick of the watch beside it tells that both have begun.
         let closes = Program::start("closes -o jsonl --interval 1s");
+        // Whatever opens after its baseline is told: connections of ours until it tells of one.
+        let door = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut lines = Vec::new();
+        wait_until("a first close", Duration::from_secs(30), || {
+            TcpStream::connect(door.local_addr().unwrap())
+                .map(|client| (client, door.accept().unwrap()))
+                .unwrap();
+            lines.extend(closes.lines_so_far());
+            !lines.is_empty()
+        });
         let watch = Program::start("watch 1 -o jsonl");
-        watch.line();
         watch.line();
         let churn = Churn::follow(&mixed(4)).unwrap();
         churn.wait().unwrap();
         (0..3).for_each(|_| drop(watch.line()));
         watch.end("");
-        Ledger::of(&churn).check(&closes.end(""));
+        lines.extend(closes.end(""));
+        let port = u64::from(door.local_addr().unwrap().port());
+        lines.retain(|line| line["local_port"] != port && line["remote_port"] != port);
+        Ledger::of(&churn).check(&lines);
+    });
+}
+
+#[test]
+fn lifetimes_are_those_that_were_lived() {
+    namespace().run(|| {
+        let lifetimes = Program::start("lifetimes --json --interval 1s --for 10m");
+        let watch = Program::start("watch 1 -o jsonl");
+        (0..2).for_each(|_| drop(watch.line()));
+        // Without resets: their brief sockets forget where they belong.
+        let plan = ChurnPlan { mix: vec![(How::ClientFirst, 1), (How::ServerFirst, 1)], ..mixed(8) };
+        let churn = Churn::follow(&plan).unwrap();
+        churn.wait().unwrap();
+        drop(watch.lines_so_far());
+        (0..3).for_each(|_| drop(watch.line()));
+        watch.end("");
+        let told = lifetimes.end("");
+        let [report] = &told[..] else { panic!("{told:?}") };
+        assert_eq!(
+            (number(report, "older"), number(report, "open"), number(report, "events_lost")),
+            (0, 0, 0)
+        );
+        let ledger = Ledger::of(&churn);
+        assert_eq!(number(report, "completed"), ledger.sockets());
+        ledger.check_percentiles(report);
+
+        let groups = report["groups"].as_array().unwrap();
+        assert_eq!(groups.len(), 2 * churn.destinations().len());
+        for door in churn.destinations() {
+            let to_it =
+                churn.connections().iter().filter(|connection| connection.remote == *door).count() as u64;
+            let is_destination = |group: &&Value| group["remote_port"] == door.port();
+            let is_listener =
+                |group: &&Value| group["kind"] == "listener" && group["local_port"] == door.port();
+            let completed = |group: Option<&Value>| number(group.unwrap(), "completed");
+            assert_eq!(completed(groups.iter().find(is_destination)), to_it);
+            assert_eq!(completed(groups.iter().find(is_listener)), to_it);
+        }
     });
 }
 

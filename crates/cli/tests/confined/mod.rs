@@ -65,32 +65,28 @@ pub(crate) fn name_web(command: &mut Command, source: &CStr) {
 
 /// socket(AF_NETLINK, …) fails with `errno`, as in a sandbox. Needs no privilege.
 pub(crate) fn forbid_netlink(command: &mut Command, errno: i32) {
-    forbid(command, libc::SYS_socket, [(0, libc::AF_NETLINK); 2], errno);
+    forbid(command, libc::SYS_socket, 0, libc::AF_NETLINK, errno);
 }
 
-/// Nobody subscribes to anything of netlink: destroy events are not to be had. Needs no privilege.
-pub(crate) fn forbid_events(command: &mut Command) {
-    let arguments = [(1, libc::SOL_NETLINK), (2, libc::NETLINK_ADD_MEMBERSHIP)];
-    forbid(command, libc::SYS_setsockopt, arguments, libc::EPERM);
+/// No netlink socket can join a multicast group: setsockopt(…, SOL_NETLINK, …) fails with `errno`.
+pub(crate) fn forbid_memberships(command: &mut Command, errno: i32) {
+    forbid(command, libc::SYS_setsockopt, 1, libc::SOL_NETLINK, errno);
 }
 
-/// A system call fails with `errno` when two of its arguments, told by their place, have these values.
-fn forbid(command: &mut Command, call: libc::c_long, arguments: [(u32, i32); 2], errno: i32) {
+/// A system call fails with `errno` when the argument at this place has this value.
+fn forbid(command: &mut Command, call: libc::c_long, place: u32, value: i32, errno: i32) {
     before_exec(command, move || {
         let statement =
             |code: u32, jt: u8, jf: u8, k: u32| libc::sock_filter { code: code as u16, jt, jf, k };
         let load = libc::BPF_LD | libc::BPF_W | libc::BPF_ABS;
         let jump_if_equal = libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K;
-        // struct seccomp_data: the call's number at 0, arguments of 8 bytes from 16 on.
-        let low_half = if cfg!(target_endian = "little") { 0 } else { 4 };
-        let [first, second] = arguments;
+        // struct seccomp_data: the call's number at 0, arguments of 8 bytes from 16 on, low half first on little endian.
+        let argument = 16 + 8 * place + if cfg!(target_endian = "little") { 0 } else { 4 };
         let mut program = [
             statement(load, 0, 0, 0),
-            statement(jump_if_equal, 0, 5, call as u32),
-            statement(load, 0, 0, 16 + 8 * first.0 + low_half),
-            statement(jump_if_equal, 0, 3, first.1 as u32),
-            statement(load, 0, 0, 16 + 8 * second.0 + low_half),
-            statement(jump_if_equal, 0, 1, second.1 as u32),
+            statement(jump_if_equal, 0, 3, call as u32),
+            statement(load, 0, 0, argument),
+            statement(jump_if_equal, 0, 1, value as u32),
             statement(libc::BPF_RET | libc::BPF_K, 0, 0, libc::SECCOMP_RET_ERRNO | errno as u32),
             statement(libc::BPF_RET | libc::BPF_K, 0, 0, libc::SECCOMP_RET_ALLOW),
         ];

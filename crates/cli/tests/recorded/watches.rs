@@ -109,6 +109,10 @@ impl LastInfo {
     /// `struct tcp_info` of include/uapi/linux/tcp.h, 280 bytes as on Linux 6.18.
     fn bytes(self) -> Vec<u8> {
         let mut bytes = vec![0; 280];
+        if self.sent + self.received == 0 {
+            // As a reset leaves it: tcp_disconnect() wipes out all that was counted.
+            return bytes;
+        }
         let mut put =
             |offset: usize, value: &[u8]| bytes[offset..offset + value.len()].copy_from_slice(value);
         put(0, &[SocketState::Close.raw()]);
@@ -177,8 +181,8 @@ pub(crate) fn proxy(directory: &Path) -> PathBuf {
     // Within one interval: never seen but in its event. And a reset, which tells no address any more.
     let brief = SocketRecord { state: SocketState::LastAck, ..backend(40_010, 15) };
     watch.destroyed(1_300, &brief, Some(LastInfo { sent: 10, received: 20, retransmits: 0, age_ms: 40 }));
-    let reset = with_cookie(socket("0.0.0.0:0", "10.0.9.12:8080"), 13);
-    watch.destroyed(1_500, &reset, Some(LastInfo { sent: 500, received: 0, retransmits: 0, age_ms: 100 }));
+    let reset = with_cookie(socket("0.0.0.0:0", "10.0.9.12:0"), 13);
+    watch.destroyed(1_500, &reset, Some(LastInfo { sent: 0, received: 0, retransmits: 0, age_ms: 0 }));
     watch.lost(1_600, Some(3));
     watch.tick(&host, 2_002);
 

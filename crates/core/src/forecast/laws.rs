@@ -89,15 +89,15 @@ proptest! {
         ages in ages(),
         kept_s in kept(),
     ) {
-        let told = flow.exhausts_in_s(headroom, &curve(&ages), kept_s);
+        let told = flow.exhausts_in_s(headroom, &curve(&ages), kept_s).filter(|told| *told < HOUR_S);
         let slack = 2.0 + flow.opens * STEP_S * 2.0;
         let with = |ports: f64| simulated(ports, flow, &ages, kept_s);
         let (sooner, later) = (with(f64::from(headroom) - slack), with(f64::from(headroom) + slack));
         prop_assert!(or_never(sooner) <= or_never(told) + 1.0, "{:?} before {:?}", told, sooner);
         match (told, later) {
             (Some(told), Some(later)) => prop_assert!(told <= later + 1.0, "{told} after {later}"),
-            (None, Some(later)) => prop_assert!(false, "never, but {later}"),
-            // Later than the hour, or by less than the slack.
+            (None, Some(later)) => prop_assert!(later > HOUR_S - 1.0, "never, but {later}"),
+            // It hangs on less than the slack.
             (Some(_), None) | (None, None) => {}
         }
         let exact = with(f64::from(headroom));
@@ -144,8 +144,8 @@ proptest! {
             prop_assert!(number.is_none_or(|number| number.is_finite() && number >= 0.0), "{told:?}");
         }
         prop_assert!(told.open_rate >= 0.0 && (0.0..=told.open_rate).contains(&told.leak_rate));
-        prop_assert!(or_never(told.earliest_in_s) <= or_never(told.exhausted_in_s) + 1e-6, "{told:?}");
-        prop_assert_eq!(told.earliest_in_s == Some(0.0), min == 0 || told.earliest_in_s == Some(0.0));
+        prop_assert!(or_never(told.earliest_in_s) <= or_never(told.exhausted_in_s), "{told:?}");
+        prop_assert!(min > 0 || told.earliest_in_s == Some(0.0));
         prop_assert!(headroom.max > 0 || told.exhausted_in_s == Some(0.0));
         // A rate that can go on for ever never exhausts for good, and the other way round.
         if let (Some(steady), Some(max_rate)) = (told.steady_use, told.max_rate) {

@@ -39,6 +39,13 @@ pub struct Bounded {
     pub max_ms: u64,
 }
 
+impl Bounded {
+    /// How far the number may be off, milliseconds.
+    pub fn uncertainty_ms(self) -> u64 {
+        self.ms.abs_diff(self.min_ms).max(self.ms.abs_diff(self.max_ms))
+    }
+}
+
 /// The percentiles told of every group: 50, 90, 99, 99.9.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[allow(missing_docs, reason = "a percentile is its own explanation")]
@@ -94,6 +101,14 @@ impl GroupLifetimes {
     /// All its connections.
     pub const fn connections(&self) -> u64 {
         self.completed + self.older + self.open
+    }
+
+    /// Share of its connections that are still open, 0–1; None without any.
+    pub fn open_ratio(&self) -> Option<f64> {
+        match self.connections() {
+            0 => None,
+            all => Some(self.open as f64 / all as f64),
+        }
     }
 }
 

@@ -11,6 +11,11 @@ use super::{Bar, Bounded, Group, GroupLifetimes, Percentiles};
 /// Different pairs of bounds that are kept; with more, bins become twice as wide.
 const MOST_PAIRS: usize = 3_584;
 
+/// Bounds as close as this come from clocks that are read a little late, and lie around the truth wherever it is: their
+/// middle is right on average. Wider ones come from sweeps, which do not move with the truth: what the others say of it
+/// is worth more.
+const CLOCKS_MS: u64 = 50;
+
 /// Where bars begin, milliseconds: round numbers for people.
 const BARS: [u64; 25] = [
     0, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000, 20_000, 60_000, 120_000, 300_000,
@@ -22,7 +27,7 @@ pub(super) struct Tally {
     /// Lower bounds alone and upper bounds alone: their percentiles enclose those of the truth.
     least: Counts,
     most: Counts,
-    /// Both bounds of each connection, as bins of `scale`.
+    /// Both bounds of each connection, or their middle where they are close, as bins of `scale`.
     pairs: HashMap<[u16; 2], u32>,
     scale: Scale,
     /// Lower bounds of those that have no other.
@@ -48,7 +53,11 @@ impl Tally {
         let max_ms = max_ms.max(lifetime.min_ms);
         self.least.add(lifetime.min_ms);
         self.most.add(max_ms);
-        let pair = [lifetime.min_ms, max_ms].map(|ms| self.scale.bin(ms));
+        let pair = match max_ms - lifetime.min_ms {
+            0..=CLOCKS_MS => [lifetime.min_ms.midpoint(max_ms); 2],
+            _ => [lifetime.min_ms, max_ms],
+        };
+        let pair = pair.map(|ms| self.scale.bin(ms));
         let count = self.pairs.entry(pair).or_insert(0);
         *count = count.saturating_add(1);
         while self.pairs.len() > MOST_PAIRS {

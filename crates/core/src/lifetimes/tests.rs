@@ -1,3 +1,5 @@
+//! Laws of the estimates: bounds hold, and Kaplan–Meier is what the book says.
+
 use proptest::prelude::*;
 
 use super::*;
@@ -153,7 +155,8 @@ fn estimates_are_better_than_middles() {
         let seen = swept(births.zip(lives).take(20_000));
         let mut truth: Vec<u64> = seen.iter().map(|(truth, _)| *truth).collect();
         let mut middles: Vec<u64> = seen.iter().map(|(_, l)| l.middle_ms().unwrap()).collect();
-        (truth.sort_unstable(), middles.sort_unstable());
+        truth.sort_unstable();
+        middles.sort_unstable();
         let told = report_of(seen.iter().map(|(_, lifetime)| *lifetime), &[]);
         for (share, told) in Percentiles::SHARES.into_iter().zip(told.completed_ms.unwrap().each()).take(3) {
             let (truth, middle) = (naive_quantile(&truth, share), naive_quantile(&middles, share));
@@ -178,7 +181,8 @@ fn connections_still_open_count() {
         truth.push(life);
         if birth + life <= WATCH_MS { ended.push(life) } else { open.push(WATCH_MS - birth) }
     }
-    (truth.sort_unstable(), ended.sort_unstable());
+    truth.sort_unstable();
+    ended.sort_unstable();
     let told = report_of(ended.iter().map(|life| exactly(*life)), &open);
     let (median, naive) = (naive_quantile(&truth, 0.5), naive_quantile(&ended, 0.5));
     assert!(naive * 10 < median * 7, "the plain median {naive} is more than 30 % below {median}");

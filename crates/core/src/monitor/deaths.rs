@@ -49,8 +49,9 @@ impl Monitor {
             Protocol::Udp if record.id.local_port != 0 => {}
             _ => return,
         }
-        // The last whole sweep did not see it alive.
-        let swept = if self.sweep.is_some() { self.began[1] } else { self.began[0] };
+        // The last sweep that was over before its end did not see it alive.
+        let is_amid = self.sweep.is_some() || death.earliest < self.ended[0];
+        let swept = if is_amid { self.began[1] } else { self.began[0] };
         let since_swept = death.latest.ms_since(swept) + JIFFY_MS;
         // It was dead by then, and a program kept it.
         let is_older =

@@ -4,5 +4,6 @@
 mod laws;
 mod model;
 mod no_allocation;
+mod port_map;
 mod scenarios;
 mod world;

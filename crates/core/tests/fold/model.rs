@@ -128,8 +128,15 @@ impl<'a> Model<'a> {
             return Answer::No;
         }
         let old = age > delay + 20;
-        let stamps = self.settings.timestamps == Some(true) && (loopback || local == remote);
+        let stamps = self.settings.timestamps == Some(true) && (loopback || local == remote || self.is_here(remote));
         if old && stamps { known } else { Answer::Perhaps }
+    }
+
+    /// Whether a socket tells that this is an address of the host.
+    fn is_here(&self, address: IpAddr) -> bool {
+        let listens = |r: &&SocketRecord| r.protocol == Protocol::Tcp && r.state == SocketState::Listen;
+        let listeners = self.records.iter().filter(listens);
+        listeners.chain(self.outgoing()).any(|r| r.id.local_address.to_canonical() == address)
     }
 
     fn suspects(&self, of: &BTreeMap<DestinationId, Vec<&SocketRecord>>) -> BTreeSet<u16> {

@@ -1,0 +1,137 @@
+//! `sockeye lifetimes`: how long connections live, from a watch of some seconds.
+
+use std::fs::File;
+use std::io::{self, IsTerminal as _, Write};
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use sockeye_core::{Closed, Group, GroupLifetimes, LifetimeReport};
+
+use crate::args::{GroupBy, LifetimesArgs, SnapshotFormat};
+use crate::follow::{Follow, Pace};
+use crate::render::lifetimes_hlog::IntervalLog;
+use crate::render::{lifetimes_json, lifetimes_table};
+use crate::sweep::Note;
+use crate::terminal::{self, Harmless, Palette, buffered_stdout, ignore_closed_pipe};
+
+/// How long to look where nothing else is asked for.
+const DEFAULT: Duration = Duration::from_secs(10);
+
+/// From this share of connections without a known end on, percentiles of the completed ones mislead.
+const MANY: f64 = 0.1;
+
+/// Runs the command.
+pub(crate) fn run(args: &LifetimesArgs) -> anyhow::Result<()> {
+    let pace = args.pace.pace(args.interval, None);
+    // A replay goes on to its end.
+    let for_ = pace.for_.or(args.feed.replay.is_none().then_some(DEFAULT));
+    let pace = Pace { for_, ..pace };
+    let mut follow = Follow::open(&args.feed, &pace)?;
+    follow.monitor().keep_lifetimes();
+    let mut log = args.hlog.as_deref().map(|path| LogFile::create(path, &follow)).transpose()?;
+    if log.is_some() {
+        follow.keep_closed();
+    }
+    if args.feed.replay.is_none() && io::stderr().is_terminal() {
+        let seconds = pace.for_.unwrap_or(DEFAULT).as_secs_f64();
+        let _ = writeln!(io::stderr(), "sockeye: watching for {seconds} s; Ctrl-C ends it early");
+    }
+    while let Some(tick) = follow.next()? {
+        let at = tick.at;
+        if let Some(log) = &mut log {
+            log.interval(&follow.monitor().take_closed(), at)?;
+        }
+    }
+    let rest = follow.monitor().take_closed();
+    if let Some(log) = log.as_mut().filter(|_| !rest.is_empty()) {
+        log.interval(&rest, follow.timestamp(follow.now()))?;
+    }
+    let text = render(args, &mut follow)?;
+    let mut out = buffered_stdout();
+    ignore_closed_pipe(out.write_all(text.as_bytes()).and_then(|()| out.flush()))
+        .context("writing to standard output")?;
+    follow.finish()
+}
+
+fn render(args: &LifetimesArgs, follow: &mut Follow) -> anyhow::Result<String> {
+    let (now, counters) = (follow.now(), follow.surroundings().core_counters());
+    let churn = follow.monitor().tick(now, &counters).churn.clone().unwrap_or_default();
+    let mut report = follow.monitor().lifetimes(now).context("lifetimes are not kept")?;
+    if let Some(by) = args.by {
+        report.groups.retain(|group| is_by(group, by));
+    }
+    let mut notes: Vec<Note> =
+        follow.notes().iter().map(|note| Note { id: note.id, message: note.message.clone() }).collect();
+    notes.extend(censored(&report));
+    let format = if args.json { SnapshotFormat::Json } else { args.output.unwrap_or(SnapshotFormat::Table) };
+    match format {
+        SnapshotFormat::Json => {
+            let at = follow.timestamp(now);
+            lifetimes_json::render(&report, &churn, &notes, at, args.top.unwrap_or(usize::MAX))
+        }
+        SnapshotFormat::Table => Ok(lifetimes_table::render(
+            &report,
+            &churn,
+            &notes,
+            args.top.unwrap_or(10),
+            terminal::width(),
+            Palette::choose(args.color),
+        )),
+    }
+}
+
+fn is_by(group: &GroupLifetimes, by: GroupBy) -> bool {
+    match group.group {
+        Some(Group::Destination(_)) => by == GroupBy::Destination,
+        Some(Group::Listener(_)) => by == GroupBy::Listener,
+        Some(Group::Other) | None => false,
+    }
+}
+
+/// Says so when many connections outlived what was watched.
+fn censored(report: &LifetimeReport) -> Option<Note> {
+    let total = &report.total;
+    let share = (total.open + total.older) as f64 / total.connections().max(1) as f64;
+    (share >= MANY).then(|| Note {
+        id: "lifetimes_censored",
+        message: format!(
+            "{:.0} % of the connections are still open or began before the watch: those that completed are the brief \
+             ones. Kaplan–Meier counts all; look longer (--for) to see more of them end.",
+            share * 100.0
+        ),
+    })
+}
+
+/// An interval log that grows while it is written, under its own name from the start: whoever follows the file reads what
+/// there is, and a watch that is killed leaves whole lines behind.
+struct LogFile<'a> {
+    file: File,
+    path: &'a Path,
+    log: IntervalLog,
+}
+
+impl<'a> LogFile<'a> {
+    fn create(path: &'a Path, follow: &Follow) -> anyhow::Result<LogFile<'a>> {
+        let file = File::create(path).with_context(|| format!("cannot create {}", named(path)))?;
+        let log = IntervalLog::new(follow.timestamp(follow.now()));
+        let mut log_file = LogFile { file, path, log };
+        let header = log_file.log.header();
+        log_file.write(header.as_bytes())?;
+        Ok(log_file)
+    }
+
+    fn interval(&mut self, closed: &[Closed], to: jiff::Timestamp) -> anyhow::Result<()> {
+        let lines = self.log.interval(closed, to)?;
+        self.write(&lines)
+    }
+
+    /// All lines at once: none is ever half there.
+    fn write(&mut self, lines: &[u8]) -> anyhow::Result<()> {
+        self.file.write_all(lines).with_context(|| format!("cannot write {}", named(self.path)))
+    }
+}
+
+fn named(path: &Path) -> String {
+    Harmless(&path.to_string_lossy()).to_string()
+}

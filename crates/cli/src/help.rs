@@ -1,0 +1,145 @@
+//! What `--help` says behind the options of each command: how to read it, examples, exit codes.
+
+pub(crate) const HEADROOM_HELP: &str = "\
+How to read it:
+  The number is how many connect() to this destination succeed now, one after
+  the other; an interval where the kernel does not tell enough. Below it is what
+  the other ports of the range are taken by, and what would give more.
+
+  The forecast says when none will be left if it goes on like this. From a single
+  look the rate is that of the closes of the last minute, as TIME_WAIT timers
+  tell it; with --for, opens and closes are counted.
+
+Examples:
+  sockeye headroom 10.0.9.12:8080
+  sockeye headroom '[2001:db8::9]:443' --from 2001:db8::7
+  sockeye headroom 10.0.9.12:8080 --for 10s
+  sockeye headroom 10.0.9.12:8080 --probe
+  sockeye headroom 10.0.9.12:8080 --json | jq .headroom.min
+
+Exit codes: 0 a connect() may succeed, 1 none does (from one of the local
+addresses shown), 2 wrong usage or an error.";
+
+pub(crate) const PORTS_HELP: &str = "\
+How to read it:
+  Each cell of the picture stands for a few neighbouring ports. Bars are
+  connections, the taller the more of the cell's ports have one; shades are
+  TIME_WAIT. Letters are ports that every connect() skips: L a listener, B bound
+  and idle, N bound by number before connecting; x is reserved.
+
+  connect() takes ports of one parity first and the others when these are gone:
+  the two halves show how near that is.
+
+Examples:
+  sockeye ports
+  sockeye ports --from 10.0.0.7 --to 10.0.9.12:8080   what connect() sees there
+  sockeye ports 41234                                 who holds that port
+  sockeye ports 40000-40100 -t
+  sockeye ports --json | jq '.runs[] | select(.holder == \"free\")'";
+
+pub(crate) const SNAPSHOT_HELP: &str = "\
+How to read it:
+  IN USE      ports of the pool this destination has taken, TIME_WAIT included,
+              as a share of what is usable
+  LIVE        sockets that are not in TIME_WAIT
+  CLOSES/s    connections closed by this side, mean of the last 60 s,
+              from the age of the TIME_WAIT sockets
+  HEADROOM    how many more connect() to this destination succeed now;
+              an interval where the kernel does not tell enough
+  EXHAUSTED   when none will, if it goes on like this: `now`, `in 17 s`, or —
+              for never. Opens are guessed from the closes of the last minute:
+              connections that this side does not close are not among them
+
+A destination is (protocol, local address, remote address, remote port): what
+connect() runs out of ports against. Sockets accepted by a listener take no
+ephemeral port and are no destination.";
+
+pub(crate) const SOCKETS_HELP: &str = "\
+Filters (the grammar of ss):
+  state STATE, exclude STATE     established, time-wait, listening, …; also all,
+                                 connected, synchronized, bound-inactive
+  src ADDRESS[/PREFIX][:PORT]    local address: 10.0.0.0/8, [::1]:80, *:80, :80
+  dst ADDRESS[/PREFIX][:PORT]    remote address
+  sport OP PORT, dport OP PORT   OP is = != < > <= >= or eq ne lt gt le ge;
+                                 PORT a number, :number, name or LOW-HIGH
+  dev NAME, fwmark MARK[/MASK], cgroup PATH, autobound
+  and or not ( )                 `not` binds tightest, then `and`, then `or`;
+                                 terms side by side are joined by `and`
+
+Examples:
+  sockeye sockets -tan
+  sockeye sockets -to state established dst 10.0.0.0/8
+  sockeye sockets -t '( dport = :443 or dport = :8443 ) and not src 127.0.0.0/8'
+  sockeye sockets -tai --json | jq '.[] | select(.tcp_info.rtt_us > 50000)'
+  sockeye sockets -ta -o csv > sockets.csv
+
+`-o FORMAT` chooses a format; a bare -o shows timers, as in ss.";
+
+pub(crate) const CLOSES_HELP: &str = "\
+How to read it:
+  TIME       when it was closed, in UTC, or not later
+  DIRECTION  out: this host connected; in: a listener here accepted
+  LIFETIME   from open to close. `1.20 s ±0.50` lies between 0.70 s and 1.70 s:
+             an open is found by a sweep, so it is known as well as sweeps are
+             close (--interval). `> 3.00 s` was there before sockeye was
+  SENT       bytes that were sent and acknowledged; the kernel counts SYN and
+             FIN as one each
+  RECEIVED   bytes that were received
+  RETRANS    segments that were sent again
+  CLOSED BY  who closed first: local, remote, or reset by either
+
+A filter has the grammar of `sockeye sockets`, as far as it speaks of addresses
+and ports: what is closed has no state any more.
+
+Examples:
+  sockeye closes
+  sockeye closes dport = :443 and not dst 10.0.0.0/8
+  sockeye closes --for 1m --json | jq -r 'select(.closed_by == \"reset\") | .remote_address'
+  sockeye closes --count 1000 -o csv > closes.csv";
+
+pub(crate) const LIFETIMES_HELP: &str = "\
+How to read it:
+  completed     connections that began and ended while it was watched
+  older         ended, but were there before: their age is not known
+  open          have not ended
+  between       the bounds of each percentile, which are certain: a beginning is
+                found by a sweep, so it is known as well as sweeps are close
+                (--interval). The number is the best estimate between them
+  Kaplan–Meier  percentiles of all connections: that some are older or still
+                open says they live at least so long. — where too many are
+
+The percentage beside a bar is the share of connections that lived no longer.
+The log of --hlog is for the tools of HdrHistogram (format 1.3): a line for all
+connections that ended in an interval and one for each group under its tag, in
+milliseconds.
+
+Examples:
+  sockeye lifetimes
+  sockeye lifetimes --for 1m --by listener
+  sockeye lifetimes --for 5m --json | jq .percentiles_ms.p99
+  sockeye lifetimes --for 1h --interval 5s --hlog lifetimes.hlog";
+
+pub(crate) const WATCH_HELP: &str = "\
+How to read it:
+  TIME              when the interval ended, in UTC
+  OPENS/s CLOSES/s  TCP connections that began and ended in the interval
+  LIVE              connections there are now, TIME_WAIT not among them
+  TIME-WAIT         sockets that keep a port for 60 s after their close
+  SEEN              share of the connections the kernel counted that were seen
+  LOST              destroy events lost since the start
+  WORST DESTINATION the one closest to running out of ports: how much of the
+                    pool it has USED, how many more connect() succeed now
+                    (HEADROOM), and when none will any more (EXHAUSTED)
+
+The first line is about the first interval after the start, not about the time
+since boot. A sweep that --cpu-budget left out leaves the port numbers as they
+were; opens are then found late, closes are not.
+
+Examples:
+  sockeye watch                 every second
+  sockeye watch 5 12            every 5 s, 12 times
+  sockeye watch 500ms -o csv > churn.csv
+  sockeye watch --json --top 3 | jq -c '[.at, .opens, .closes, .worst.occupancy_ratio]'
+  sockeye watch --cpu-budget 2% a host with very many sockets
+  sockeye watch 1 60 --capture minute.sockeye
+  sockeye watch --replay minute.sockeye";

@@ -1,0 +1,174 @@
+//! What the program says of lifetimes, held to the log of who made the connections.
+
+#![allow(clippy::unwrap_used, reason = "a failed step of a test is a failed test")]
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::Value;
+use sockeye_tests::{Churn, ChurnPlan, Connection, How, Lives, Namespace, Phase, wait_until};
+use tempfile::TempDir;
+
+const MS: Duration = Duration::from_millis(1);
+
+/// What times may be off beside their own doubt: milliseconds are cut off on both sides, and a busy machine reads clocks
+/// late.
+const SLACK_MS: u64 = 5;
+
+/// Root over the host: its buffer for destroy events is as large as it likes.
+fn namespace() -> Namespace {
+    Namespace::new().host_root().deadline(Duration::from_secs(150))
+}
+
+/// Watches while `act` goes on, and what follows it for two intervals; ends with Ctrl-C.
+fn told_of(interval: &str, act: impl FnOnce()) -> Value {
+    let directory = TempDir::new().unwrap();
+    let log = directory.path().join("lifetimes.hlog");
+    let program = Command::new(env!("CARGO_BIN_EXE_sockeye"))
+        .args(["lifetimes", "--json", "--for", "120s", "--interval", interval, "--hlog"])
+        .arg(&log)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    wait_until("the baseline and one interval", Duration::from_secs(20), || intervals(&log) >= 1);
+    act();
+    let before = intervals(&log);
+    wait_until("two more intervals", Duration::from_secs(20), || intervals(&log) >= before + 2);
+    kill(Pid::from_raw(program.id() as i32), Signal::SIGINT).unwrap();
+    let output = program.wait_with_output().unwrap();
+    assert_eq!((output.status.code(), String::from_utf8_lossy(&output.stderr).as_ref()), (Some(0), ""));
+    let told: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(
+        (&told["events_lost"], &told["coverage_ratio"]),
+        (&Value::from(0), &Value::from(1.0)),
+        "{told}"
+    );
+    told
+}
+
+/// Whole intervals in a log that is being written.
+fn intervals(log: &Path) -> usize {
+    let text = std::fs::read_to_string(log).unwrap_or_default();
+    text.lines().filter(|line| line.starts_with(|first: char| first.is_ascii_digit())).count()
+}
+
+/// The least and the most that each end of the connections may have lived, milliseconds: in order.
+fn lives(connections: &[Connection]) -> [Vec<u64>; 2] {
+    let (mut least, mut most) = (Vec::new(), Vec::new());
+    for connection in connections {
+        for end in connection.ends() {
+            let own = connection.closed(*end).unwrap();
+            // The first to close stays until the other side has closed too, which follows at once.
+            let gone =
+                [connection.first_close, connection.second_close].into_iter().flatten().map(|span| span.to);
+            let gone = gone.max().unwrap();
+            // A reset takes both ends.
+            let from = connection.first_close.map_or(own.from, |first| first.from.min(own.from));
+            least.push(from.saturating_duration_since(connection.opened.to).as_millis() as u64);
+            most.push((gone - connection.opened.from).as_millis() as u64 + 1);
+        }
+    }
+    least.sort_unstable();
+    most.sort_unstable();
+    [least, most]
+}
+
+fn quantile(sorted: &[u64], share: f64) -> u64 {
+    sorted[((share * sorted.len() as f64).ceil() as usize).max(1) - 1]
+}
+
+/// Of any length from a millisecond to seconds, ended in every way, some with payload both ways.
+#[test]
+fn percentiles_are_within_their_uncertainty() {
+    namespace().run(|| {
+        let plan = ChurnPlan {
+            seed: 11,
+            phases: vec![Phase { per_second: 250, lasts: Duration::from_secs(8) }],
+            random_arrivals: true,
+            lives: Lives::LogUniform(MS, 4_000 * MS),
+            mix: vec![
+                (How::ClientFirst, 4),
+                (How::ServerFirst, 3),
+                (How::ClientResets, 2),
+                (How::ServerResets, 1),
+            ],
+            payload: 3_000,
+            destinations: 3,
+            ..ChurnPlan::default()
+        };
+        let mut made = Vec::new();
+        let told = told_of("1s", || {
+            let churn = Churn::follow(&plan).unwrap();
+            churn.wait().unwrap();
+            made = churn.connections();
+        });
+        let [least, most] = lives(&made);
+        assert_eq!(
+            (told["completed"].as_u64(), &told["open"]),
+            (Some(least.len() as u64), &Value::from(0)),
+            "{told}"
+        );
+        for (name, share) in [("p50", 0.5), ("p90", 0.9), ("p99", 0.99)] {
+            let truth = (quantile(&least, share), quantile(&most, share));
+            let number = |key: &str| told[key][name].as_u64().unwrap();
+            let (ms, doubt) = (number("percentiles_ms"), number("uncertainty_ms"));
+            eprintln!(
+                "{name}: {ms} ms ±{doubt} told, {}–{} ms in truth, of {}",
+                truth.0,
+                truth.1,
+                least.len()
+            );
+            assert!(truth.1 + doubt + SLACK_MS >= ms && truth.0 <= ms + doubt + SLACK_MS, "{name}: {told}");
+            assert!(doubt <= 1_100, "as sure as sweeps a second apart make it: {told}");
+        }
+        let groups = told["groups"].as_array().unwrap();
+        let completed = |kind: &str| -> u64 {
+            let of_kind = groups.iter().filter(|group| group["kind"] == kind);
+            of_kind.map(|group| group["completed"].as_u64().unwrap()).sum()
+        };
+        assert_eq!(completed("listener"), made.len() as u64);
+        assert_eq!(completed("destination"), made.len() as u64);
+    });
+}
+
+/// Connections go on being opened until the watch ends, and many of the long ones have not ended by then.
+#[test]
+fn kaplan_meier_knows_of_those_still_open() {
+    namespace().run(|| {
+        let plan = ChurnPlan {
+            seed: 12,
+            phases: vec![Phase { per_second: 350, lasts: Duration::from_secs(9) }],
+            random_arrivals: true,
+            lives: Lives::LogUniform(200 * MS, 12_000 * MS),
+            destinations: 4,
+            ..ChurnPlan::default()
+        };
+        let mut churn = None;
+        let told = told_of("500ms", || {
+            let begun = churn.insert(Churn::follow(&plan).unwrap());
+            let phase = plan.phases[0].lasts;
+            wait_until("the last open", Duration::from_secs(60), || begun.began().elapsed() >= phase - 1_000 * MS);
+        });
+        let churn = churn.unwrap();
+        churn.wait().unwrap();
+        // Both ends alike: the order of percentiles is that of connections.
+        let [least, _] = lives(&churn.connections());
+        let truth = quantile(&least, 0.5);
+        let number = |key: &str| told[key]["p50"].as_u64().unwrap();
+        let (plain, estimate) = (number("percentiles_ms"), number("kaplan_meier_ms"));
+        eprintln!(
+            "median of {} lifetimes, {} still open: {truth} ms in truth, {estimate} by Kaplan–Meier, {plain} of those completed",
+            least.len(),
+            told["open"]
+        );
+        assert!(told["open"].as_u64().unwrap() > least.len() as u64 / 5, "many are open: {told}");
+        assert!(plain * 10 < truth * 7, "the plain median is more than 30 % off");
+        assert!(estimate.abs_diff(truth) * 20 <= truth, "Kaplan–Meier is within 5 %");
+        assert_eq!(told["warnings"][0]["id"], "lifetimes_censored");
+    });
+}
