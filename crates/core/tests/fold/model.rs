@@ -128,7 +128,8 @@ impl<'a> Model<'a> {
             return Answer::No;
         }
         let old = age > delay + 20;
-        let stamps = self.settings.timestamps == Some(true) && (loopback || local == remote || self.is_here(remote));
+        let stamps =
+            self.settings.timestamps == Some(true) && (loopback || local == remote || self.is_here(remote));
         if old && stamps { known } else { Answer::Perhaps }
     }
 
