@@ -2,7 +2,7 @@
 
 use sock_diag::{Cookie, Protocol, SocketRecord};
 
-use crate::closed::{Closed, ClosedBy, Evidence, TcpEnd};
+use crate::closed::{Closed, ClosedBy, Direction, Evidence, TcpEnd};
 use crate::moment::{Lifetime, Moment, When};
 
 use super::ledger::Happening;
@@ -69,6 +69,10 @@ impl Monitor {
         if !is_counted {
             self.ledger.note(accounts_of(&socket), Happening::Opened);
             self.count_close(&socket, record.id.cookie, death, Evidence::Event, end);
+            if record.protocol == Protocol::Tcp && socket.direction() != Direction::Incoming {
+                let counts = self.unplaced.entry(socket.local_port).or_default();
+                counts[usize::from(socket.direction() == Direction::Unknown)] += 1;
+            }
         }
         self.ends.release(&socket);
         self.ledger.leave(socket.group);

@@ -178,6 +178,15 @@ impl Ledger {
         }
     }
 
+    /// So many connections that were opened and closed as outgoing, and so many of unknown direction, came in. Their rates
+    /// stay where they were.
+    pub(crate) fn place_as_incoming(&mut self, outgoing: u64, unknown: u64) {
+        for what in [Happening::Opened, Happening::Closed] {
+            self.since_start[OUTGOING as usize][1 + what as usize] -= outgoing;
+            self.since_start[INCOMING as usize][1 + what as usize] += outgoing + unknown;
+        }
+    }
+
     /// A socket that was there before.
     pub(crate) fn note_at_start(&mut self, accounts: impl IntoIterator<Item = Account>) {
         for account in accounts {
