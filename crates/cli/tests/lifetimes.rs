@@ -1,13 +1,17 @@
-//! What the program says of lifetimes, held to the log of who made the connections.
+//! What the program says of lifetimes: byte for byte of a recorded watch, and held to the log of who made the connections.
 
 #![allow(clippy::unwrap_used, reason = "a failed step of a test is a failed test")]
+
+mod recorded;
 
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use insta::assert_snapshot;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use recorded::{replay, run, watches};
 use serde_json::Value;
 use sockeye_tests::{Churn, ChurnPlan, Connection, How, Lives, Namespace, Phase, wait_until};
 use tempfile::TempDir;
@@ -21,6 +25,50 @@ const SLACK_MS: u64 = 5;
 /// Root over the host: its buffer for destroy events is as large as it likes.
 fn namespace() -> Namespace {
     Namespace::new().host_root().deadline(Duration::from_secs(150))
+}
+
+/// What it prints of a recorded watch; it must end well.
+#[track_caller]
+fn printed(arguments: &str) -> String {
+    let said = watches::print(watches::proxy, arguments);
+    assert_eq!((said.code, said.stderr.as_str()), (0, ""), "sockeye {arguments}");
+    said.stdout
+}
+
+#[test]
+fn formats() {
+    assert_snapshot!("table", printed("lifetimes"));
+    assert_snapshot!("table_colour", printed("lifetimes --color always --top 1").replace('\x1b', "␛"));
+    assert_snapshot!("table_by_listener", printed("lifetimes --by listener"));
+    assert_snapshot!("json", printed("lifetimes --json"));
+    assert_snapshot!("json_by_destination", printed("lifetimes -o json --by destination --top 1 --for 3s"));
+    let help = run("lifetimes --help");
+    assert_eq!((help.code, help.stderr.as_str()), (0, ""));
+    assert!(help.stdout.lines().all(|line| line.chars().count() <= 100));
+    assert_snapshot!("help", help.stdout);
+    assert_eq!(printed("lifetimes"), printed("lifetimes"), "a replay is the same every time");
+}
+
+#[test]
+fn a_log_has_a_line_for_each_interval_and_group() {
+    let directory = TempDir::new().unwrap();
+    let log = directory.path().join("lifetimes.hlog");
+    let capture = watches::proxy(directory.path());
+    let said = replay(&capture, &format!("lifetimes --hlog {}", log.display()));
+    assert_eq!((said.code, said.stderr.as_str()), (0, ""));
+    let text = std::fs::read_to_string(&log).unwrap();
+    let without_histograms: String = text
+        .lines()
+        .map(|line| match line.split_once("HISTF") {
+            Some((numbers, _)) => format!("{numbers}HISTF…\n"),
+            None => format!("{line}\n"),
+        })
+        .collect();
+    assert_snapshot!("hlog", without_histograms);
+    let nowhere = directory.path().join("absent/x.hlog");
+    let said = replay(&capture, &format!("lifetimes --hlog {}", nowhere.display()));
+    assert_eq!((said.code, said.stdout.as_str()), (2, ""));
+    assert!(said.stderr.contains("cannot create") && said.stderr.contains("absent/x.hlog"), "{said:?}");
 }
 
 /// Watches while `act` goes on, and what follows it for two intervals; ends with Ctrl-C.
@@ -88,7 +136,11 @@ fn percentiles_are_within_their_uncertainty() {
     namespace().run(|| {
         let plan = ChurnPlan {
             seed: 11,
-            phases: vec![Phase { per_second: 250, lasts: Duration::from_secs(8) }],
+            // Before anything comes, a sweep has seen the listeners.
+            phases: vec![
+                Phase { per_second: 0, lasts: Duration::from_secs(2) },
+                Phase { per_second: 250, lasts: Duration::from_secs(8) },
+            ],
             random_arrivals: true,
             lives: Lives::LogUniform(MS, 4_000 * MS),
             mix: vec![
@@ -131,8 +183,13 @@ fn percentiles_are_within_their_uncertainty() {
             let of_kind = groups.iter().filter(|group| group["kind"] == kind);
             of_kind.map(|group| group["completed"].as_u64().unwrap()).sum()
         };
-        assert_eq!(completed("listener"), made.len() as u64);
-        assert_eq!(completed("destination"), made.len() as u64);
+        // What a reset ended between two sweeps no longer tells its ends.
+        let with_ends = made.iter().filter(|connection| !connection.how.is_reset()).count() as u64;
+        for kind in ["listener", "destination"] {
+            assert!((with_ends..=made.len() as u64).contains(&completed(kind)), "{kind}: {told}");
+        }
+        let all = ["listener", "destination", "other"].map(completed);
+        assert_eq!(all.iter().sum::<u64>(), least.len() as u64, "{all:?}");
     });
 }
 

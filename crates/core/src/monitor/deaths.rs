@@ -108,8 +108,8 @@ impl Monitor {
         if let Some(lifetimes) = self.lifetimes.as_mut().filter(|_| !socket.is(Flag::Udp)) {
             lifetimes.record(self.ledger.group(socket.group), lifetime);
         }
-        if let Some(closed) = &mut self.closed {
-            closed.push(Closed {
+        if let Some(kept) = &mut self.closed {
+            let mut closed = Closed {
                 protocol: if socket.is(Flag::Udp) { Protocol::Udp } else { Protocol::Tcp },
                 cookie,
                 local: self.ends.local_end(socket),
@@ -121,7 +121,11 @@ impl Monitor {
                 evidence,
                 // A reset by this side wipes the socket's counters before it is freed.
                 end: end.filter(|end| !end.is_reset),
-            });
+            };
+            if closed.closed_by == ClosedBy::Unknown && closed.is_orderly() == Some(false) {
+                closed.closed_by = ClosedBy::Reset;
+            }
+            kept.push(closed);
         }
     }
 

@@ -552,7 +552,10 @@ impl Monitor {
     pub fn lifetimes(&self, at: Moment) -> Option<LifetimeReport> {
         let open = self.table.slots().map(|slot| self.table.socket(slot));
         let open = open.filter(|socket| socket.is_live() && !socket.is(Flag::Udp));
-        let ages = open.map(|socket| (self.ledger.group(socket.group), at.ms_since(socket.born_by())));
+        let ages = open.map(|socket| {
+            let birth = socket.birth().unwrap_or(When::at(socket.born_by()));
+            (self.ledger.group(socket.group), at.ms_since(birth.middle()))
+        });
         self.lifetimes.as_ref().map(|lifetimes| lifetimes.report(ages))
     }
 }
