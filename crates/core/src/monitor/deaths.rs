@@ -5,7 +5,7 @@ use sock_diag::{Cookie, Protocol, SocketRecord};
 use crate::closed::{Closed, ClosedBy, Direction, Evidence, TcpEnd};
 use crate::moment::{Lifetime, Moment, When};
 
-use super::ledger::Happening;
+use super::ledger::{Happening, Source};
 use super::table::{Flag, Slot, Socket, Stage};
 use super::{EVENT_DELAY_MS, JIFFY_MS, Monitor, accounts_of};
 
@@ -67,7 +67,7 @@ impl Monitor {
             && record.id.remote_port != 0
             && self.briefs.ended(tuple, death.latest, heard, self.sweeps);
         if !is_counted {
-            self.ledger.note(accounts_of(&socket), Happening::Opened);
+            self.ledger.note(accounts_of(&socket), Happening::Opened, Source::Event);
             self.count_close(&socket, record.id.cookie, death, Evidence::Event, end);
             if record.protocol == Protocol::Tcp && socket.direction() != Direction::Incoming {
                 let counts = self.unplaced.entry(socket.local_port).or_default();
@@ -103,7 +103,8 @@ impl Monitor {
             (ClosedBy::Unknown, Evidence::TimeWait) => ClosedBy::Local,
             (known, _) => known,
         };
-        self.ledger.note(accounts_of(socket), Happening::Closed);
+        let source = if evidence == Evidence::Event { Source::Event } else { Source::Sweep };
+        self.ledger.note(accounts_of(socket), Happening::Closed, source);
         if let Some(lifetimes) = self.lifetimes.as_mut().filter(|_| !socket.is(Flag::Udp)) {
             lifetimes.record(self.ledger.group(socket.group), lifetime);
         }

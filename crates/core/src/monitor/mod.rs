@@ -27,7 +27,7 @@ use crate::sweep::Sweep;
 use brief::Briefs;
 use departed::Departed;
 use ends::Addresses;
-use ledger::{Account, Happening, INCOMING, Ledger, OTHER, OUTGOING, TCP, UDP};
+use ledger::{Account, Happening, INCOMING, Ledger, OTHER, OUTGOING, Source, TCP, UDP};
 use table::{Flag, Slot, Socket, Stage, Table};
 
 /// `idiag_expires` and the ages of a `tcp_info` come from jiffies, 10 ms at the coarsest; on a busy virtual machine they
@@ -362,7 +362,7 @@ impl Monitor {
         let accounts = accounts_of(self.table.socket(slot));
         match at_start {
             true => self.ledger.note_at_start(accounts),
-            false => self.ledger.note(accounts, Happening::Opened),
+            false => self.ledger.note(accounts, Happening::Opened, Source::Sweep),
         }
     }
 
@@ -460,6 +460,8 @@ impl Monitor {
             self.since = at;
             self.counted_at_start = self.counted;
             self.ledger.start(at);
+        } else {
+            self.ledger.end_sweep(at);
         }
     }
 
