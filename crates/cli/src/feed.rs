@@ -273,7 +273,7 @@ impl Feed {
 
     /// Says that the sweep is over: from here on its duration is known. Of a replay, it is the captured sweep's.
     pub(crate) fn end_sweep(&mut self) -> anyhow::Result<()> {
-        if !matches!(self.input, Input::Replay(_)) {
+        if !self.is_replay() {
             self.surroundings.sweep_duration_ms = self.started.elapsed().as_secs_f64() * 1000.0;
         }
         if let Input::Live { capture: Some(capture), .. } = &mut self.input {

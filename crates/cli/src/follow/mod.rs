@@ -145,11 +145,10 @@ impl Follow {
             }
         }
         self.write_notes();
-        let counters = self.feed.surroundings().core_counters();
         let at = self.feed.surroundings().taken_at;
         let duration_ms = self.feed.surroundings().sweep_duration_ms;
         let sweep = self.swept.map(|records| SweepCost { duration_ms, records });
-        let report = self.watched.monitor.tick(self.watched.now, &counters);
+        let report = self.watched.monitor.tick(self.watched.now);
         Ok(Some(Tick { report, notes: &self.notes, at, sweep }))
     }
 
@@ -164,15 +163,13 @@ impl Follow {
             Progress::Events => {}
             Progress::Tick => {
                 self.write_notes();
-                let counters = self.feed.surroundings().core_counters();
-                self.watched.monitor.tick(self.watched.now, &counters);
+                self.watched.monitor.tick(self.watched.now);
             }
         }
         Ok(Some(std::mem::take(&mut self.closed)))
     }
 
     /// The state, to be asked for more than a report.
-    #[allow(dead_code, reason = "watch and closes need no more than reports and closes")]
     pub(crate) fn monitor(&mut self) -> &mut Monitor {
         &mut self.watched.monitor
     }

@@ -509,8 +509,7 @@ impl Monitor {
     }
 
     /// The report as of now: port truth of the last sweep, churn up to this moment.
-    pub fn tick(&mut self, at: Moment, counters: &Counters) -> &mut Report {
-        let _ = counters;
+    pub fn tick(&mut self, at: Moment) -> &mut Report {
         let interval_ms = self.ledger.tick(at);
         for destination in &mut self.report.destinations {
             destination.rates = self.ledger.rates_of(Group::Destination(destination.id));

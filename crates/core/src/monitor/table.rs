@@ -57,7 +57,7 @@ pub(crate) struct Socket {
     birth: [u32; 2],
     /// Index of its group in the ledger.
     pub(crate) group: u32,
-    /// Its ends as [`Ends`](super::ends::Ends) packs them.
+    /// Its ends as [`Addresses`](super::ends::Addresses) packs them.
     pub(crate) local: u32,
     pub(crate) remote: u32,
     pub(crate) local_port: u16,
