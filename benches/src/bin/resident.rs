@@ -64,7 +64,7 @@ fn measure(kind: &str, make: Kind, count: u32) -> Result<()> {
     for now in [0, 1_000].map(Moment) {
         monitor.begin_sweep(now);
         monitor.end_sweep(now, &Counters::default());
-        monitor.tick(now, &Counters::default());
+        monitor.tick(now);
     }
     let before = own_resident_bytes()?;
     for sweep in 0..SWEEPS {
@@ -75,7 +75,7 @@ fn measure(kind: &str, make: Kind, count: u32) -> Result<()> {
         let shown = if sweep == 0 { count / 2 } else { count };
         (0..shown).for_each(|number| monitor.observe(&make(number, record(number, 1_000))));
         monitor.end_sweep(now, &Counters::default());
-        monitor.tick(now, &Counters::default());
+        monitor.tick(now);
     }
     ensure!(monitor.followed() == count as usize, "{} of {count} followed", monitor.followed());
     let per_socket = |bytes: u64| bytes.saturating_sub(before) as f64 / f64::from(count);
