@@ -264,7 +264,7 @@ fn followed(states: [StateSet; 2]) -> Result<impl FnMut() -> Result<Sample>> {
         }
         black_box(monitor.missing(1));
         monitor.end_sweep(now, &counters);
-        black_box(monitor.tick(now, &counters));
+        black_box(monitor.tick(now));
         Ok(())
     };
     tick()?;
