@@ -102,7 +102,7 @@ fn prepare_monitor(destinations: u32) -> Box<dyn FnMut()> {
         black_box(monitor.missing(1));
         monitor.end_sweep(now, &Counters::default());
         now = now.plus_ms(1_000);
-        black_box(monitor.tick(now, &Counters::default()));
+        black_box(monitor.tick(now));
     };
     sweep();
     Box::new(sweep)

@@ -134,7 +134,7 @@ fn watch(
         }
         let (at, alone) = sweep(&mut monitor);
         let lasted = at.elapsed().as_secs_f64();
-        let told = [forecast(&alone, to), forecast(monitor.tick(now(), &none), to)];
+        let told = [forecast(&alone, to), forecast(monitor.tick(now()), to)];
         let [Some((row, mut timers)), Some((_, counted))] = told else { continue };
         // To the same moment: the end of the sweep.
         timers.exhausted_in_s = timers.exhausted_in_s.map(|left| left - lasted);

@@ -78,7 +78,7 @@ fn perhaps(doubt: Doubt) -> Reason {
         Doubt::Binding { ports } => {
             (ports, "in use elsewhere, perhaps bound before connecting, and then skipped")
         }
-        _ => (1, "perhaps never tried: the range has an odd number of ports"),
+        Doubt::OddRange => (1, "perhaps never tried: the range has an odd number of ports"),
     };
     Reason { id: doubt.id(), ports, message: message.to_owned() }
 }

@@ -104,7 +104,7 @@ impl PortUse {
     /// Sorts by destination, of which there are so many, then by port.
     ///
     /// Cost: two passes of counting and placing, a third of what comparing takes, and a copy in memory.
-    pub(crate) fn sort(uses: &mut Vec<PortUse>, destinations: usize) {
+    pub(crate) fn sort(uses: &mut [PortUse], destinations: usize) {
         if uses.len() < WORTH_COUNTING {
             return uses.sort_unstable();
         }

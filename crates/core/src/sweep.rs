@@ -290,7 +290,8 @@ impl Sweep {
         let usable = self.pool.ports().minus(&held);
         let ground = Ground { pool: &self.pool, usable: &usable, shared: &settled.shared, here: &here };
         let folded = fold(&self.uses, &endpoints, &ground);
-        let bindable = bindable(&self.pool, std::mem::take(&mut self.holders), &self.uses, &endpoints);
+        let bindable =
+            bindable(&self.pool, std::mem::take(&mut self.holders), &self.uses, &endpoints, &explicit);
         let (listeners, other) = self.tallies.divide(&self.listening);
         let mut outgoing = Traffic::default();
         folded.destinations.iter().for_each(|destination| outgoing.add(destination.traffic));

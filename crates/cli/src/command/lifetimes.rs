@@ -55,8 +55,8 @@ pub(crate) fn run(args: &LifetimesArgs) -> anyhow::Result<()> {
 }
 
 fn render(args: &LifetimesArgs, follow: &mut Follow) -> anyhow::Result<String> {
-    let (now, counters) = (follow.now(), follow.surroundings().core_counters());
-    let churn = follow.monitor().tick(now, &counters).churn.clone().unwrap_or_default();
+    let now = follow.now();
+    let churn = follow.monitor().tick(now).churn.clone().unwrap_or_default();
     let mut report = follow.monitor().lifetimes(now).context("lifetimes are not kept")?;
     if let Some(by) = args.by {
         report.groups.retain(|group| is_by(group, by));

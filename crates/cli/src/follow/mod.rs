@@ -80,6 +80,8 @@ pub(crate) struct Follow {
     notes: Vec<Note>,
     /// Sockets that this tick's sweep read; None when there was none.
     swept: Option<u64>,
+    /// What has ended and was not asked for yet.
+    closed: Vec<Closed>,
 }
 
 impl Follow {
@@ -112,6 +114,7 @@ impl Follow {
             start,
             notes: Vec::new(),
             swept: None,
+            closed: Vec::new(),
         };
         follow.baseline(start)?;
         follow.clock = follow.wall_clock();
@@ -142,11 +145,10 @@ impl Follow {
             }
         }
         self.write_notes();
-        let counters = self.feed.surroundings().core_counters();
         let at = self.feed.surroundings().taken_at;
         let duration_ms = self.feed.surroundings().sweep_duration_ms;
         let sweep = self.swept.map(|records| SweepCost { duration_ms, records });
-        let report = self.watched.monitor.tick(self.watched.now, &counters);
+        let report = self.watched.monitor.tick(self.watched.now);
         Ok(Some(Tick { report, notes: &self.notes, at, sweep }))
     }
 
@@ -161,15 +163,13 @@ impl Follow {
             Progress::Events => {}
             Progress::Tick => {
                 self.write_notes();
-                let counters = self.feed.surroundings().core_counters();
-                self.watched.monitor.tick(self.watched.now, &counters);
+                self.watched.monitor.tick(self.watched.now);
             }
         }
-        Ok(Some(self.watched.monitor.take_closed()))
+        Ok(Some(std::mem::take(&mut self.closed)))
     }
 
     /// The state, to be asked for more than a report.
-    #[allow(dead_code, reason = "watch and closes need no more than reports and closes")]
     pub(crate) fn monitor(&mut self) -> &mut Monitor {
         &mut self.watched.monitor
     }
@@ -218,13 +218,13 @@ impl Follow {
             Some(live) => match live.wait()? {
                 Woken::Stopped => {
                     live.stopped = true;
-                    match self.take_events()? {
-                        0 => Progress::End,
-                        _ => Progress::Events,
-                    }
+                    let events = self.take_events()?;
+                    self.take_closed()?;
+                    if events == 0 { Progress::End } else { Progress::Events }
                 }
                 Woken::Events => {
                     self.deliver()?;
+                    self.take_closed()?;
                     Progress::Events
                 }
                 Woken::Due => self.live_tick()?,
@@ -242,6 +242,7 @@ impl Follow {
 
     fn live_tick(&mut self) -> anyhow::Result<Progress> {
         self.take_events()?;
+        self.take_closed()?;
         let Some(live) = &mut self.live else { return Ok(Progress::End) };
         let began = live.now();
         let sweeps = live.may_sweep(began);
@@ -253,6 +254,7 @@ impl Follow {
         let kind = match sweeps {
             true => {
                 self.take_sweep(began, None)?;
+                self.take_closed()?;
                 StepKind::Sweep
             }
             false => {
@@ -274,11 +276,13 @@ impl Follow {
         }
         let watched = &mut self.watched;
         self.feed.kept_events(false, |at, event| watched.event(Moment(at), &event))?;
-        watched.monitor.set_settings(&self.feed.surroundings().core_settings());
+        self.take_closed()?;
+        self.watched.monitor.set_settings(&self.feed.surroundings().core_settings());
         let (began, ended) = self.feed.surroundings().moments();
         Ok(match self.feed.surroundings().step.map_or(StepKind::Sweep, |step| step.kind) {
             StepKind::Baseline | StepKind::Sweep => {
                 self.take_sweep(began, Some(ended))?;
+                self.take_closed()?;
                 Progress::Tick
             }
             StepKind::Tick => {

@@ -55,8 +55,8 @@ impl Table {
             closed.protocol.name(),
             direction(closed.direction),
             lifetime(closed.lifetime),
-            number(told.bytes_acked),
-            number(told.bytes_received),
+            number(told.sent_bytes),
+            number(closed.received_bytes()),
             number(told.retransmits.map(u64::from)),
         );
         let _ = match closed.closed_by {

@@ -431,7 +431,7 @@ impl World {
     }
 
     pub(crate) fn tick(&mut self) -> (Report, Churn) {
-        let report = self.monitor.tick(Moment(self.now), &self.counters).clone();
+        let report = self.monitor.tick(Moment(self.now)).clone();
         for closed in self.monitor.take_closed() {
             self.check(&closed);
             self.closed.push(closed);
