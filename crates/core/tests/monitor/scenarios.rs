@@ -23,7 +23,7 @@ fn sweep(monitor: &mut Monitor, at: u64, records: &[SocketRecord]) -> Churn {
     monitor.begin_sweep(Moment(at));
     records.iter().for_each(|record| monitor.observe(record));
     monitor.end_sweep(Moment(at + 100), &Counters::default());
-    monitor.tick(Moment(at + 100), &Counters::default()).churn.clone().unwrap()
+    monitor.tick(Moment(at + 100)).churn.clone().unwrap()
 }
 
 fn socket(cookie: u64, state: SocketState, local_port: u16, remote_port: u16) -> SocketRecord {
