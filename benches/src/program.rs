@@ -88,10 +88,22 @@ fn duration(time: libc::timeval) -> Duration {
 /// # Errors
 /// /proc is not mounted.
 pub fn own_peak_bytes() -> Result<u64> {
+    own_status("VmHWM:")
+}
+
+/// What is resident of this process now, bytes.
+///
+/// # Errors
+/// /proc could not be read.
+pub fn own_resident_bytes() -> Result<u64> {
+    own_status("VmRSS:")
+}
+
+fn own_status(field: &'static str) -> Result<u64> {
     let status = std::fs::read_to_string("/proc/self/status").context("/proc/self/status")?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let line = status.lines().find_map(|line| line.strip_prefix(field));
     let kib = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse::<u64>().ok());
-    Ok(kib.context("no VmHWM in /proc/self/status")? * 1024)
+    Ok(kib.with_context(|| format!("no {field} in /proc/self/status"))? * 1024)
 }
 
 #[cfg(test)]

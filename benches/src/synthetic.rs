@@ -26,7 +26,8 @@ pub fn records(count: u32, destinations: u32) -> Vec<SocketRecord> {
     (0..count).map(|index| record(index, destinations)).collect()
 }
 
-fn record(index: u32, destinations: u32) -> SocketRecord {
+/// The one with this index.
+pub fn record(index: u32, destinations: u32) -> SocketRecord {
     let mixed = (u64::from(index) + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     let destination = (mixed >> 33) as u32 % destinations.max(1);
     let time_wait = index.is_multiple_of(3);

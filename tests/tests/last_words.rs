@@ -172,3 +172,46 @@ fn a_refused_attempt_is_told_apart_from_a_socket_that_never_tried() {
         assert_eq!((end.segments_out, end.established), (Some(0), Some(false)));
     });
 }
+
+#[test]
+fn a_reset_from_here_leaves_when_data_was_last_sent() {
+    Namespace::new().run(|| {
+        let mut scene = Scene::new();
+        let Pair { mut client, server, before, after } = scene.pair();
+        sleep(WHILE);
+        let (from, sent) = (client.local_addr().unwrap(), Instant::now());
+        client.write_all(b"x").unwrap();
+        sleep(WHILE);
+        setsockopt(&client, sockopt::Linger, &libc::linger { l_onoff: 1, l_linger: 0 }).unwrap();
+        drop(client);
+        let (record, end) = scene.end_of(|record| record.id.local_port == from.port());
+        assert!(record.id.local_address.is_unspecified() && record.id.remote_port == 0, "{record:?}");
+        assert!(record.id.remote_address.is_loopback(), "where it went is left: {record:?}");
+        assert_eq!((end.is_reset, end.established, end.age_is_exact), (true, Some(true), false), "{end:?}");
+        assert_is_age(end.min_age_ms, sent, sent + WHILE / 2, sent + WHILE);
+        // Whom it was done to keeps all of it.
+        drop(server);
+        let (record, end) = scene.end_of(|record| record.id.remote_port == from.port());
+        assert_eq!((record.id.remote_address, end.is_reset), (from.ip(), false));
+        assert!(before <= after && end.received_bytes == Some(1), "{end:?}");
+    });
+}
+
+#[test]
+fn what_is_in_time_wait_was_last_heard_when_that_began() {
+    Namespace::new().run(|| {
+        let mut scene = Scene::new();
+        let Pair { client, server, .. } = scene.pair();
+        let from = client.local_addr().unwrap();
+        sleep(WHILE);
+        let before = Instant::now();
+        client.shutdown(Shutdown::Both).unwrap();
+        server.shutdown(Shutdown::Both).unwrap();
+        let after = Instant::now();
+        sleep(WHILE);
+        let end_before = Instant::now();
+        drop(client);
+        let (_, end) = scene.end_of(|record| record.id.local_port == from.port());
+        assert_is_age(end.heard_ms, before, after, end_before);
+    });
+}

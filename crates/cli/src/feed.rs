@@ -10,9 +10,9 @@ use std::time::Instant;
 use anyhow::Context as _;
 use sock_diag::filter::{Filter, PortRangeOnly};
 use sock_diag::{
-    CaptureWriter, DestroyEvents, DiagMsg, DumpRequest, DumpSummary, Event, EventGroups, Family, Kernel,
-    Namespace, Protocol, Recording, RecvBuffer, Replay, SocketId, SocketRecord, SocketState, StateSet, dump,
-    lookup,
+    CaptureWriter, Cookie, DestroyEvents, DiagMsg, DumpRequest, DumpSummary, Event, EventGroups, Family,
+    Kernel, Namespace, Protocol, Recording, RecvBuffer, Replay, SocketId, SocketRecord, SocketState,
+    StateSet, TimerKind, dump, lookup,
 };
 use sockeye_core::PortRange;
 use tempfile::NamedTempFile;
@@ -138,6 +138,30 @@ impl Feed {
         }
     }
 
+    /// Whether a connection that has ended (`closed`, by its cookie) has left a TIME_WAIT with these ends. None when that cannot
+    /// be told: of a replay, when it was not asked then.
+    pub(crate) fn left_time_wait(
+        &mut self,
+        closed: Cookie,
+        family: Family,
+        id: &SocketId,
+    ) -> sock_diag::Result<Option<bool>> {
+        let Input::Live { kernel, .. } = &mut self.input else {
+            let kept = &self.surroundings.left_time_wait;
+            return Ok(kept.iter().find(|(cookie, _)| *cookie == closed.0).map(|(_, left)| *left));
+        };
+        // Kept beside the dumps, whose order among the events must stay.
+        let found = lookup(kernel, Protocol::Tcp, family, id, &mut self.buffer)?;
+        let left = match found {
+            None => false,
+            Some(record) if record.timer.kind == TimerKind::TimeWait => true,
+            // Somebody else has these ends already.
+            Some(_) => return Ok(None),
+        };
+        self.surroundings.left_time_wait.push((closed.0, left));
+        Ok(Some(left))
+    }
+
     /// A subscription to destroy events of the same namespace; None for a replay, which holds its own.
     pub(crate) fn destroy_events(&self, buffer_bytes: usize) -> Option<sock_diag::Result<DestroyEvents>> {
         match &self.input {
@@ -215,7 +239,11 @@ impl Feed {
             self.surroundings.step = Some(step);
             self.surroundings.taken_at = jiff::Timestamp::now();
         }
-        self.end_sweep()
+        self.end_sweep()?;
+        if !self.is_replay() {
+            self.surroundings.left_time_wait.clear();
+        }
+        Ok(())
     }
 
     /// Asks the kernel which connected sockets bound their port by number, and tells their cookie and port: after the other

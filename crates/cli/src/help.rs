@@ -109,6 +109,8 @@ How to read it:
                 open says they live at least so long. — where too many are
 
 The percentage beside a bar is the share of connections that lived no longer.
+Without --for it watches for 10 s; Ctrl-C ends it early and tells what there is.
+
 The log of --hlog is for the tools of HdrHistogram (format 1.3): a line for all
 connections that ended in an interval and one for each group under its tag, in
 milliseconds.

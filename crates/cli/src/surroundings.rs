@@ -36,6 +36,10 @@ pub(crate) struct Surroundings {
     /// did not ask.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) bound_by_number: Option<Vec<(u64, u16)>>,
+    /// Cookies of connections that only their events told of, and whether a TIME_WAIT was found in their place: who closed
+    /// first. Those of one step of a watch.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) left_time_wait: Vec<(u64, bool)>,
     /// Why something above is missing.
     pub(crate) unread: Vec<String>,
     /// Where this sweep stands in a watch; None for a single look.
@@ -139,6 +143,7 @@ impl Surroundings {
                 .collect(),
             cgroups: BTreeMap::new(),
             bound_by_number: None,
+            left_time_wait: Vec::new(),
             unread: unread.iter().map(ToString::to_string).collect(),
             step: None,
         }

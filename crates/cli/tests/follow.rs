@@ -272,7 +272,7 @@ fn what_was_watched_is_replayed_byte_for_byte() {
             for (number, (replayed, live)) in replayed.stdout.lines().zip(live.stdout.lines()).enumerate() {
                 assert_eq!(replayed, live, "line {number} of sockeye {arguments}");
             }
-            assert_eq!(replayed.stdout.len(), live.stdout.len(), "sockeye {arguments}");
+            assert_eq!(replayed.stdout.len(), live.stdout.len(), "sockeye {arguments}: {}", replayed.stderr);
             assert_eq!((replayed.code, replayed.stderr.as_str()), (0, ""), "{arguments}");
             assert!(replay(&capture, arguments).stdout == replayed.stdout, "and again: {arguments}");
         }

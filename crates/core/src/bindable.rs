@@ -22,6 +22,9 @@ pub struct Bindable {
     pub max: u32,
     /// At least so many: of a range with an odd number of ports, bind() tries one end or the other by chance.
     pub min: u32,
+    /// Ports that connections from this address are known to have bound before they connected; every connect() skips them.
+    /// 0 for the unspecified addresses.
+    pub explicit: u32,
 }
 
 /// The addresses that sockets of the pool have, and the unspecified ones, least headroom first. `uses` are sorted by
@@ -33,6 +36,7 @@ pub(crate) fn bindable(
     mut holders: Vec<(Address, u16)>,
     uses: &[PortUse],
     endpoints: &[Endpoints],
+    explicit: &PortSet,
 ) -> Vec<Bindable> {
     holders.sort_unstable();
     let on = |wanted: &dyn Fn(IpAddr) -> bool| -> PortSet {
@@ -47,9 +51,9 @@ pub(crate) fn bindable(
     let usable = pool.ports().count();
     let ends: PortSet = pool.uncertain_ends().into_iter().flatten().collect();
     let ends = ends.intersection(pool.ports());
-    let row_of = |local_address, taken: u32, free_ends: &PortSet| {
+    let row_of = |local_address, taken: u32, explicit: u32, free_ends: &PortSet| {
         let max = usable - taken;
-        Bindable { local_address, max, min: max - u32::from(!free_ends.is_empty()) }
+        Bindable { local_address, max, min: max - u32::from(!free_ends.is_empty()), explicit }
     };
     let mut addresses = Vec::new();
     // The last address that was counted for each port, by its running number from 1.
@@ -61,14 +65,16 @@ pub(crate) fn bindable(
         let own = holders[start..].iter().take_while(|held| held.0 == address).map(|held| held.1);
         let number = addresses.len() as u32 + 1;
         let mut count = wild.count();
+        let mut bound = 0;
         let mut free_ends = ends.minus(wild);
         for port in own.chain(uses).filter(|port| !wild.contains(*port)) {
             let last = &mut counted_for[usize::from(port)];
             count += u32::from(*last != number);
+            bound += u32::from(*last != number && explicit.contains(port));
             *last = number;
             free_ends.remove(port);
         }
-        addresses.push(row_of(ip, count, &free_ends));
+        addresses.push(row_of(ip, count, bound, &free_ends));
     };
     let local = |one: &PortUse| endpoints[one.destination()].local;
     let chunks = uses.chunk_by(|a, b| local(a) == local(b));
@@ -89,8 +95,8 @@ pub(crate) fn bindable(
             row(address, &mut std::iter::empty());
         }
     }
-    addresses.push(row_of(ANY4, taken4.count(), &ends.minus(&taken4)));
-    addresses.push(row_of(ANY6, taken.count(), &ends.minus(&taken)));
+    addresses.push(row_of(ANY4, taken4.count(), 0, &ends.minus(&taken4)));
+    addresses.push(row_of(ANY6, taken.count(), 0, &ends.minus(&taken)));
     addresses.sort_unstable_by_key(|address| (address.max, address.local_address));
     addresses
 }

@@ -123,16 +123,38 @@ impl Closed {
     }
 }
 
+impl Closed {
+    /// Whether this side's FIN was acknowledged, so that the end was no reset; None where that is not told.
+    pub fn is_orderly(&self) -> Option<bool> {
+        match (self.end?.controls_acked?, self.direction) {
+            (2, _) | (1, Direction::Incoming) => Some(true),
+            (0, _) | (1, Direction::Outgoing) => Some(false),
+            _ => None,
+        }
+    }
+
+    /// Payload bytes received; where this side closed first, perhaps one more: whether the other side's FIN was there
+    /// when the socket was freed is not told.
+    pub fn received_bytes(&self) -> Option<u64> {
+        let received = self.end?.received_bytes?;
+        let with_fin = self.closed_by == ClosedBy::Remote && self.is_orderly() == Some(true);
+        Some(received.saturating_sub(u64::from(with_fin)))
+    }
+}
+
 /// What the last `tcp_info` of a connection tells of its life.
 ///
 /// A reset by this side (close() with SO_LINGER 0, disconnecting) and a refused connect() clear most of it before the
 /// event is sent: counts of bytes and segments are 0 then.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct TcpEnd {
-    /// Payload bytes the peer acknowledged; SYN and FIN count one each in the kernel's number, as they do here.
-    pub bytes_acked: Option<u64>,
-    /// Payload bytes received in order.
-    pub bytes_received: Option<u64>,
+    /// Payload bytes the peer acknowledged. Before Linux 4.19, SYN and FIN count one each.
+    pub sent_bytes: Option<u64>,
+    /// How many of SYN and FIN the peer acknowledged: whoever connects sends both, whoever accepts a FIN alone (its SYN is
+    /// not counted). None before Linux 4.19, and where payload is left that was not acknowledged.
+    pub controls_acked: Option<u8>,
+    /// Bytes received in order; the peer's FIN counts one.
+    pub received_bytes: Option<u64>,
     /// Segments retransmitted.
     pub retransmits: Option<u32>,
     /// Segments sent, SYN among them.
@@ -162,9 +184,16 @@ impl TcpEnd {
         let is_reset = has_rtt == Some(false);
         let quiet = |segments: Option<u32>| segments == Some(0);
         let if_established = |age: Option<u64>| age.filter(|_| established == Some(true));
+        let payload =
+            info.sent_bytes().zip(info.retransmitted_bytes()).map(|(all, again)| all.saturating_sub(again));
+        let controls = info.acked_bytes().zip(payload).and_then(|(acked, sent)| acked.checked_sub(sent));
         TcpEnd {
-            bytes_acked: info.acked_bytes(),
-            bytes_received: info.received_bytes(),
+            sent_bytes: match (info.acked_bytes(), payload) {
+                (Some(acked), Some(sent)) => Some(acked.min(sent)),
+                (acked, _) => acked,
+            },
+            controls_acked: controls.and_then(|count| u8::try_from(count).ok()).filter(|count| *count <= 2),
+            received_bytes: info.received_bytes(),
             retransmits: info.total_retransmits(),
             segments_out: info.segments_out(),
             is_reset,

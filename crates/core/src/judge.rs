@@ -92,6 +92,24 @@ fn judge_destinations(report: &Report, warnings: &mut Vec<Warning>) {
         warnings.push(Warning::ParityCliff { destination: worst.id, in_use: worst.in_use, usable, others });
     }
     judge_binding(report, warnings);
+    judge_bound(report, warnings);
+}
+
+/// What explicit binds take, and what is left to them.
+fn judge_bound(report: &Report, warnings: &mut Vec<Warning>) {
+    let pool = &report.tcp;
+    let most = pool.bindable.iter().max_by_key(|on| (on.explicit, std::cmp::Reverse(on.local_address)));
+    if let Some(on) = most.filter(|_| pool.explicit >= MANY_SUSPECTS) {
+        let (local_address, ports, all) = (on.local_address, on.explicit, pool.explicit);
+        warnings.push(Warning::BoundPorts { local_address, ports, all });
+    }
+    // Only where somebody does bind: connect() alone may use every port for each destination.
+    let binds = pool.explicit > 0 || report.bound_sockets > 0;
+    let ports = pool.pool.ports().count();
+    let least = pool.bindable.iter().filter(|on| !on.local_address.is_unspecified()).min_by_key(|on| on.max);
+    if let Some(on) = least.filter(|on| binds && on.max * 10 <= ports) {
+        warnings.push(Warning::BindPool { local_address: on.local_address, headroom: on.max, ports });
+    }
 }
 
 /// Someone binds before connecting where many ports are taken in the half that connect() leaves for last, and the

@@ -44,6 +44,11 @@ impl When {
         When { earliest, latest }
     }
 
+    /// Half way: as often too early as too late.
+    pub const fn middle(self) -> Moment {
+        Moment(self.earliest.0.midpoint(self.latest.0))
+    }
+
     /// Width of the doubt, milliseconds.
     pub const fn doubt_ms(self) -> u64 {
         self.latest.ms_since(self.earliest)

@@ -64,6 +64,24 @@ pub enum Warning {
         /// Ports that are suspected in all: each is lost to every destination.
         ports: u32,
     },
+    /// Programs bind ports before they connect, as the kernel says: every other connect() skips these.
+    BoundPorts {
+        /// The local address with the most of them …
+        local_address: IpAddr,
+        /// … and how many it has.
+        ports: u32,
+        /// How many there are in all.
+        all: u32,
+    },
+    /// bind() with port 0 on a local address has a tenth of the ports left, or less.
+    BindPool {
+        /// The address with the least.
+        local_address: IpAddr,
+        /// At most so many bind() succeed.
+        headroom: u32,
+        /// Out of so many.
+        ports: u32,
+    },
     /// The UDP pool is nine tenths full or more.
     UdpPool {
         /// The fullest address.
@@ -117,6 +135,8 @@ impl Warning {
             Warning::NearlyExhausted { .. } => "nearly_exhausted",
             Warning::ParityCliff { .. } => "parity_cliff",
             Warning::BindBeforeConnect { .. } => "bind_before_connect",
+            Warning::BoundPorts { .. } => "bound_ports",
+            Warning::BindPool { .. } => "bind_pool",
             Warning::UdpPool { .. } => "udp_pool",
             Warning::CloseWait { .. } => "close_wait",
             Warning::TimeWaitOverflow { .. } => "time_wait_overflow",
@@ -158,6 +178,16 @@ impl fmt::Display for Warning {
                 "a program seems to bind before it connects: {suspected} of {in_use} ports towards {destination} are \
                  ones that connect() would not choose; {ports} ports may be lost to every other destination; set \
                  IP_BIND_ADDRESS_NO_PORT"
+            ),
+            Warning::BoundPorts { local_address, ports, all } => write!(
+                f,
+                "{all} ports are held by connections that bound them before connecting, {ports} of them on {local_address}: \
+                 every other connect() skips these; leave the port to connect() (IP_BIND_ADDRESS_NO_PORT, port 0)"
+            ),
+            Warning::BindPool { local_address, headroom, ports } => write!(
+                f,
+                "bind() with port 0 on {local_address} finds {headroom} of {ports} ports, whatever it connects to then, and \
+                 fails with EADDRINUSE at 0; leave the port to connect() (IP_BIND_ADDRESS_NO_PORT)"
             ),
             Warning::UdpPool { local_address, in_use, usable } => write!(
                 f,

@@ -14,7 +14,7 @@ use sock_diag::{DumpRequest, Extensions, Family, Kernel, Protocol, RecvBuffer, S
 use sockeye_benches::{
     Comparison, Contender, Contest, Program, RawWalk, Sample, Scale, own_peak_bytes, timed,
 };
-use sockeye_core::{Counters, Settings, Sweep};
+use sockeye_core::{Counters, Moment, Monitor, Settings, Sweep};
 use sockeye_tests::{Load, Namespace};
 
 use crate::verdict::{ProgramCost, Verdict};
@@ -152,6 +152,11 @@ fn sweeps() -> Result<Contest<'static>> {
         if name == "decode every record" {
             let folded = contest.enter("folded", folded(tcp().states(StateSet::ALL.minus(bound)))?);
             contest.compare(processor("fold into a report", folded, walk, Some(1.15)));
+            let followed = contest.enter(
+                "followed",
+                followed([StateSet::LISTEN, StateSet::ALL.minus(bound).minus(StateSet::LISTEN)])?,
+            );
+            contest.compare(processor("follow with a Monitor", followed, walk, Some(1.15)));
         }
     }
     Ok(contest)
@@ -240,4 +245,28 @@ fn folded(request: DumpRequest<'static>) -> Result<impl FnMut() -> Result<Sample
             Ok(())
         })
     })
+}
+
+/// A tick of a Monitor that knows every socket, of a dump for each set of states.
+fn followed(states: [StateSet; 2]) -> Result<impl FnMut() -> Result<Sample>> {
+    let (mut kernel, mut buffer) = (Kernel::open()?, RecvBuffer::new());
+    let counters = Counters::default();
+    let mut now = Moment(0);
+    let mut monitor = Monitor::new(&Settings::default(), &counters, now, false);
+    let mut tick = move || {
+        now = now.plus_ms(1_000);
+        monitor.begin_sweep(now);
+        for states in states {
+            dump(&mut kernel, &tcp().states(states), &mut buffer, |diag| {
+                monitor.observe(&diag.to_record());
+                ControlFlow::Continue(())
+            })?;
+        }
+        black_box(monitor.missing(1));
+        monitor.end_sweep(now, &counters);
+        black_box(monitor.tick(now));
+        Ok(())
+    };
+    tick()?;
+    Ok(move || timed(&mut tick))
 }

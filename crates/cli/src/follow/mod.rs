@@ -80,6 +80,8 @@ pub(crate) struct Follow {
     notes: Vec<Note>,
     /// Sockets that this tick's sweep read; None when there was none.
     swept: Option<u64>,
+    /// What has ended and was not asked for yet.
+    closed: Vec<Closed>,
 }
 
 impl Follow {
@@ -112,6 +114,7 @@ impl Follow {
             start,
             notes: Vec::new(),
             swept: None,
+            closed: Vec::new(),
         };
         follow.baseline(start)?;
         follow.clock = follow.wall_clock();
@@ -122,7 +125,7 @@ impl Follow {
         Ok(follow)
     }
 
-    /// From now on connections that end are kept for [`next_closed`](Self::next_closed); without this they are counted and
+    /// From now on connections that end are kept for [`next_closed`](Self::next_closed) or [`ended`](Self::ended); without this they are counted and
     /// forgotten.
     pub(crate) fn keep_closed(&mut self) {
         self.watched.monitor.keep_closed(true);
@@ -163,7 +166,13 @@ impl Follow {
                 self.watched.monitor.tick(self.watched.now);
             }
         }
-        Ok(Some(self.watched.monitor.take_closed()))
+        Ok(Some(std::mem::take(&mut self.closed)))
+    }
+
+    /// Connections that have ended since the last call, for who takes ticks and wants both; [`keep_closed`](Self::keep_closed)
+    /// must have been asked for.
+    pub(crate) fn ended(&mut self) -> Vec<Closed> {
+        std::mem::take(&mut self.closed)
     }
 
     /// The state, to be asked for more than a report.
@@ -215,13 +224,13 @@ impl Follow {
             Some(live) => match live.wait()? {
                 Woken::Stopped => {
                     live.stopped = true;
-                    match self.take_events()? {
-                        0 => Progress::End,
-                        _ => Progress::Events,
-                    }
+                    let events = self.take_events()?;
+                    self.take_closed()?;
+                    if events == 0 { Progress::End } else { Progress::Events }
                 }
                 Woken::Events => {
                     self.deliver()?;
+                    self.take_closed()?;
                     Progress::Events
                 }
                 Woken::Due => self.live_tick()?,
@@ -239,6 +248,7 @@ impl Follow {
 
     fn live_tick(&mut self) -> anyhow::Result<Progress> {
         self.take_events()?;
+        self.take_closed()?;
         let Some(live) = &mut self.live else { return Ok(Progress::End) };
         let began = live.now();
         let sweeps = live.may_sweep(began);
@@ -250,6 +260,7 @@ impl Follow {
         let kind = match sweeps {
             true => {
                 self.take_sweep(began, None)?;
+                self.take_closed()?;
                 StepKind::Sweep
             }
             false => {
@@ -271,11 +282,13 @@ impl Follow {
         }
         let watched = &mut self.watched;
         self.feed.kept_events(false, |at, event| watched.event(Moment(at), &event))?;
-        watched.monitor.set_settings(&self.feed.surroundings().core_settings());
+        self.take_closed()?;
+        self.watched.monitor.set_settings(&self.feed.surroundings().core_settings());
         let (began, ended) = self.feed.surroundings().moments();
         Ok(match self.feed.surroundings().step.map_or(StepKind::Sweep, |step| step.kind) {
             StepKind::Baseline | StepKind::Sweep => {
                 self.take_sweep(began, Some(ended))?;
+                self.take_closed()?;
                 Progress::Tick
             }
             StepKind::Tick => {

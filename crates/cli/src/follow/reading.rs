@@ -2,7 +2,8 @@
 
 use std::ops::ControlFlow;
 
-use sock_diag::{Cookie, DumpRequest, Error, Protocol, SocketRecord, StateSet};
+use sock_diag::{Cookie, DumpRequest, Error, Family, Protocol, SocketId, SocketRecord, StateSet};
+use sockeye_core::{Closed, ClosedBy};
 
 use super::Follow;
 use crate::explain;
@@ -72,6 +73,43 @@ impl Follow {
         })?;
         self.watched.malformed += summary.malformed;
         Ok(summary.records)
+    }
+
+    /// Takes the closes that the monitor has found so far. Before each sweep, which may teach it more, and before the step is
+    /// kept in a capture: a replay takes them at the same points.
+    pub(super) fn take_closed(&mut self) -> anyhow::Result<()> {
+        let mut closed = self.watched.monitor.take_closed();
+        self.ask_who_closed(&mut closed)?;
+        self.closed.append(&mut closed);
+        Ok(())
+    }
+
+    /// Who closed first, of connections that only their events have told of: the side that did has a TIME_WAIT now.
+    fn ask_who_closed(&mut self, closed: &mut [Closed]) -> anyhow::Result<()> {
+        let unknown = closed.iter_mut().filter(|one| one.closed_by == ClosedBy::Unknown && one.end.is_some());
+        for one in unknown.take(MOST_LOOKUPS) {
+            let (Some(local), Some(remote)) = (one.local, one.remote) else { continue };
+            if one.protocol != Protocol::Tcp || remote.port() == 0 {
+                continue;
+            }
+            let family = if local.is_ipv4() { Family::Inet } else { Family::Inet6 };
+            let id = SocketId {
+                local_address: local.ip(),
+                local_port: local.port(),
+                remote_address: remote.ip(),
+                remote_port: remote.port(),
+                interface: None,
+                cookie: Cookie::ANY,
+            };
+            match self.feed.left_time_wait(one.cookie, family, &id) {
+                Ok(Some(true)) => one.closed_by = ClosedBy::Local,
+                // Both sides have said that they are done, and this one need not wait.
+                Ok(Some(false)) if one.is_orderly() == Some(true) => one.closed_by = ClosedBy::Remote,
+                Ok(_) => {}
+                Err(error) => return Err(explain::dump(one.protocol, error)),
+            }
+        }
+        Ok(())
     }
 
     /// What became of the sockets that the sweep did not find, as far as it can be asked.

@@ -64,7 +64,8 @@ impl Watched {
                 // Whoever resets a connection forgets its peer first, and with it all that was counted (tcp_disconnect):
                 // zeros that mean "not known".
                 if let Some(end) = end.as_mut().filter(|_| record.id.remote_port == 0) {
-                    (end.bytes_acked, end.bytes_received, end.retransmits) = (None, None, None);
+                    (end.sent_bytes, end.received_bytes, end.retransmits, end.controls_acked) =
+                        (None, None, None, None);
                 }
                 self.monitor.destroyed(&record, end, at);
             }

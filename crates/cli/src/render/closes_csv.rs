@@ -33,8 +33,8 @@ pub(crate) fn line(closed: &Closed, at: jiff::Timestamp) -> String {
         known(closed.lifetime.uncertainty_ms()),
         closed.lifetime.min_ms.to_string(),
         known(closed.lifetime.max_ms),
-        known(told.bytes_acked),
-        known(told.bytes_received),
+        known(told.sent_bytes),
+        known(closed.received_bytes()),
         known(told.retransmits),
     ];
     fields.join(",") + "\n"

@@ -78,8 +78,8 @@ pub(crate) fn line(closed: &Closed, at: jiff::Timestamp) -> anyhow::Result<Strin
             lifetime_min_ms: closed.lifetime.min_ms,
             lifetime_max_ms: closed.lifetime.max_ms,
         },
-        sent_bytes: told.bytes_acked,
-        received_bytes: told.bytes_received,
+        sent_bytes: told.sent_bytes,
+        received_bytes: closed.received_bytes(),
         retransmits: told.retransmits,
     };
     let mut text = Vec::new();

@@ -185,7 +185,7 @@ mod tests {
         assert!(shown.starts_with(
             "#[Histogram log format version 1.3]\n#[Lifetimes of TCP connections in milliseconds, written by sockeye; \
              for HistogramLogProcessor: -outputValueUnitRatio 1]\n\
-             #[StartTime: 1795375864.512 (seconds since epoch), 2026-11-22T19:31:05Z]\n\
+             #[StartTime: 1795375864.512 (seconds since epoch), 2026-11-22T19:31:04Z]\n\
              #[BaseTime: 1795375864.512 (seconds since epoch)]\n\
              \"StartTimestamp\",\"Interval_Length\",\"Interval_Max\",\"Interval_Compressed_Histogram\"\n0.000,1.001,"
         ), "{shown}");

@@ -161,8 +161,28 @@ impl Screen {
             "\n{heading}SEEN{reset}  {seen} {dim}of the connections the kernel counted{reset} · {lost}"
         );
         for note in notes {
-            let _ = writeln!(self.text, "{warn}NOTE{reset}  {}", Harmless(&note.message));
+            let _ = write!(self.text, "{warn}NOTE{reset}  ");
+            self.wrapped(&Harmless(&note.message).to_string());
         }
+    }
+
+    /// Text behind a note's label, broken at its spaces.
+    fn wrapped(&mut self, text: &str) {
+        const LABEL: usize = "NOTE  ".len();
+        let mut column = LABEL;
+        for word in text.split(' ') {
+            let length = word.chars().count();
+            if column > LABEL && column + 1 + length > self.width {
+                let _ = write!(self.text, "\n{:LABEL$}", "");
+                column = LABEL;
+            } else if column > LABEL {
+                self.text.push(' ');
+                column += 1;
+            }
+            self.text.push_str(word);
+            column += length;
+        }
+        self.text.push('\n');
     }
 }
 

@@ -109,8 +109,7 @@ fn put_halves(map: &PortMap, palette: Palette, put: &mut impl FnMut(String)) {
             _ => good,
         };
         let parity = if (map.pool().range().first & 1 == 0) == preferred { "even" } else { "odd" };
-        let who =
-            if preferred { "connect() takes these first" } else { "bind() with port 0 takes these first" };
+        let who = if preferred { "connect() first" } else { "bind(0) first" };
         put(format!(
             "{heading}{:<8}{reset} {style}{}{reset} {:>5.1}%  {} of {} taken, {parity} ports: {who}",
             if preferred { "HALVES" } else { "" },

@@ -63,7 +63,24 @@ struct TcpPool {
     range: u32,
     reserved: u32,
     held: u32,
+    /// Of these, held by connections that bound them before connecting.
+    held_bound_by_number: u32,
     usable: u32,
+    /// What bind() with port 0 finds on each local address, least first; as many as `--top` says.
+    bind: Vec<BindRow>,
+}
+
+#[derive(Serialize)]
+struct BindRow {
+    local_address: IpAddr,
+    headroom: BindHeadroom,
+    bound_before_connecting: u32,
+}
+
+#[derive(Serialize)]
+struct BindHeadroom {
+    min: u32,
+    max: u32,
 }
 
 #[derive(Serialize)]
@@ -160,7 +177,19 @@ pub(crate) fn render(
                 range: range.count(),
                 reserved: report.tcp.reserved,
                 held: report.tcp.held,
+                held_bound_by_number: report.tcp.explicit,
                 usable: report.tcp.usable,
+                bind: report
+                    .tcp
+                    .bindable
+                    .iter()
+                    .take(top)
+                    .map(|on| BindRow {
+                        local_address: on.local_address,
+                        headroom: BindHeadroom { min: on.min, max: on.max },
+                        bound_before_connecting: on.explicit,
+                    })
+                    .collect(),
             },
             udp: UdpPool {
                 first: range.first,

@@ -246,11 +246,10 @@ fn judge(line: &Value, socket: &Socket, tally: &mut Tally) {
     };
     if connection.how.is_accepted() {
         let (sent, received) = (u64::from(sent), u64::from(received));
-        // SYN and FIN count one each.
-        hold("sent", line["sent_bytes"].as_u64().is_none_or(|told| (sent..=sent + 2).contains(&told)));
+        hold("sent", line["sent_bytes"].as_u64().is_none_or(|told| told == sent));
         hold(
             "received",
-            line["received_bytes"].as_u64().is_none_or(|told| (received..=received + 2).contains(&told)),
+            line["received_bytes"].as_u64().is_none_or(|told| (received..=received + 1).contains(&told)),
         );
     }
     *tally.closed_by.entry(word("closed_by")).or_default() += 1;

@@ -126,7 +126,8 @@ const MOST_GROUPS: usize = 256;
 
 /// Lifetimes of connections that ended, by group.
 ///
-/// Memory: at most 100 KiB a group, a few KiB as long as lifetimes are short and alike; 256 groups. A record costs about 100 ns.
+/// Memory: at most 100 KiB a group, a few KiB as long as lifetimes are short and alike; 256 groups. A record costs about
+/// 200 ns.
 pub struct Lifetimes {
     total: Tally,
     groups: HashMap<Group, Tally>,
@@ -152,9 +153,12 @@ impl Lifetimes {
         self.groups.entry(group).or_insert_with(Tally::new).record(lifetime);
     }
 
-    /// What is known so far; `open`: group and least age, milliseconds, of every connection still open.
+    /// What is known so far; `open`: group and age, milliseconds, of every connection still open.
     ///
-    /// Cost: an estimate for each group, milliseconds where bounds are wide.
+    /// Where an age is in doubt its middle is wanted. The least age would take connections away from those at risk
+    /// before their time, but only such as have not ended: lifetimes would seem shorter than they are.
+    ///
+    /// Cost: two estimates for each group; some 4 ms a group where bounds are wide and of every kind.
     pub fn report(&self, open: impl Iterator<Item = (Group, u64)>) -> LifetimeReport {
         let none_open = || Counts::new(Scale::FINEST);
         let mut all = none_open();

@@ -36,7 +36,8 @@ const ROUNDING: f64 = 1e-9;
 impl Survival {
     /// Of completed connections and of censored ones, by the bin they had reached.
     pub(super) fn estimate(scale: Scale, completed: &[Span], censored: &[u64]) -> Survival {
-        // Before anything is known every millisecond within the bounds is as likely as another.
+        // Before anything is known every millisecond within the bounds is as likely as another: of one connection alone the
+        // middle is told.
         let widths = (0..scale.len() as u16).map(|bin| (scale.start(bin + 1) - scale.start(bin)) as f64);
         let mut estimate = Survival { scale, masses: widths.collect() };
         for _ in 0..MOST_ROUNDS {

@@ -75,7 +75,7 @@ impl Tally {
         (self.pairs, self.scale) = (pairs, coarser);
     }
 
-    /// What is told of the group, with its open connections by least age.
+    /// What is told of the group, with its open connections by age.
     pub(super) fn report(&self, group: Option<Group>, open: &Counts) -> GroupLifetimes {
         let mut spans: Vec<Span> = self
             .pairs

@@ -2,10 +2,10 @@
 
 use sock_diag::{Cookie, Protocol, SocketRecord};
 
-use crate::closed::{Closed, ClosedBy, Evidence, TcpEnd};
+use crate::closed::{Closed, ClosedBy, Direction, Evidence, TcpEnd};
 use crate::moment::{Lifetime, Moment, When};
 
-use super::ledger::Happening;
+use super::ledger::{Happening, Source};
 use super::table::{Flag, Slot, Socket, Stage};
 use super::{EVENT_DELAY_MS, JIFFY_MS, Monitor, accounts_of};
 
@@ -67,8 +67,12 @@ impl Monitor {
             && record.id.remote_port != 0
             && self.briefs.ended(tuple, death.latest, heard, self.sweeps);
         if !is_counted {
-            self.ledger.note(accounts_of(&socket), Happening::Opened);
+            self.ledger.note(accounts_of(&socket), Happening::Opened, Source::Event);
             self.count_close(&socket, record.id.cookie, death, Evidence::Event, end);
+            if record.protocol == Protocol::Tcp && socket.direction() != Direction::Incoming {
+                let counts = self.unplaced.entry(socket.local_port).or_default();
+                counts[usize::from(socket.direction() == Direction::Unknown)] += 1;
+            }
         }
         self.ends.release(&socket);
         self.ledger.leave(socket.group);
@@ -99,12 +103,13 @@ impl Monitor {
             (ClosedBy::Unknown, Evidence::TimeWait) => ClosedBy::Local,
             (known, _) => known,
         };
-        self.ledger.note(accounts_of(socket), Happening::Closed);
+        let source = if evidence == Evidence::Event { Source::Event } else { Source::Sweep };
+        self.ledger.note(accounts_of(socket), Happening::Closed, source);
         if let Some(lifetimes) = self.lifetimes.as_mut().filter(|_| !socket.is(Flag::Udp)) {
             lifetimes.record(self.ledger.group(socket.group), lifetime);
         }
-        if let Some(closed) = &mut self.closed {
-            closed.push(Closed {
+        if let Some(kept) = &mut self.closed {
+            let mut closed = Closed {
                 protocol: if socket.is(Flag::Udp) { Protocol::Udp } else { Protocol::Tcp },
                 cookie,
                 local: self.ends.local_end(socket),
@@ -116,7 +121,11 @@ impl Monitor {
                 evidence,
                 // A reset by this side wipes the socket's counters before it is freed.
                 end: end.filter(|end| !end.is_reset),
-            });
+            };
+            if closed.closed_by == ClosedBy::Unknown && closed.is_orderly() == Some(false) {
+                closed.closed_by = ClosedBy::Reset;
+            }
+            kept.push(closed);
         }
     }
 

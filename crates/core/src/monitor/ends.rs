@@ -6,8 +6,10 @@ use hashbrown::HashMap;
 use sock_diag::{Cookie, SocketId, SocketRecord};
 
 use crate::address::Address;
+use crate::closed::Direction;
 use crate::destination::DestinationId;
 
+use super::paged::Paged;
 use super::table::{Flag, Socket};
 
 /// Addresses that followed sockets use, each with a number while any does.
@@ -16,6 +18,9 @@ pub(crate) struct Addresses {
     numbers: HashMap<Address, u32>,
     entries: Vec<(Address, u32)>,
     free: Vec<u32>,
+    /// IPv6 addresses of incoming connections: hardly two of them are the same, and a table would cost more than it spares.
+    alone: Paged<Address>,
+    free_alone: Vec<u32>,
 }
 
 /// Both ends of a connection, as they are compared.
@@ -28,22 +33,25 @@ pub(crate) struct BothEnds {
 }
 
 impl Addresses {
-    /// Writes a record's ends into a socket, whose flags say how.
+    /// Writes a record's ends into a socket, whose flags say how; its direction is known.
     pub(crate) fn pack(&mut self, record: &SocketRecord, socket: &mut Socket) {
         let id = &record.id;
         socket.local = self.hold(Address::of(id.local_address));
         socket.set(Flag::Inet6, id.local_address.is_ipv6());
         socket.set(Flag::OnInterface, id.interface.is_some());
-        match id.remote_address.to_canonical() {
-            IpAddr::V4(v4) => {
-                socket.remote = v4.to_bits();
-                socket.set(Flag::RemoteInline, true);
-            }
-            IpAddr::V6(_) => {
-                socket.remote = self.hold(Address::of(id.remote_address));
-                socket.set(Flag::RemoteInline, false);
-            }
-        }
+        let remote = Address::of(id.remote_address);
+        let inline = match id.remote_address.to_canonical() {
+            IpAddr::V4(v4) => Some(v4.to_bits()),
+            IpAddr::V6(_) => None,
+        };
+        let is_alone = inline.is_none() && socket.direction() == Direction::Incoming;
+        socket.set(Flag::RemoteInline, inline.is_some());
+        socket.set(Flag::RemoteAlone, is_alone);
+        socket.remote = match inline {
+            Some(bits) => bits,
+            None if is_alone => self.keep_alone(remote),
+            None => self.hold(remote),
+        };
         socket.local_port = id.local_port;
         socket.remote_port = id.remote_port;
     }
@@ -51,7 +59,9 @@ impl Addresses {
     /// A socket is forgotten, or gets other ends.
     pub(crate) fn release(&mut self, socket: &Socket) {
         self.drop_one(socket.local);
-        if !socket.is(Flag::RemoteInline) {
+        if socket.is(Flag::RemoteAlone) {
+            self.free_alone.push(socket.remote);
+        } else if !socket.is(Flag::RemoteInline) {
             self.drop_one(socket.remote);
         }
     }
@@ -73,6 +83,7 @@ impl Addresses {
     pub(crate) fn remote(&self, socket: &Socket) -> Address {
         match socket.is(Flag::RemoteInline) {
             true => Address::of(IpAddr::V4(socket.remote.into())),
+            false if socket.is(Flag::RemoteAlone) => self.alone[socket.remote],
             false => self.address(socket.remote),
         }
     }
@@ -123,8 +134,18 @@ impl Addresses {
         }
     }
 
+    fn keep_alone(&mut self, address: Address) -> u32 {
+        match self.free_alone.pop() {
+            Some(number) => {
+                self.alone[number] = address;
+                number
+            }
+            None => self.alone.push(address),
+        }
+    }
+
     fn hold(&mut self, address: Address) -> u32 {
-        let Addresses { numbers, entries, free } = self;
+        let Addresses { numbers, entries, free, .. } = self;
         let number = *numbers.entry(address).or_insert_with(|| match free.pop() {
             Some(number) => {
                 entries[number as usize] = (address, 0);

@@ -1,7 +1,8 @@
-//! Opens and closes by group and in all: counts since the start, and rates over windows of whole ticks.
+//! Opens and closes by group and in all: counts since the start, and rates over windows of whole intervals.
 //!
-//! What happened in a tick is one entry for each group it happened to. Memory follows the churn of the longest window,
-//! not destinations times windows.
+//! What events tell belongs to the interval of the tick, what a sweep finds to the time since the last sweep: two streams,
+//! whose rates are added. What happened in an interval is one entry for each group it happened to. Memory follows the churn
+//! of the longest window, not destinations times windows.
 
 use std::collections::VecDeque;
 
@@ -28,29 +29,64 @@ const WINDOWS: usize = RATE_WINDOWS_S.len();
 /// Opens, closes.
 type Pair = [u32; 2];
 
+/// By what something became known.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Source {
+    Event = 0,
+    Sweep = 1,
+}
+
+const SOURCES: usize = 2;
+
 #[derive(Clone, Copy)]
 struct Line {
     group: Group,
     /// Followed sockets that belong to it.
     sockets: u32,
-    tick: Pair,
-    windows: [Pair; WINDOWS],
+    /// Of the interval that goes on, by source.
+    running: [Pair; SOURCES],
+    windows: [[Pair; WINDOWS]; SOURCES],
 }
 
 impl Line {
     const fn new(group: Group) -> Line {
-        Line { group, sockets: 0, tick: [0; 2], windows: [[0; 2]; WINDOWS] }
+        Line { group, sockets: 0, running: [[0; 2]; SOURCES], windows: [[[0; 2]; WINDOWS]; SOURCES] }
     }
 
     fn is_idle(&self) -> bool {
-        self.sockets == 0 && self.tick == [0; 2] && self.windows == [[0; 2]; WINDOWS]
+        let nothing = Line { sockets: 0, ..Line::new(self.group) };
+        self.sockets == 0 && (self.running, self.windows) == (nothing.running, nothing.windows)
     }
 }
 
-/// One tick that is still in a window.
-struct Tick {
+/// An interval that is still in a window.
+struct Interval {
     length_ms: u64,
     entries: u32,
+}
+
+/// The intervals of one source.
+struct Stream {
+    /// Groups that the running interval has touched.
+    touched: Vec<Account>,
+    intervals: VecDeque<Interval>,
+    /// The entries of these, one interval after another.
+    entries: VecDeque<(Account, Pair)>,
+    windows: [Window; WINDOWS],
+    /// When the running interval began.
+    began: Moment,
+}
+
+impl Stream {
+    fn new(start: Moment) -> Stream {
+        Stream {
+            touched: Vec::new(),
+            intervals: VecDeque::new(),
+            entries: VecDeque::new(),
+            windows: [Window::default(); WINDOWS],
+            began: start,
+        }
+    }
 }
 
 /// The books of one namespace.
@@ -60,20 +96,18 @@ pub(crate) struct Ledger {
     free: Vec<Account>,
     /// Free from the next sweep on: within one an account stands for one group.
     closed: Vec<Account>,
-    /// Groups the running tick has touched.
-    touched: Vec<Account>,
-    ticks: VecDeque<Tick>,
-    /// The entries of these ticks, one tick after another.
-    entries: VecDeque<(Account, Pair)>,
-    /// How many of the newest ticks each window holds, how many entries these have, how long they are together.
-    windows: [Window; WINDOWS],
-    last_tick: Moment,
+    /// By source.
+    streams: [Stream; SOURCES],
     since_start: [[u64; 3]; FIXED],
+    /// Opens and closes since the start as they were at the last tick, and those of the interval before it.
+    ticked: [[u64; 2]; FIXED],
+    last: [[u64; 2]; FIXED],
 }
 
+/// How many of the newest intervals a window holds, how many entries these have, how long they are together.
 #[derive(Clone, Copy, Default)]
 struct Window {
-    ticks: usize,
+    intervals: usize,
     entries: usize,
     length_ms: u64,
 }
@@ -92,12 +126,10 @@ impl Ledger {
             lines: vec![Line::new(Group::Other); FIXED],
             free: Vec::new(),
             closed: Vec::new(),
-            touched: Vec::new(),
-            ticks: VecDeque::new(),
-            entries: VecDeque::new(),
-            windows: [Window::default(); WINDOWS],
-            last_tick: start,
+            streams: [Stream::new(start), Stream::new(start)],
             since_start: [[0; 3]; FIXED],
+            ticked: [[0; 2]; FIXED],
+            last: [[0; 2]; FIXED],
         }
     }
 
@@ -127,7 +159,7 @@ impl Ledger {
 
     /// The watch begins now: what came before is no tick.
     pub(crate) fn start(&mut self, at: Moment) {
-        self.last_tick = at;
+        self.streams.iter_mut().for_each(|stream| stream.began = at);
     }
 
     fn open(&mut self, group: Group) -> Account {
@@ -165,16 +197,30 @@ impl Ledger {
     }
 
     /// Notes what happened to a socket of these accounts.
-    pub(crate) fn note(&mut self, accounts: impl IntoIterator<Item = Account>, what: Happening) {
+    pub(crate) fn note(
+        &mut self,
+        accounts: impl IntoIterator<Item = Account>,
+        what: Happening,
+        source: Source,
+    ) {
         for account in accounts {
-            let tick = &mut self.lines[account as usize].tick;
-            if *tick == [0; 2] {
-                self.touched.push(account);
+            let running = &mut self.lines[account as usize].running[source as usize];
+            if *running == [0; 2] {
+                self.streams[source as usize].touched.push(account);
             }
-            tick[what as usize] += 1;
+            running[what as usize] += 1;
             if let Some(counts) = self.since_start.get_mut(account as usize) {
                 counts[1 + what as usize] += 1;
             }
+        }
+    }
+
+    /// So many connections that were opened and closed as outgoing, and so many of unknown direction, came in. Their rates
+    /// stay where they were.
+    pub(crate) fn place_as_incoming(&mut self, outgoing: u64, unknown: u64) {
+        for what in [Happening::Opened, Happening::Closed] {
+            self.since_start[OUTGOING as usize][1 + what as usize] -= outgoing;
+            self.since_start[INCOMING as usize][1 + what as usize] += outgoing + unknown;
         }
     }
 
@@ -187,62 +233,86 @@ impl Ledger {
         }
     }
 
-    /// The tick ends: windows move on. How long it was, milliseconds.
+    /// The tick ends: the windows of what events told move on. How long it was, milliseconds.
     pub(crate) fn tick(&mut self, at: Moment) -> u64 {
-        let length_ms = at.ms_since(self.last_tick);
-        self.last_tick = at;
-        let touched = std::mem::take(&mut self.touched);
-        for account in &touched {
-            let line = &mut self.lines[*account as usize];
-            let tick = std::mem::take(&mut line.tick);
-            line.windows.iter_mut().for_each(|window| (0..2).for_each(|what| window[what] += tick[what]));
-            self.entries.push_back((*account, tick));
+        for ((now, then), last) in self.since_start.iter().zip(&mut self.ticked).zip(&mut self.last) {
+            let counts = [now[1], now[2]];
+            *last = [0, 1].map(|what| counts[what].saturating_sub(then[what]));
+            *then = counts;
         }
-        self.ticks.push_back(Tick { length_ms, entries: touched.len() as u32 });
-        for window in &mut self.windows {
-            window.ticks += 1;
-            window.entries += touched.len();
+        self.end_interval(Source::Event, at)
+    }
+
+    /// The sweep ends: the windows of what sweeps found move on.
+    pub(crate) fn end_sweep(&mut self, at: Moment) {
+        self.end_interval(Source::Sweep, at);
+    }
+
+    fn end_interval(&mut self, source: Source, at: Moment) -> u64 {
+        let stream = &mut self.streams[source as usize];
+        let length_ms = at.ms_since(stream.began);
+        stream.began = at;
+        for account in &stream.touched {
+            let line = &mut self.lines[*account as usize];
+            let pair = std::mem::take(&mut line.running[source as usize]);
+            for window in &mut line.windows[source as usize] {
+                (0..2).for_each(|what| window[what] += pair[what]);
+            }
+            stream.entries.push_back((*account, pair));
+        }
+        let entries = stream.touched.len();
+        stream.touched.clear();
+        stream.intervals.push_back(Interval { length_ms, entries: entries as u32 });
+        for window in &mut stream.windows {
+            window.intervals += 1;
+            window.entries += entries;
             window.length_ms += length_ms;
         }
-        self.touched = touched;
-        self.touched.clear();
         for index in 0..WINDOWS {
-            self.shorten(index);
+            self.shorten(source, index);
         }
-        let longest = self.windows[WINDOWS - 1].ticks;
-        while self.ticks.len() > longest {
-            if let Some(tick) = self.ticks.pop_front() {
-                for _ in 0..tick.entries {
-                    if let Some((account, _)) = self.entries.pop_front() {
-                        self.close_if_idle(account);
-                    }
-                }
-            }
-        }
+        self.forget_aged(source);
         length_ms
     }
 
-    /// Drops the oldest ticks of a window while the others are long enough without.
-    fn shorten(&mut self, index: usize) {
+    /// Drops the oldest intervals of a window while the others are long enough without.
+    fn shorten(&mut self, source: Source, index: usize) {
         let long_enough = u64::from(RATE_WINDOWS_S[index]) * 1_000;
+        let stream = &mut self.streams[source as usize];
         loop {
-            let Window { ticks, entries, length_ms } = self.windows[index];
-            let Some(oldest) = self.ticks.len().checked_sub(ticks).and_then(|at| self.ticks.get(at)) else {
-                return;
-            };
-            if ticks <= 1 || length_ms - oldest.length_ms < long_enough {
+            let Window { intervals, entries, length_ms } = stream.windows[index];
+            let oldest =
+                stream.intervals.len().checked_sub(intervals).and_then(|at| stream.intervals.get(at));
+            let Some(oldest) = oldest else { return };
+            if intervals <= 1 || length_ms - oldest.length_ms < long_enough {
                 return;
             }
-            let first = self.entries.len() - entries;
-            for (account, pair) in self.entries.range(first..first + oldest.entries as usize) {
-                let window = &mut self.lines[*account as usize].windows[index];
+            let first = stream.entries.len() - entries;
+            for (account, pair) in stream.entries.range(first..first + oldest.entries as usize) {
+                let window = &mut self.lines[*account as usize].windows[source as usize][index];
                 (0..2).for_each(|what| window[what] -= pair[what]);
             }
-            self.windows[index] = Window {
-                ticks: ticks - 1,
+            stream.windows[index] = Window {
+                intervals: intervals - 1,
                 entries: entries - oldest.entries as usize,
                 length_ms: length_ms - oldest.length_ms,
             };
+        }
+    }
+
+    /// Forgets the intervals that are in no window.
+    fn forget_aged(&mut self, source: Source) {
+        loop {
+            let stream = &mut self.streams[source as usize];
+            if stream.intervals.len() <= stream.windows[WINDOWS - 1].intervals {
+                return;
+            }
+            let Some(aged) = stream.intervals.pop_front() else { return };
+            for _ in 0..aged.entries {
+                if let Some((account, _)) = self.streams[source as usize].entries.pop_front() {
+                    self.close_if_idle(account);
+                }
+            }
         }
     }
 
@@ -254,11 +324,13 @@ impl Ledger {
     fn rates(&self, account: Account) -> Rates {
         let line = &self.lines[account as usize];
         let mut rates = Rates::default();
-        for (index, window) in self.windows.iter().enumerate() {
-            if window.length_ms > 0 {
+        for (stream, windows) in self.streams.iter().zip(&line.windows) {
+            for (index, window) in
+                stream.windows.iter().enumerate().filter(|(_, window)| window.length_ms > 0)
+            {
                 let seconds = window.length_ms as f32 / 1_000.0;
-                rates.opens[index] = line.windows[index][0] as f32 / seconds;
-                rates.closes[index] = line.windows[index][1] as f32 / seconds;
+                rates.opens[index] += windows[index][0] as f32 / seconds;
+                rates.closes[index] += windows[index][1] as f32 / seconds;
             }
         }
         rates
@@ -267,20 +339,75 @@ impl Ledger {
     /// The flow of one of the fixed accounts.
     pub(crate) fn flow(&self, account: Account) -> Flow {
         let [at_start, opened, closed] = self.since_start[account as usize];
-        let last = match (self.ticks.back(), self.entries.len()) {
-            (Some(tick), entries) => self
-                .entries
-                .range(entries - tick.entries as usize..)
-                .find(|(of, _)| *of == account)
-                .map_or([0; 2], |(_, pair)| *pair),
-            (None, _) => [0; 2],
-        };
-        Flow {
-            at_start,
-            opened,
-            closed,
-            last: (u64::from(last[0]), u64::from(last[1])),
-            rates: self.rates(account),
+        let [opens, closes] = self.last[account as usize];
+        Flow { at_start, opened, closed, last: (opens, closes), rates: self.rates(account) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn destination(port: u16) -> Group {
+        Group::Listener(port)
+    }
+
+    fn open(ledger: &mut Ledger, account: Account, times: u32, source: Source) {
+        (0..times).for_each(|_| ledger.note([TCP, account], Happening::Opened, source));
+    }
+
+    #[test]
+    fn windows_are_the_fewest_whole_intervals() {
+        let mut ledger = Ledger::new(Moment(0));
+        let account = ledger.join(destination(443));
+        // Ten ticks of 400 ms, with 1, 2, 3, … opens.
+        for opens in 1..=10 {
+            open(&mut ledger, account, opens, Source::Event);
+            assert_eq!(ledger.tick(Moment(u64::from(opens) * 400)), 400);
         }
+        let flow = ledger.flow(TCP);
+        assert_eq!((flow.opened, flow.last), (55, (10, 0)));
+        // Three of them are 1.2 s; ten are all there is of 10 and 60 s.
+        assert_eq!(flow.rates.opens, [27.0 / 1.2, 55.0 / 4.0, 55.0 / 4.0]);
+        assert_eq!(ledger.rates_of(destination(443)), Some(flow.rates));
+    }
+
+    #[test]
+    fn what_a_rare_sweep_finds_is_spread_over_the_time_since_the_last() {
+        let mut ledger = Ledger::new(Moment(0));
+        for second in 1..=4 {
+            open(&mut ledger, OTHER, 7, Source::Event);
+            ledger.tick(Moment(second * 1_000));
+        }
+        open(&mut ledger, OTHER, 50, Source::Sweep);
+        open(&mut ledger, OTHER, 7, Source::Event);
+        ledger.end_sweep(Moment(5_000));
+        ledger.tick(Moment(5_000));
+        assert_eq!(ledger.flow(TCP).rates.opens, [17.0, 17.0, 17.0]);
+        assert_eq!(ledger.flow(TCP).last, (57, 0));
+        // Until the next one it is the best that is known.
+        ledger.tick(Moment(6_000));
+        assert_eq!(ledger.flow(TCP).rates.opens[0], 10.0);
+    }
+
+    #[test]
+    fn accounts_are_closed_once_and_used_again_after_a_sweep() {
+        let mut ledger = Ledger::new(Moment(0));
+        let account = ledger.join(destination(1));
+        for second in 1..=30 {
+            open(&mut ledger, account, 1, Source::Event);
+            ledger.tick(Moment(second * 1_000));
+        }
+        ledger.leave(account);
+        // One long interval: all thirty age at once.
+        ledger.tick(Moment(200_000));
+        ledger.tick(Moment(400_000));
+        assert_eq!(ledger.rates_of(destination(1)), None);
+        let other = ledger.join(destination(2));
+        assert_ne!(other, account, "not while a sweep may know it by this number");
+        ledger.begin_sweep();
+        let (third, fourth) = (ledger.join(destination(3)), ledger.join(destination(4)));
+        assert_eq!(third, account);
+        assert_ne!(third, fourth);
     }
 }

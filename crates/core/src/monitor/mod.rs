@@ -7,9 +7,10 @@ mod deaths;
 mod departed;
 mod ends;
 mod ledger;
+mod paged;
 mod table;
 
-use hashbrown::HashSet;
+use hashbrown::{HashMap, HashSet};
 use sock_diag::{Cookie, Family, Protocol, SocketId, SocketRecord, SocketState};
 
 use crate::churn::{Churn, Coverage};
@@ -17,6 +18,7 @@ use crate::closed::{Closed, Direction, Evidence};
 use crate::curve::age_ms;
 use crate::lifetimes::{Group, LifetimeReport, Lifetimes};
 use crate::moment::{Moment, When};
+use crate::port_origin::PortOrigin;
 use crate::port_set::PortSet;
 use crate::report::Report;
 use crate::settings::{Counters, Settings};
@@ -25,7 +27,7 @@ use crate::sweep::Sweep;
 use brief::Briefs;
 use departed::Departed;
 use ends::Addresses;
-use ledger::{Account, Happening, INCOMING, Ledger, OUTGOING, TCP, UDP};
+use ledger::{Account, Happening, INCOMING, Ledger, OTHER, OUTGOING, Source, TCP, UDP};
 use table::{Flag, Slot, Socket, Stage, Table};
 
 /// `idiag_expires` and the ages of a `tcp_info` come from jiffies, 10 ms at the coarsest; on a busy virtual machine they
@@ -75,6 +77,8 @@ pub struct Monitor {
     born: Vec<Slot>,
     /// Mini sockets of this sweep whose full socket was not known to be gone, with the time since, if told.
     turned: Vec<(Slot, Option<u64>)>,
+    /// Brief connections since the last sweep by local port, those taken for outgoing and those of unknown direction.
+    unplaced: HashMap<u16, [u64; 2]>,
     closed: Option<Vec<Closed>>,
     lifetimes: Option<Lifetimes>,
     report: Report,
@@ -117,6 +121,7 @@ impl Monitor {
             seen: 0,
             born: Vec::new(),
             turned: Vec::new(),
+            unplaced: HashMap::new(),
             closed: None,
             lifetimes: None,
             report: Sweep::new(settings).finish(counters),
@@ -180,7 +185,7 @@ impl Monitor {
         if record.protocol == Protocol::Tcp && record.state == SocketState::Listen {
             self.listening_now.insert(record.id.local_port);
         }
-        self.fold(record, false, None);
+        self.fold(record, PortOrigin::Unknown, None);
     }
 
     #[inline]
@@ -198,19 +203,19 @@ impl Monitor {
         let stage = Stage::of(record.state, record.timer.kind);
         if stage != known.stage() || !self.ends.are_of(&known, record) {
             self.see_change(slot, record, stage);
-            let explicit = self.table.socket(slot).has_explicit_port();
-            self.fold(record, explicit, None);
+            let origin = self.table.socket(slot).port_origin();
+            self.fold(record, origin, None);
         } else {
             // Those without a remote port share an account, and are no one destination.
-            let has_destination = known.direction() == Direction::Outgoing && known.remote_port != 0;
-            self.fold(record, known.has_explicit_port(), has_destination.then_some(known.group));
+            let is_destination = known.direction() == Direction::Outgoing && known.group != OTHER;
+            self.fold(record, known.port_origin(), is_destination.then_some(known.group));
         }
     }
 
     #[inline]
-    fn fold(&mut self, record: &SocketRecord, explicit: bool, destination: Option<Account>) {
+    fn fold(&mut self, record: &SocketRecord, origin: PortOrigin, destination: Option<Account>) {
         if let Some(sweep) = &mut self.sweep {
-            sweep.take(record, explicit, destination);
+            sweep.take(record, origin, destination);
         }
     }
 
@@ -261,16 +266,15 @@ impl Monitor {
             self.turned.push((slot, age_of_mini(record)));
             self.table.socket_mut(slot).set(Flag::New, true);
         }
-        let explicit = self.table.socket(slot).has_explicit_port();
-        self.fold(record, explicit, None);
+        let origin = self.table.socket(slot).port_origin();
+        self.fold(record, origin, None);
     }
 
     /// Counts the closes that mini sockets of this sweep tell, unless their events have told them.
     fn end_the_turned(&mut self, at: Moment) {
-        let turned = std::mem::take(&mut self.turned);
-        for (slot, age) in &turned {
+        for (slot, age) in std::mem::take(&mut self.turned) {
             let now = When::between(self.began[0], at);
-            let socket = *self.table.socket(*slot);
+            let socket = *self.table.socket(slot);
             let death = match age {
                 Some(age) => {
                     let earliest = now.earliest.minus_ms(age + JIFFY_MS);
@@ -281,15 +285,13 @@ impl Monitor {
             if !socket.is(Flag::New) {
                 if socket.is_live() {
                     let death = When::between(death.earliest.max(self.began[1]), death.latest);
-                    self.close(*slot, death, Evidence::TimeWait, None);
+                    self.close(slot, death, Evidence::TimeWait, None);
                 }
             } else {
-                self.table.socket_mut(*slot).set(Flag::New, false);
-                self.count_remains(*slot, death);
+                self.table.socket_mut(slot).set(Flag::New, false);
+                self.count_remains(slot, death);
             }
         }
-        self.turned = turned;
-        self.turned.clear();
     }
 
     /// A TIME_WAIT (or an orphan) of a connection that was never seen alive: born and dead since the last sweep.
@@ -319,31 +321,37 @@ impl Monitor {
 
     /// Fills in what a record says.
     fn describe(&mut self, socket: &mut Socket, record: &SocketRecord) {
-        self.ends.pack(record, socket);
         socket.set_stage(Stage::of(record.state, record.timer.kind));
-        if record.protocol != Protocol::Tcp {
-            socket.set(Flag::Udp, true);
-            socket.set_direction(Direction::Unknown);
+        socket.set(Flag::Udp, record.protocol != Protocol::Tcp);
+        let direction = self.direction(record);
+        socket.set_direction(direction);
+        self.ends.pack(record, socket);
+        if socket.is(Flag::Udp) {
             socket.group = self.ledger.join_udp();
             return;
         }
+        let group = match direction {
+            // A refused attempt's event has forgotten where it went.
+            Direction::Outgoing if record.id.remote_port == 0 => Group::Other,
+            Direction::Outgoing => Group::Destination(self.ends.destination(socket)),
+            Direction::Incoming => Group::Listener(record.id.local_port),
+            Direction::Unknown => Group::Other,
+        };
+        socket.group = self.ledger.join(group);
+    }
+
+    /// Who began a connection, as far as listeners are known.
+    fn direction(&self, record: &SocketRecord) -> Direction {
         let port = record.id.local_port;
-        let direction = if self.listening_now.contains(port) || self.listening.contains(port) {
+        if record.protocol != Protocol::Tcp {
+            Direction::Unknown
+        } else if self.listening_now.contains(port) || self.listening.contains(port) {
             Direction::Incoming
         } else if !record.id.remote_address.is_unspecified() && self.settings.range().contains(port) {
             Direction::Outgoing
         } else {
             Direction::Unknown
-        };
-        socket.set_direction(direction);
-        let group = match direction {
-            // A refused attempt's event has forgotten where it went.
-            Direction::Outgoing if record.id.remote_port == 0 => Group::Other,
-            Direction::Outgoing => Group::Destination(self.ends.destination(socket)),
-            Direction::Incoming => Group::Listener(port),
-            Direction::Unknown => Group::Other,
-        };
-        socket.group = self.ledger.join(group);
+        }
     }
 
     fn move_ends(&mut self, slot: Slot, record: &SocketRecord) {
@@ -357,7 +365,7 @@ impl Monitor {
         let accounts = accounts_of(self.table.socket(slot));
         match at_start {
             true => self.ledger.note_at_start(accounts),
-            false => self.ledger.note(accounts, Happening::Opened),
+            false => self.ledger.note(accounts, Happening::Opened, Source::Sweep),
         }
     }
 
@@ -436,13 +444,15 @@ impl Monitor {
         self.end_the_turned(at);
         self.end_the_missing();
         self.briefs.end_sweep(self.sweeps, at);
-        for slot in self.born.drain(..) {
+        for slot in std::mem::take(&mut self.born) {
             let socket = self.table.socket_mut(slot);
             if socket.is(Flag::New) {
                 socket.set(Flag::New, false);
                 socket.set_birth(Some(self.began[1]), at);
             }
         }
+        self.table.shrink();
+        self.place_briefs();
         self.listening = std::mem::take(&mut self.listening_now);
         sweep.note_duplicates(self.duplicates);
         let churn = self.report.churn.take();
@@ -453,6 +463,17 @@ impl Monitor {
             self.since = at;
             self.counted_at_start = self.counted;
             self.ledger.start(at);
+        } else {
+            self.ledger.end_sweep(at);
+        }
+    }
+
+    /// Brief connections whose listener was not known yet, because it is younger than the last sweep, came in.
+    fn place_briefs(&mut self) {
+        for (port, [outgoing, unknown]) in self.unplaced.drain() {
+            if self.listening_now.contains(port) {
+                self.ledger.place_as_incoming(outgoing, unknown);
+            }
         }
     }
 
@@ -533,7 +554,10 @@ impl Monitor {
     pub fn lifetimes(&self, at: Moment) -> Option<LifetimeReport> {
         let open = self.table.slots().map(|slot| self.table.socket(slot));
         let open = open.filter(|socket| socket.is_live() && !socket.is(Flag::Udp));
-        let ages = open.map(|socket| (self.ledger.group(socket.group), at.ms_since(socket.born_by())));
+        let ages = open.map(|socket| {
+            let birth = socket.birth().unwrap_or(When::at(socket.born_by()));
+            (self.ledger.group(socket.group), at.ms_since(birth.middle()))
+        });
         self.lifetimes.as_ref().map(|lifetimes| lifetimes.report(ages))
     }
 }

@@ -8,6 +8,9 @@ use sock_diag::{Cookie, SocketState, TimerKind};
 
 use crate::closed::{ClosedBy, Direction};
 use crate::moment::{Moment, When};
+use crate::port_origin::PortOrigin;
+
+use super::paged::Paged;
 
 /// Index of a followed socket. Slot 0 is nobody's: what comes before the first record.
 pub(crate) type Slot = u32;
@@ -66,8 +69,8 @@ pub(crate) struct Socket {
     pub(crate) missed: u8,
 }
 
-/// A latest birth takes 40 bits (34 years of milliseconds), its doubt 24 (4.6 hours, then "older than the watch").
-const DOUBT_BITS: u32 = 24;
+/// A latest birth takes 42 bits (139 years of milliseconds), its doubt 22 (70 minutes, then "older than the watch").
+const DOUBT_BITS: u32 = 22;
 const OLDER: u64 = (1 << DOUBT_BITS) - 1;
 
 impl Socket {
@@ -136,11 +139,14 @@ impl Socket {
         self.flags = self.flags & !(3 << 2) | (direction as u16) << 2;
     }
 
-    /// Whether connect() is known to skip its port, also when nothing else has it: it bound that number, or was accepted on
-    /// it, and a listener's port stays taken when the listener goes.
+    /// How it came by its port, as far as that is known.
     #[inline]
-    pub(crate) fn has_explicit_port(&self) -> bool {
-        self.is(Flag::BoundByNumber) || self.direction() == Direction::Incoming
+    pub(crate) fn port_origin(&self) -> PortOrigin {
+        match (self.is(Flag::BoundByNumber), self.direction()) {
+            (_, Direction::Incoming) => PortOrigin::Accepted,
+            (true, _) => PortOrigin::Bound,
+            (false, _) => PortOrigin::Unknown,
+        }
     }
 
     #[inline]
@@ -172,15 +178,28 @@ pub(crate) enum Flag {
     Told = 1 << 10,
     /// First seen in the sweep that is going on.
     New = 1 << 11,
+    /// `remote` is the number of an IPv6 address that no other socket shares.
+    RemoteAlone = 1 << 12,
 }
+
+/// A place in the table: forty bytes.
+#[derive(Clone, Copy)]
+struct Row {
+    /// 0: nobody's.
+    cookie: u64,
+    /// The slot whose record came after this one's last time; of a free slot, the next free one.
+    next: Slot,
+    socket: Socket,
+}
+
+const _: () = assert!(size_of::<Row>() == 40);
+
+const FREE: Row = Row { cookie: 0, next: 0, socket: Socket::NOBODY };
 
 /// Sockets by cookie.
 pub(crate) struct Table {
     index: HashTable<Slot>,
-    cookies: Vec<u64>,
-    /// The slot whose record came after this one's last time; of a free slot, the next free one.
-    next: Vec<Slot>,
-    sockets: Vec<Socket>,
+    rows: Paged<Row>,
     free: Slot,
     last: Slot,
     count: usize,
@@ -188,15 +207,9 @@ pub(crate) struct Table {
 
 impl Table {
     pub(crate) fn new() -> Table {
-        Table {
-            index: HashTable::new(),
-            cookies: vec![0],
-            next: vec![0],
-            sockets: vec![Socket::NOBODY],
-            free: 0,
-            last: 0,
-            count: 0,
-        }
+        let mut rows = Paged::new();
+        rows.push(FREE);
+        Table { index: HashTable::new(), rows, free: 0, last: 0, count: 0 }
     }
 
     /// Followed sockets, the gone ones that are remembered among them.
@@ -212,8 +225,8 @@ impl Table {
     /// The socket of the next record of a dump.
     #[inline]
     pub(crate) fn follow(&mut self, cookie: Cookie) -> Option<Slot> {
-        let guess = self.next[self.last as usize];
-        if self.cookies[guess as usize] == cookie.0 && guess != 0 {
+        let guess = self.rows[self.last].next;
+        if self.rows[guess].cookie == cookie.0 && guess != 0 {
             self.last = guess;
             return Some(guess);
         }
@@ -224,29 +237,28 @@ impl Table {
 
     /// Notes that this slot's record came after the last one.
     fn come(&mut self, slot: Slot) {
-        self.next[self.last as usize] = slot;
+        self.rows[self.last].next = slot;
         self.last = slot;
     }
 
     /// The socket with this cookie.
     pub(crate) fn find(&self, cookie: Cookie) -> Option<Slot> {
-        self.index.find(hash(cookie.0), |slot| self.cookies[*slot as usize] == cookie.0).copied()
+        self.index.find(hash(cookie.0), |slot| self.rows[*slot].cookie == cookie.0).copied()
     }
 
     /// Adds a socket whose cookie is not in the table, as that of the next record of a dump.
     pub(crate) fn insert(&mut self, cookie: Cookie, socket: Socket) -> Slot {
+        let row = Row { cookie: cookie.0, next: 0, socket };
         let slot = match self.free {
-            0 => self.grow(),
+            0 => self.rows.push(row),
             free => {
-                self.free = self.next[free as usize];
+                self.free = self.rows[free].next;
+                self.rows[free] = row;
                 free
             }
         };
-        let at = slot as usize;
-        self.cookies[at] = cookie.0;
-        self.next[at] = 0;
-        self.sockets[at] = socket;
-        self.enter(slot);
+        let rows = &self.rows;
+        self.index.insert_unique(hash(cookie.0), slot, |slot| hash(rows[*slot].cookie));
         self.count += 1;
         self.come(slot);
         slot
@@ -254,11 +266,11 @@ impl Table {
 
     /// Forgets a socket.
     pub(crate) fn remove(&mut self, slot: Slot) {
-        self.leave(slot);
-        let at = slot as usize;
-        self.cookies[at] = 0;
-        self.sockets[at] = Socket::NOBODY;
-        self.next[at] = self.free;
+        let hash = hash(self.rows[slot].cookie);
+        if let Ok(entry) = self.index.find_entry(hash, |candidate| *candidate == slot) {
+            entry.remove();
+        }
+        self.rows[slot] = Row { next: self.free, ..FREE };
         self.free = slot;
         self.count -= 1;
         if self.last == slot {
@@ -266,55 +278,109 @@ impl Table {
         }
     }
 
-    fn enter(&mut self, slot: Slot) {
-        let cookies = &self.cookies;
-        self.index.insert_unique(hash(cookies[slot as usize]), slot, |slot| hash(cookies[*slot as usize]));
-    }
-
-    fn leave(&mut self, slot: Slot) {
-        let cookie = self.cookies[slot as usize];
-        if let Ok(entry) = self.index.find_entry(hash(cookie), |candidate| *candidate == slot) {
-            entry.remove();
+    /// Gives room back when a storm is over and three quarters of it stand empty. Slots change.
+    pub(crate) fn shrink(&mut self) {
+        if self.rows.len() < WORTH_SHRINKING || self.count * 4 > self.rows.len() {
+            return;
         }
-    }
-
-    /// A new slot at the end. Grows by an eighth: doubling would cost the limit of memory at a blow.
-    fn grow(&mut self) -> Slot {
-        if self.cookies.len() == self.cookies.capacity() {
-            let more = (self.cookies.len() / 8).max(1024);
-            self.cookies.reserve_exact(more);
-            self.next.reserve_exact(more);
-            self.sockets.reserve_exact(more);
+        let old = std::mem::replace(self, Table::new());
+        self.index.reserve(old.count, |_| 0);
+        for row in old.rows.iter().filter(|row| row.cookie != 0) {
+            self.insert(Cookie(row.cookie), row.socket);
         }
-        self.cookies.push(0);
-        self.next.push(0);
-        self.sockets.push(Socket::NOBODY);
-        (self.cookies.len() - 1) as Slot
     }
 
     pub(crate) fn cookie(&self, slot: Slot) -> Cookie {
-        Cookie(self.cookies[slot as usize])
+        Cookie(self.rows[slot].cookie)
     }
 
     #[inline]
     pub(crate) fn socket(&self, slot: Slot) -> &Socket {
-        &self.sockets[slot as usize]
+        &self.rows[slot].socket
     }
 
     #[inline]
     pub(crate) fn socket_mut(&mut self, slot: Slot) -> &mut Socket {
-        &mut self.sockets[slot as usize]
+        &mut self.rows[slot].socket
     }
 
     /// All slots in use.
     pub(crate) fn slots(&self) -> impl Iterator<Item = Slot> + '_ {
-        (1..self.cookies.len()).filter(|at| self.cookies[*at] != 0).map(|at| at as Slot)
+        self.rows.iter().zip(0..).filter(|(row, _)| row.cookie != 0).map(|(_, slot)| slot)
     }
 }
+
+/// With fewer rows there is little to give back.
+const WORTH_SHRINKING: usize = 1 << 14;
 
 /// Cookies count up: all that is needed is to spread their low bits over the word.
 #[inline]
 fn hash(cookie: u64) -> u64 {
     let wide = u128::from(cookie) * 0x9e37_79b9_7f4a_7c15;
     (wide as u64) ^ (wide >> 64) as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn table_of(cookies: std::ops::Range<u64>) -> Table {
+        let mut table = Table::new();
+        table.begin();
+        for cookie in cookies {
+            assert_eq!(table.follow(Cookie(cookie)), None);
+            table.insert(Cookie(cookie), Socket { local_port: cookie as u16, ..Socket::NOBODY });
+        }
+        table
+    }
+
+    #[test]
+    fn sockets_are_found_in_order_and_out_of_it() {
+        let mut table = table_of(1..10_000);
+        for step in [1, 7] {
+            table.begin();
+            for cookie in (1..10_000).step_by(step) {
+                let slot = table.follow(Cookie(cookie)).unwrap();
+                assert_eq!(
+                    (table.cookie(slot), table.socket(slot).local_port),
+                    (Cookie(cookie), cookie as u16)
+                );
+            }
+        }
+        assert_eq!(table.follow(Cookie(10_000)), None);
+        assert_eq!(table.find(Cookie(0)), None);
+    }
+
+    #[test]
+    fn places_are_used_again_and_room_is_given_back() {
+        let mut table = table_of(1..40_001);
+        for cookie in 1..=39_000 {
+            table.remove(table.find(Cookie(cookie)).unwrap());
+        }
+        assert_eq!((table.len(), table.slots().count()), (1_000, 1_000));
+        for cookie in 50_000..51_000 {
+            table.insert(Cookie(cookie), Socket::NOBODY);
+        }
+        assert_eq!(table.rows.len(), 40_001);
+        table.shrink();
+        assert_eq!((table.len(), table.rows.len()), (2_000, 2_001));
+        for cookie in (39_001..=40_000).chain(50_000..51_000) {
+            let slot = table.find(Cookie(cookie)).unwrap();
+            assert_eq!(table.cookie(slot), Cookie(cookie));
+        }
+        let rows = table.rows.len();
+        table.shrink();
+        assert_eq!(table.rows.len(), rows, "little to give back");
+    }
+
+    #[test]
+    fn births_keep_their_bounds() {
+        let mut socket = Socket::NOBODY;
+        for (earliest, latest) in [(0, 0), (1_700_000_000_000, 1_700_000_300_000)] {
+            socket.set_birth(Some(Moment(earliest)), Moment(latest));
+            assert_eq!(socket.birth(), Some(When::between(Moment(earliest), Moment(latest))));
+        }
+        socket.set_birth(None, Moment(5));
+        assert_eq!((socket.birth(), socket.born_by()), (None, Moment(5)));
+    }
 }

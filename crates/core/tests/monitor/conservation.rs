@@ -6,7 +6,7 @@ use sockeye_core::Coverage;
 use crate::world::{Step, World, any_step};
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 600, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 250, ..ProptestConfig::default() })]
 
     /// With events and none lost, everything is counted, exactly.
     #[test]

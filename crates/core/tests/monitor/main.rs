@@ -2,4 +2,6 @@
 #![allow(clippy::unwrap_used, reason = "a failed step of a test is a failed test")]
 
 mod conservation;
+mod no_allocation;
+mod scenarios;
 mod world;
