@@ -106,8 +106,8 @@ pub(crate) fn line(tick: &Tick<'_>, top: usize) -> anyhow::Result<String> {
         schema: "sockeye.watch/1",
         at: format!("{:.3}", tick.at),
         interval_ms: churn.interval_ms,
-        opens: churn.tcp.last.0,
-        closes: churn.tcp.last.1,
+        opens: churn.tcp.opened_last,
+        closes: churn.tcp.closed_last,
         live: churn.tcp.live(),
         time_wait: time_wait(tick),
         outgoing: flow(&churn.outgoing),
@@ -151,7 +151,12 @@ pub(crate) fn line(tick: &Tick<'_>, top: usize) -> anyhow::Result<String> {
 }
 
 fn flow(flow: &Flow) -> FlowRow {
-    FlowRow { opens: flow.last.0, closes: flow.last.1, live: flow.live(), rates: rates(&flow.rates) }
+    FlowRow {
+        opens: flow.opened_last,
+        closes: flow.closed_last,
+        live: flow.live(),
+        rates: rates(&flow.rates),
+    }
 }
 
 fn rates(rates: &Rates) -> RateRow {
