@@ -79,7 +79,8 @@ Examples:
 pub(crate) const CLOSES_HELP: &str = "\
 How to read it:
   TIME       when it was closed, in UTC, or not later
-  DIRECTION  out: this host connected; in: a listener here accepted
+  DIRECTION  out: this host connected; in: a listener here accepted; local: both
+             ends are here, and each has a line
   LIFETIME   from open to close. `1.20 s ±0.50` lies between 0.70 s and 1.70 s:
              an open is found by a sweep, so it is known as well as sweeps are
              close (--interval). `> 3.00 s` was there before sockeye was
