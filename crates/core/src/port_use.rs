@@ -3,7 +3,6 @@
 use sock_diag::{SocketRecord, SocketState};
 
 use crate::curve::{age_ms, age_seconds};
-use crate::port_origin::PortOrigin;
 use crate::settings::{Settings, TwReuse};
 
 /// How firmly a socket keeps its port from the next connect() to its own destination.
@@ -70,21 +69,15 @@ const OLD_DELAY_MS: u32 = 1_000;
 const NO_PORT_BIND: u64 = 1 << 8;
 const TIME_WAIT: u64 = 1 << 9;
 const CLAIM_SHIFT: u32 = 10;
-const CHOSEN: u64 = 1 << 12;
 
 /// An outgoing socket: destination index (32 bits), local port (16), claim (2), TIME_WAIT (1), bind-no-port (1),
-/// chosen by connect() (1), age in seconds (8). The order of the bits makes sorting group by destination, then by port.
+/// age in seconds (8). The order of the bits makes sorting group by destination, then by port.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct PortUse(u64);
 
 impl PortUse {
     #[inline]
-    pub(crate) fn new(
-        destination: u32,
-        record: &SocketRecord,
-        origin: PortOrigin,
-        settings: &Settings,
-    ) -> PortUse {
+    pub(crate) fn new(destination: u32, record: &SocketRecord, settings: &Settings) -> PortUse {
         let mut bits = u64::from(destination) << 32 | u64::from(record.id.local_port) << 16;
         if record.state == SocketState::TimeWait {
             bits |= TIME_WAIT | u64::from(age_seconds(record.timer.expires_ms));
@@ -94,9 +87,6 @@ impl PortUse {
         }
         if record.options.is_some_and(|options| options.bind_address_no_port()) {
             bits |= NO_PORT_BIND;
-        }
-        if origin == PortOrigin::Chosen {
-            bits |= CHOSEN;
         }
         PortUse(bits)
     }
@@ -143,10 +133,10 @@ impl PortUse {
         (self.0 & TIME_WAIT != 0).then_some(self.0 as u8)
     }
 
-    /// Whether connect() chose the port: it was seen to, or bind() was asked not to. (A socket that bound a number all the same
-    /// is told by the kernel.)
+    /// Whether connect() chose the port: bind() was asked not to. (A socket that bound a number all the same is told by the
+    /// kernel.)
     pub(crate) fn is_chosen(self) -> bool {
-        self.0 & (NO_PORT_BIND | CHOSEN) != 0
+        self.0 & NO_PORT_BIND != 0
     }
 }
 

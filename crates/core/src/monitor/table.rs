@@ -8,7 +8,6 @@ use sock_diag::{Cookie, SocketState, TimerKind};
 
 use crate::closed::{ClosedBy, Direction};
 use crate::moment::{Moment, When};
-use crate::port_origin::PortOrigin;
 
 use super::paged::Paged;
 
@@ -139,24 +138,11 @@ impl Socket {
         self.flags = self.flags & !(3 << 2) | (direction as u16) << 2;
     }
 
+    /// Whether connect() is known to skip its port, also when nothing else has it: it bound that number, or was accepted on
+    /// it, and a listener's port stays taken when the listener goes.
     #[inline]
-    pub(crate) fn origin(&self) -> PortOrigin {
-        match self.flags >> 4 & 3 {
-            0 => PortOrigin::Unknown,
-            1 => PortOrigin::Chosen,
-            2 => PortOrigin::Bound,
-            _ => PortOrigin::Accepted,
-        }
-    }
-
-    pub(crate) fn set_origin(&mut self, origin: PortOrigin) {
-        let bits = match origin {
-            PortOrigin::Unknown => 0,
-            PortOrigin::Chosen => 1,
-            PortOrigin::Bound => 2,
-            PortOrigin::Accepted => 3,
-        };
-        self.flags = self.flags & !(3 << 4) | bits << 4;
+    pub(crate) fn has_explicit_port(&self) -> bool {
+        self.is(Flag::BoundByNumber) || self.direction() == Direction::Incoming
     }
 
     #[inline]
@@ -174,6 +160,8 @@ impl Socket {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u16)]
 pub(crate) enum Flag {
+    /// The kernel said that it bound its port by number.
+    BoundByNumber = 1 << 4,
     /// UDP, else TCP.
     Udp = 1 << 6,
     /// Of family AF_INET6, perhaps with v4-mapped addresses.
