@@ -29,6 +29,7 @@ mod moment;
 mod monitor;
 mod pool;
 mod port_map;
+mod port_origin;
 mod port_set;
 mod port_use;
 mod recent;

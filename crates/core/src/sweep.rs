@@ -14,6 +14,7 @@ use crate::fold::{Endpoints, Ground, fold};
 use crate::judge::{SweepDoubts, judge};
 use crate::listener::{PortTallies, Traffic};
 use crate::pool::Pool;
+use crate::port_origin::PortOrigin;
 use crate::port_set::PortSet;
 use crate::port_use::PortUse;
 use crate::recent::RecentCookies;
@@ -117,7 +118,7 @@ impl Sweep {
         if self.recent.is_repeat(record.id.cookie) {
             return self.note_duplicates(1);
         }
-        self.take(record, false, None);
+        self.take(record, PortOrigin::Unknown, None);
     }
 
     /// Notes that a connected socket bound this port by number. No record tells; the kernel does when it is asked for
@@ -126,15 +127,14 @@ impl Sweep {
         self.explicit.insert(port);
     }
 
-    /// Takes one record that is known to be no repeat. `explicit`: its port is known to be one that connect() skips.
-    /// `number`: its destination's in the caller's books, which spares looking for it; in one sweep a number stands for one
-    /// destination.
+    /// Takes one record that is known to be no repeat. `number`: its destination's in the caller's books, which
+    /// spares looking for it; in one sweep a number stands for one destination.
     #[inline]
-    pub(crate) fn take(&mut self, record: &SocketRecord, explicit: bool, number: Option<u32>) {
+    pub(crate) fn take(&mut self, record: &SocketRecord, origin: PortOrigin, number: Option<u32>) {
         self.records += 1;
         self.counts.add(record);
         match record.protocol {
-            Protocol::Tcp => self.take_tcp(record, explicit, number),
+            Protocol::Tcp => self.take_tcp(record, origin, number),
             Protocol::Udp if self.pool.ports().contains(record.id.local_port) => self.udp.add(record),
             // An MPTCP socket's subflows are TCP sockets of their own; UDP-Lite has ports of its own.
             _ => {}
@@ -142,7 +142,7 @@ impl Sweep {
     }
 
     #[inline]
-    fn take_tcp(&mut self, record: &SocketRecord, explicit: bool, number: Option<u32>) {
+    fn take_tcp(&mut self, record: &SocketRecord, origin: PortOrigin, number: Option<u32>) {
         let port = record.id.local_port;
         let mut closed_seconds_ago = None;
         match record.state {
@@ -173,10 +173,16 @@ impl Sweep {
             self.hold(record);
             return self.tallies.add(port, closed_seconds_ago);
         }
-        let destination = self.destination(record, number);
-        if explicit {
-            self.explicit.insert(port);
+        match origin {
+            PortOrigin::Accepted => {
+                self.explicit.insert(port);
+                self.hold(record);
+                return self.tallies.add(port, closed_seconds_ago);
+            }
+            PortOrigin::Bound => self.explicit.insert(port),
+            PortOrigin::Unknown => {}
         }
+        let destination = self.destination(record, number);
         self.uses.push(PortUse::new(destination, record, &self.settings));
     }
 

@@ -18,6 +18,7 @@ use crate::closed::{Closed, Direction, Evidence};
 use crate::curve::age_ms;
 use crate::lifetimes::{Group, LifetimeReport, Lifetimes};
 use crate::moment::{Moment, When};
+use crate::port_origin::PortOrigin;
 use crate::port_set::PortSet;
 use crate::report::Report;
 use crate::settings::{Counters, Settings};
@@ -26,7 +27,7 @@ use crate::sweep::Sweep;
 use brief::Briefs;
 use departed::Departed;
 use ends::Addresses;
-use ledger::{Account, Happening, INCOMING, Ledger, OUTGOING, Source, TCP, UDP};
+use ledger::{Account, Happening, INCOMING, Ledger, OTHER, OUTGOING, Source, TCP, UDP};
 use table::{Flag, Slot, Socket, Stage, Table};
 
 /// `idiag_expires` and the ages of a `tcp_info` come from jiffies, 10 ms at the coarsest; on a busy virtual machine they
@@ -184,7 +185,7 @@ impl Monitor {
         if record.protocol == Protocol::Tcp && record.state == SocketState::Listen {
             self.listening_now.insert(record.id.local_port);
         }
-        self.fold(record, false, None);
+        self.fold(record, PortOrigin::Unknown, None);
     }
 
     #[inline]
@@ -202,19 +203,19 @@ impl Monitor {
         let stage = Stage::of(record.state, record.timer.kind);
         if stage != known.stage() || !self.ends.are_of(&known, record) {
             self.see_change(slot, record, stage);
-            let explicit = self.table.socket(slot).has_explicit_port();
-            self.fold(record, explicit, None);
+            let origin = self.table.socket(slot).port_origin();
+            self.fold(record, origin, None);
         } else {
             // Those without a remote port share an account, and are no one destination.
-            let has_destination = known.direction() == Direction::Outgoing && known.remote_port != 0;
-            self.fold(record, known.has_explicit_port(), has_destination.then_some(known.group));
+            let is_destination = known.direction() == Direction::Outgoing && known.group != OTHER;
+            self.fold(record, known.port_origin(), is_destination.then_some(known.group));
         }
     }
 
     #[inline]
-    fn fold(&mut self, record: &SocketRecord, explicit: bool, destination: Option<Account>) {
+    fn fold(&mut self, record: &SocketRecord, origin: PortOrigin, destination: Option<Account>) {
         if let Some(sweep) = &mut self.sweep {
-            sweep.take(record, explicit, destination);
+            sweep.take(record, origin, destination);
         }
     }
 
@@ -265,8 +266,8 @@ impl Monitor {
             self.turned.push((slot, age_of_mini(record)));
             self.table.socket_mut(slot).set(Flag::New, true);
         }
-        let explicit = self.table.socket(slot).has_explicit_port();
-        self.fold(record, explicit, None);
+        let origin = self.table.socket(slot).port_origin();
+        self.fold(record, origin, None);
     }
 
     /// Counts the closes that mini sockets of this sweep tell, unless their events have told them.

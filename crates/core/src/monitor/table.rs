@@ -8,6 +8,7 @@ use sock_diag::{Cookie, SocketState, TimerKind};
 
 use crate::closed::{ClosedBy, Direction};
 use crate::moment::{Moment, When};
+use crate::port_origin::PortOrigin;
 
 use super::paged::Paged;
 
@@ -138,11 +139,14 @@ impl Socket {
         self.flags = self.flags & !(3 << 2) | (direction as u16) << 2;
     }
 
-    /// Whether connect() is known to skip its port, also when nothing else has it: it bound that number, or was accepted on
-    /// it, and a listener's port stays taken when the listener goes.
+    /// How it came by its port, as far as that is known.
     #[inline]
-    pub(crate) fn has_explicit_port(&self) -> bool {
-        self.is(Flag::BoundByNumber) || self.direction() == Direction::Incoming
+    pub(crate) fn port_origin(&self) -> PortOrigin {
+        match (self.is(Flag::BoundByNumber), self.direction()) {
+            (_, Direction::Incoming) => PortOrigin::Accepted,
+            (true, _) => PortOrigin::Bound,
+            (false, _) => PortOrigin::Unknown,
+        }
     }
 
     #[inline]

@@ -116,12 +116,6 @@ impl<'a> Model<'a> {
         let loopback = local.is_loopback()
             || remote.is_loopback()
             || record.id.interface.is_some_and(|interface| interface.get() == 1);
-        let is_here = self.outgoing().any(|r| r.id.local_address.to_canonical() == remote)
-            || self.records.iter().any(|r| {
-                r.protocol == Protocol::Tcp
-                    && r.state == SocketState::Listen
-                    && r.id.local_address.to_canonical() == remote
-            });
         let known = match self.settings.tw_reuse {
             TwReuse::Off => return Answer::No,
             TwReuse::LoopbackOnly if !loopback => return Answer::No,
@@ -134,8 +128,16 @@ impl<'a> Model<'a> {
             return Answer::No;
         }
         let old = age > delay + 20;
-        let stamps = self.settings.timestamps == Some(true) && (loopback || local == remote || is_here);
+        let stamps =
+            self.settings.timestamps == Some(true) && (loopback || local == remote || self.is_here(remote));
         if old && stamps { known } else { Answer::Perhaps }
+    }
+
+    /// Whether a socket tells that this is an address of the host.
+    fn is_here(&self, address: IpAddr) -> bool {
+        let listens = |r: &&SocketRecord| r.protocol == Protocol::Tcp && r.state == SocketState::Listen;
+        let listeners = self.records.iter().filter(listens);
+        listeners.chain(self.outgoing()).any(|r| r.id.local_address.to_canonical() == address)
     }
 
     fn suspects(&self, of: &BTreeMap<DestinationId, Vec<&SocketRecord>>) -> BTreeSet<u16> {
