@@ -96,7 +96,7 @@ pub(crate) struct PortsArgs {
     #[arg(value_name = "PORT", value_parser = ports, conflicts_with_all = ["from", "to"])]
     pub(crate) ports: Option<RangeInclusive<u16>>,
     /// Count only the connections of one destination, as a connect() to it does; with --to
-    #[arg(long, value_name = "ADDRESS", requires = "to")]
+    #[arg(long, value_name = "ADDRESS", requires = "to", conflicts_with_all = ["ipv4", "ipv6"])]
     pub(crate) from: Option<IpAddr>,
     /// Where that connect() goes: 10.0.9.12:8080; with --from
     #[arg(long, value_name = "DEST", value_parser = destination, requires = "from")]
