@@ -120,6 +120,7 @@ fn ports() {
                 || screen.lines().filter(|line| line.trim_start().starts_with(|c: char| c.is_ascii_digit()));
             assert!((1..=16).contains(&cells().count()), "{columns}:\n{screen}");
             assert!(cells().map(widest).max() <= Some(usize::from(columns)), "{columns}:\n{screen}");
+            assert!(columns < 80 || widest(&screen) <= usize::from(columns), "{columns}:\n{screen}");
         }
     }
 }

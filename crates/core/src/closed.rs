@@ -133,11 +133,11 @@ impl Closed {
         }
     }
 
-    /// Payload bytes received; one more where it is not known whether the other side's FIN is among them.
+    /// Payload bytes received; where this side closed first, perhaps one more: whether the other side's FIN was there
+    /// when the socket was freed is not told.
     pub fn received_bytes(&self) -> Option<u64> {
         let received = self.end?.received_bytes?;
-        let with_fin =
-            matches!(self.closed_by, ClosedBy::Local | ClosedBy::Remote) && self.is_orderly() == Some(true);
+        let with_fin = self.closed_by == ClosedBy::Remote && self.is_orderly() == Some(true);
         Some(received.saturating_sub(u64::from(with_fin)))
     }
 }

@@ -174,10 +174,15 @@ impl Sweep {
         if !self.pool.range().contains(port) || self.listening.contains(port) {
             return self.tallies.add(port, closed_seconds_ago);
         }
-        let destination = self.destination(record, number);
-        if matches!(origin, PortOrigin::Bound | PortOrigin::Accepted) {
-            self.explicit.insert(port);
+        match origin {
+            PortOrigin::Accepted => {
+                self.explicit.insert(port);
+                return self.tallies.add(port, closed_seconds_ago);
+            }
+            PortOrigin::Bound => self.explicit.insert(port),
+            PortOrigin::Chosen | PortOrigin::Unknown => {}
         }
+        let destination = self.destination(record, number);
         self.uses.push(PortUse::new(destination, record, origin, &self.settings));
     }
 

@@ -12,7 +12,7 @@ use crate::args::{ClosesArgs, StreamFormat};
 use crate::follow::{Follow, Told};
 use crate::names::HostNames;
 use crate::render::{closes_csv, closes_json, closes_table};
-use crate::terminal::{Palette, buffered_stdout, ignore_closed_pipe};
+use crate::terminal::{self, Palette, buffered_stdout, ignore_closed_pipe};
 
 /// Runs the command.
 pub(crate) fn run(args: &ClosesArgs) -> anyhow::Result<()> {
@@ -58,9 +58,11 @@ enum Lines {
 impl Lines {
     fn new(args: &ClosesArgs) -> Lines {
         match StreamFormat::of(args.json, args.output) {
-            StreamFormat::Table => {
-                Lines::Table(closes_table::Table::new(!args.no_header, Palette::choose(args.color)))
-            }
+            StreamFormat::Table => Lines::Table(closes_table::Table::new(
+                !args.no_header,
+                terminal::width(),
+                Palette::choose(args.color),
+            )),
             StreamFormat::Jsonl => Lines::Json,
             StreamFormat::Csv => Lines::Csv { header: !args.no_header },
         }

@@ -40,10 +40,10 @@ pub(crate) fn run(args: &LifetimesArgs) -> anyhow::Result<()> {
     while let Some(tick) = follow.next()? {
         let at = tick.at;
         if let Some(log) = &mut log {
-            log.interval(&follow.monitor().take_closed(), at)?;
+            log.interval(&follow.ended(), at)?;
         }
     }
-    let rest = follow.monitor().take_closed();
+    let rest = follow.ended();
     if let Some(log) = log.as_mut().filter(|_| !rest.is_empty()) {
         log.interval(&rest, follow.timestamp(follow.now()))?;
     }

@@ -44,6 +44,7 @@ impl Lines {
         match StreamFormat::of(args.json, args.output) {
             StreamFormat::Table => Lines::Table(watch_table::Table::new(
                 !args.no_header,
+                terminal::width(),
                 terminal::height(),
                 Palette::choose(args.color),
             )),

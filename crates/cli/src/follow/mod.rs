@@ -125,7 +125,7 @@ impl Follow {
         Ok(follow)
     }
 
-    /// From now on connections that end are kept for [`next_closed`](Self::next_closed); without this they are counted and
+    /// From now on connections that end are kept for [`next_closed`](Self::next_closed) or [`ended`](Self::ended); without this they are counted and
     /// forgotten.
     pub(crate) fn keep_closed(&mut self) {
         self.watched.monitor.keep_closed(true);
@@ -167,6 +167,12 @@ impl Follow {
             }
         }
         Ok(Some(std::mem::take(&mut self.closed)))
+    }
+
+    /// Connections that have ended since the last call, for who takes ticks and wants both; [`keep_closed`](Self::keep_closed)
+    /// must have been asked for.
+    pub(crate) fn ended(&mut self) -> Vec<Closed> {
+        std::mem::take(&mut self.closed)
     }
 
     /// The state, to be asked for more than a report.

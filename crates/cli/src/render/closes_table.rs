@@ -11,15 +11,22 @@ use crate::terminal::Palette;
 pub(crate) struct Table {
     header: bool,
     ends: [usize; 2],
+    /// Columns of a terminal that has no room for everything.
+    narrow: Option<usize>,
     palette: Palette,
 }
 
 /// `255.255.255.255:65535`.
 const IPV4_WIDTH: usize = 21;
+/// Columns that all takes, with IPv4 ends.
+const WIDE: usize = 135;
+/// Columns that it takes with the bytes, but without what is least asked for.
+const WITH_BYTES: usize = 98;
 
 impl Table {
-    pub(crate) fn new(header: bool, palette: Palette) -> Table {
-        Table { header, ends: [IPV4_WIDTH; 2], palette }
+    pub(crate) fn new(header: bool, width: Option<usize>, palette: Palette) -> Table {
+        let narrow = width.filter(|width| *width < WIDE);
+        Table { header, ends: [IPV4_WIDTH; 2], narrow, palette }
     }
 
     /// The header line, where one is wanted.
@@ -30,6 +37,13 @@ impl Table {
         let Palette { heading, reset, .. } = self.palette;
         let [local, remote] = self.ends;
         let (time, sent, received) = ("TIME", "SENT", "RECEIVED");
+        if let Some(width) = self.narrow {
+            let bytes = if width < WITH_BYTES { String::new() } else { format!(" {sent:>9} {received:>9}") };
+            return format!(
+                "{heading}{time:<8} {:<local$}   {:<remote$} {:>13}{bytes} BY{reset}\n",
+                "LOCAL", "REMOTE", "LIFETIME"
+            );
+        }
         format!(
             "{heading}{time:<12}  PROTO  {:<local$}  {:<remote$}  DIRECTION  {:>18}  {sent:>11}  {received:>11}  RETRANS  \
              CLOSED BY{reset}\n",
@@ -43,11 +57,31 @@ impl Table {
         for (width, end) in self.ends.iter_mut().zip(&ends) {
             *width = (*width).max(end.len());
         }
-        let Palette { dim, warn, reset, .. } = self.palette;
+        let Palette { dim, reset, .. } = self.palette;
         let ([local, remote], [local_width, remote_width]) = (ends, self.ends);
         let number = |number: Option<u64>| number.map_or_else(|| "—".to_owned(), |number| number.to_string());
         let told = closed.end.unwrap_or_default();
         let mut text = String::new();
+        if let Some(width) = self.narrow {
+            let arrow = match closed.direction {
+                Direction::Outgoing => '→',
+                Direction::Incoming => '←',
+                Direction::Unknown => '-',
+            };
+            let _ = write!(
+                text,
+                "{dim}{}{reset} {local:<local_width$} {arrow} {remote:<remote_width$} {:>13}",
+                at.strftime("%H:%M:%S"),
+                lifetime(closed.lifetime),
+            );
+            if width >= WITH_BYTES {
+                let _ =
+                    write!(text, " {:>9} {:>9}", number(told.sent_bytes), number(closed.received_bytes()));
+            }
+            text.push(' ');
+            self.put_closer(&mut text, closed);
+            return text;
+        }
         let _ = write!(
             text,
             "{dim}{}{reset}  {:<5}  {local:<local_width$}  {remote:<remote_width$}  {:<9}  {:>18}  {:>11}  {:>11}  {:>7}  ",
@@ -59,12 +93,17 @@ impl Table {
             number(closed.received_bytes()),
             number(told.retransmits.map(u64::from)),
         );
+        self.put_closer(&mut text, closed);
+        text
+    }
+
+    fn put_closer(&self, text: &mut String, closed: &Closed) {
+        let Palette { warn, reset, .. } = self.palette;
         let _ = match closed.closed_by {
             ClosedBy::Reset => writeln!(text, "{warn}reset{reset}"),
             ClosedBy::Unknown => writeln!(text, "—"),
             other => writeln!(text, "{}", other.name()),
         };
-        text
     }
 }
 

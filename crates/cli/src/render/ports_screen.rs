@@ -93,15 +93,12 @@ pub(crate) fn picture(picture: &Picture<'_>, width: usize, palette: Palette) -> 
         .collect();
     free.sort_by_key(|run| (std::cmp::Reverse(run.len()), *run.start()));
     let shown: Vec<String> = free.iter().take(TOLD).map(|run| span(*run.start(), *run.end())).collect();
-    match free.len() {
-        0 => put(format!("{heading}FREE{reset}     no port is free")),
-        runs => put(format!(
-            "{heading}FREE{reset}     {} {}, the longest: {}",
-            grouped(runs as u64),
-            if runs == 1 { "run" } else { "runs" },
-            shown.join(" · ")
-        )),
-    }
+    let told = match free.len() {
+        0 => "no port is free".to_owned(),
+        1 => format!("1 run: {}", shown.join("")),
+        runs => format!("{} runs, the longest: {}", grouped(runs as u64), shown.join(" · ")),
+    };
+    put_labelled("FREE", &told, width, palette, &mut put);
     if let Some(rows) = bindable(picture) {
         let left = |on: &Bindable| match on.min == on.max {
             true => format!("{} on {}", grouped(on.max), on.local_address),
@@ -111,13 +108,7 @@ pub(crate) fn picture(picture: &Picture<'_>, width: usize, palette: Palette) -> 
         if rows.len() > TOLD {
             told.push(format!("as many or more on {} other", grouped((rows.len() - TOLD) as u64)));
         }
-        put_labelled(
-            "BIND",
-            &format!("bind() with port 0 finds {}", told.join(" · ")),
-            width,
-            palette,
-            &mut put,
-        );
+        put_labelled("BIND", &format!("bind(0) finds {}", told.join(" · ")), width, palette, &mut put);
     }
     put_notes(picture.report, picture.notes, width, palette, &mut put);
     text
@@ -157,8 +148,7 @@ fn put_halves(map: &PortMap, palette: Palette, put: &mut impl FnMut(String)) {
             _ => good,
         };
         let parity = if (map.pool().range().first & 1 == 0) == preferred { "even" } else { "odd" };
-        let who =
-            if preferred { "connect() takes these first" } else { "bind() with port 0 takes these first" };
+        let who = if preferred { "connect() first" } else { "bind(0) first" };
         put(format!(
             "{heading}{:<8}{reset} {style}{}{reset} {:>5.1}%  {} of {} taken, {parity} ports: {who}",
             if index == 0 { "HALVES" } else { "" },

@@ -1,6 +1,7 @@
 //! A watch for people: a line per interval under a header, in columns of fixed width, as vmstat has them.
 
 use std::fmt::Write as _;
+use std::net::SocketAddr;
 
 use sockeye_core::{Churn, Destination};
 
@@ -14,16 +15,24 @@ pub(crate) struct Table {
     /// Lines of the terminal; None when the output is not one, and has one header.
     height: Option<usize>,
     lines: usize,
+    /// The terminal has no room for every column.
+    narrow: bool,
     palette: Palette,
 }
 
 const HEADER: &str = "TIME          OPENS/s   CLOSES/s      LIVE  TIME-WAIT   SEEN   LOST   \
                       USED     HEADROOM   EXHAUSTED  WORST DESTINATION";
 
+/// As far as a terminal of 80 columns goes: events lost and coverage are told as notes where they matter.
+const NARROW_HEADER: &str = "TIME     OPENS/s CLOSES/s   LIVE     TW   USED HEADROOM    ENDED WORST";
+/// Columns that all of them take, with an IPv4 destination.
+const WIDE: usize = 120;
+
 impl Table {
     /// Lines under a header, which is repeated where it would scroll away.
-    pub(crate) fn new(header: bool, height: Option<usize>, palette: Palette) -> Table {
-        Table { header, height, lines: 0, palette }
+    pub(crate) fn new(header: bool, width: Option<usize>, height: Option<usize>, palette: Palette) -> Table {
+        let narrow = width.is_some_and(|width| width < WIDE);
+        Table { header, height, lines: 0, narrow, palette }
     }
 
     /// The line of a tick, below a header where one is due.
@@ -33,13 +42,19 @@ impl Table {
         let page = self.height.map_or(usize::MAX, |height| height.saturating_sub(1).max(2));
         if self.header && (self.lines == 0 || self.lines + 1 >= page) {
             self.lines = 0;
-            let _ = writeln!(text, "{heading}{HEADER}{reset}");
+            let header = if self.narrow { NARROW_HEADER } else { HEADER };
+            let _ = writeln!(text, "{heading}{header}{reset}");
         }
         self.lines += 1;
         let none = Churn::default();
         let churn = tick.report.churn.as_ref().unwrap_or(&none);
         let seconds = churn.interval_ms as f64 / 1000.0;
         let rate = |count: u64| if seconds > 0.0 { count as f64 / seconds } else { 0.0 };
+        if self.narrow {
+            let rates = [rate(churn.tcp.last.0), rate(churn.tcp.last.1)];
+            self.narrow_line(&mut text, tick, rates, churn.tcp.live());
+            return text;
+        }
         let seen = match churn.coverage.ratio() {
             Some(ratio) => format!("{:.1}%", floored(ratio * 100.0)),
             None => "?".to_owned(),
@@ -65,15 +80,41 @@ impl Table {
         text
     }
 
-    fn worst(&self, text: &mut String, worst: &Destination) {
-        let Palette { warn, bad, good, reset, .. } = self.palette;
-        let occupancy = worst.occupancy();
-        let colour = match occupancy {
-            _ if worst.is_exhausted() => bad,
-            full if full >= 0.9 => bad,
-            full if full > 0.5 => warn,
-            _ => good,
+    fn narrow_line(&self, text: &mut String, tick: &Tick<'_>, rates: [f64; 2], live: u64) {
+        let Palette { dim, reset, .. } = self.palette;
+        let [opens, closes] = rates;
+        let _ = write!(
+            text,
+            "{dim}{}{reset} {opens:>7.0} {closes:>8.0} {live:>6} {:>6}",
+            tick.at.strftime("%H:%M:%S"),
+            time_wait(tick),
+        );
+        let _ = match tick.report.destinations.first() {
+            None => writeln!(text, " {:>6} {:>8} {:>8} —", "—", "—", "—"),
+            Some(worst) => {
+                let headroom = match worst.headroom.is_exact() {
+                    true => worst.headroom.max.to_string(),
+                    false => format!("≥{}", worst.headroom.min),
+                };
+                let to = SocketAddr::new(worst.id.remote_address, worst.id.remote_port);
+                let (colour, used) = (self.colour(worst), floored(worst.occupancy() * 100.0));
+                writeln!(text, " {colour}{used:>5.1}%{reset} {headroom:>8} {:>8} {to}", exhausted(worst))
+            }
         };
+    }
+
+    fn colour(&self, worst: &Destination) -> &'static str {
+        match worst.occupancy() {
+            _ if worst.is_exhausted() => self.palette.bad,
+            full if full >= 0.9 => self.palette.bad,
+            full if full > 0.5 => self.palette.warn,
+            _ => self.palette.good,
+        }
+    }
+
+    fn worst(&self, text: &mut String, worst: &Destination) {
+        let reset = self.palette.reset;
+        let (occupancy, colour) = (worst.occupancy(), self.colour(worst));
         let headroom = match (worst.headroom.min, worst.headroom.max) {
             (min, max) if min == max => min.to_string(),
             (min, max) => format!("{min}–{max}"),

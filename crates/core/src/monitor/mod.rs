@@ -450,6 +450,7 @@ impl Monitor {
         }
         self.table.shrink();
         self.place_briefs();
+        self.note_orphaned_ports(&mut sweep);
         self.listening = std::mem::take(&mut self.listening_now);
         sweep.note_duplicates(self.duplicates);
         let churn = self.report.churn.take();
@@ -506,6 +507,22 @@ impl Monitor {
         self.ends.release(&socket);
         self.ledger.leave(socket.group);
         self.table.remove(slot);
+    }
+
+    /// Whoever a listener accepted keeps its port from every connect() when the listener is gone.
+    fn note_orphaned_ports(&mut self, sweep: &mut Sweep) {
+        let gone = self.listening.minus(&self.listening_now);
+        if gone.is_empty() {
+            return;
+        }
+        let slots: Vec<Slot> = self.table.slots().collect();
+        for slot in slots {
+            let socket = self.table.socket_mut(slot);
+            if socket.direction() == Direction::Incoming && gone.contains(socket.local_port) {
+                socket.set_origin(PortOrigin::Accepted);
+                sweep.observe_bound(socket.local_port);
+            }
+        }
     }
 
     /// The report as of now: port truth of the last sweep, churn up to this moment.

@@ -48,6 +48,22 @@ fn time_wait(cookie: u64, local_port: u16, age_ms: u32) -> SocketRecord {
     record
 }
 
+#[test]
+fn whoever_a_listener_accepted_keeps_its_port_when_it_is_gone() {
+    let mut monitor = monitor(false);
+    let accepted = socket(2, SocketState::Established, 40_000, 50_000);
+    sweep(&mut monitor, 1_000, &[listener(1, 40_000), accepted]);
+    for at in [2_000, 3_000] {
+        monitor.begin_sweep(Moment(at));
+        monitor.observe(&accepted);
+        monitor.end_sweep(Moment(at + 100), &Counters::default());
+        let report = monitor.tick(Moment(at + 100));
+        let held: Vec<u16> = report.tcp.explicit_ports.iter().collect();
+        assert_eq!((held, report.tcp.usable), (vec![40_000], 28_231), "at {at}");
+    }
+    assert!(monitor.tick(Moment(4_000)).destinations.is_empty());
+}
+
 fn end(min_age_ms: u64, age_is_exact: bool) -> Option<TcpEnd> {
     Some(TcpEnd {
         established: Some(true),
