@@ -51,7 +51,8 @@ How to read it:
   HEADROOM    how many more connect() to this destination succeed now;
               an interval where the kernel does not tell enough
   EXHAUSTED   when none will, if it goes on like this: `now`, `in 17 s`, or —
-              for never. Opens are guessed from the closes of the last minute:
+              for never; `≥ 17 s` is the earliest where HEADROOM is in doubt.
+              Opens are guessed from the closes of the last minute:
               connections that this side does not close are not among them
 
 A destination is (protocol, local address, remote address, remote port): what

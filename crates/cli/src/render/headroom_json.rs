@@ -128,10 +128,12 @@ fn row(answer: &Answer, answers: &Answers<'_>) -> AnswerRow {
 }
 
 fn forecast(told: Forecast) -> ForecastRow {
-    let in_doubt = told.earliest_in_s != told.exhausted_in_s;
     ForecastRow {
         exhausted_in_seconds: told.exhausted_in_s.map(|seconds| rounded(seconds, 1)),
-        earliest_in_seconds: told.earliest_in_s.filter(|_| in_doubt).map(|seconds| rounded(seconds, 1)),
+        earliest_in_seconds: told
+            .earliest_in_s
+            .filter(|_| told.is_in_doubt())
+            .map(|seconds| rounded(seconds, 1)),
         basis: told.basis.name(),
         opens_per_second: rounded(told.open_rate, 2),
         leaked_per_second: rounded(told.leak_rate, 2),

@@ -120,6 +120,9 @@ pub(super) struct DestinationRow {
     /// null when it never happens, absent where no rate is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     exhausted_in_seconds: Option<Option<f64>>,
+    /// The same for the least headroom, where that is in doubt and then comes sooner.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    earliest_exhausted_in_seconds: Option<f64>,
 }
 
 #[derive(Serialize)]
@@ -279,6 +282,10 @@ pub(super) fn destination(destination: &Destination) -> DestinationRow {
         exhausted_in_seconds: destination
             .forecast
             .map(|forecast| forecast.exhausted_in_s.map(|seconds| rounded(seconds, 1))),
+        earliest_exhausted_in_seconds: destination
+            .forecast
+            .and_then(|forecast| forecast.earliest_in_s.filter(|_| forecast.is_in_doubt()))
+            .map(|seconds| rounded(seconds, 1)),
     }
 }
 

@@ -108,6 +108,11 @@ pub struct ForecastInput<'a> {
 const ENOUGH: f64 = 50.0;
 
 impl Forecast {
+    /// Whether the end may come earlier than `exhausted_in_s`, or come at all where that is None.
+    pub fn is_in_doubt(&self) -> bool {
+        self.earliest_in_s != self.exhausted_in_s
+    }
+
     /// What becomes of these ports.
     ///
     /// Cost: at most 61 steps, twice.

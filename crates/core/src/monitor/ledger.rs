@@ -339,8 +339,8 @@ impl Ledger {
     /// The flow of one of the fixed accounts.
     pub(crate) fn flow(&self, account: Account) -> Flow {
         let [at_start, opened, closed] = self.since_start[account as usize];
-        let [opens, closes] = self.last[account as usize];
-        Flow { at_start, opened, closed, last: (opens, closes), rates: self.rates(account) }
+        let [opened_last, closed_last] = self.last[account as usize];
+        Flow { at_start, opened, closed, opened_last, closed_last, rates: self.rates(account) }
     }
 }
 
