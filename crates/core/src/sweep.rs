@@ -60,7 +60,8 @@ pub struct Sweep {
     /// Ports that connected sockets bound explicitly, or that outlive their listener: told, not guessed.
     explicit: PortSet,
     /// Where listeners and bound-inactive sockets of the pool are bound.
-    holders: Vec<(Address, u16)>,
+    /// And connected ones of a listener's port.
+    holders: HashSet<(Address, u16)>,
     /// Addresses that listeners are on.
     here: HashSet<Address>,
     closes: Curve,
@@ -98,7 +99,7 @@ impl Sweep {
             listening: PortSet::new(),
             bound: PortSet::new(),
             explicit: PortSet::new(),
-            holders: Vec::new(),
+            holders: HashSet::new(),
             here: HashSet::new(),
             closes: Curve::EMPTY,
             tallies: PortTallies::new(),
@@ -165,12 +166,17 @@ impl Sweep {
             SocketState::FinWait2 if record.timer.kind == TimerKind::TimeWait => self.orphans += 1,
             _ => {}
         }
-        if !self.pool.range().contains(port) || self.listening.contains(port) {
+        if !self.pool.range().contains(port) {
+            return self.tallies.add(port, closed_seconds_ago);
+        }
+        if self.listening.contains(port) {
+            self.hold(record);
             return self.tallies.add(port, closed_seconds_ago);
         }
         match origin {
             PortOrigin::Accepted => {
                 self.explicit.insert(port);
+                self.hold(record);
                 return self.tallies.add(port, closed_seconds_ago);
             }
             PortOrigin::Bound => self.explicit.insert(port),
@@ -211,7 +217,7 @@ impl Sweep {
 
     fn hold(&mut self, record: &SocketRecord) {
         if self.pool.ports().contains(record.id.local_port) {
-            self.holders.push((Address::of(record.id.local_address), record.id.local_port));
+            self.holders.insert((Address::of(record.id.local_address), record.id.local_port));
         }
     }
 
@@ -291,8 +297,13 @@ impl Sweep {
         let usable = self.pool.ports().minus(&held);
         let ground = Ground { pool: &self.pool, usable: &usable, shared: &settled.shared, here: &here };
         let folded = fold(&self.uses, &endpoints, &ground);
-        let bindable =
-            bindable(&self.pool, std::mem::take(&mut self.holders), &self.uses, &endpoints, &explicit);
+        let bindable = bindable(
+            &self.pool,
+            std::mem::take(&mut self.holders).into_iter().collect(),
+            &self.uses,
+            &endpoints,
+            &explicit,
+        );
         let (listeners, other) = self.tallies.divide(&self.listening);
         let mut outgoing = Traffic::default();
         folded.destinations.iter().for_each(|destination| outgoing.add(destination.traffic));
@@ -340,11 +351,23 @@ impl Sweep {
 
     /// Moves sockets whose port turned out to have a listener from the outgoing to the incoming ones.
     fn move_incoming(&mut self) {
-        let (listening, tallies) = (&self.listening, &mut self.tallies);
+        let Sweep { listening, tallies, holders, pool, .. } = self;
+        if !self.uses.iter().any(|one| listening.contains(one.port())) {
+            return;
+        }
+        let mut met: Vec<(u32, Address)> =
+            self.endpoints.iter().map(|(endpoints, index)| (*index, endpoints.local)).collect();
+        met.sort_unstable_by_key(|(index, _)| *index);
         self.uses.retain(|one| {
             let incoming = listening.contains(one.port());
             if incoming {
                 tallies.add(one.port(), one.closed_seconds_ago());
+                let found = met.binary_search_by_key(&(one.destination() as u32), |(index, _)| *index);
+                if let Some((_, local)) =
+                    found.ok().filter(|_| pool.ports().contains(one.port())).map(|at| met[at])
+                {
+                    holders.insert((local, one.port()));
+                }
             }
             !incoming
         });

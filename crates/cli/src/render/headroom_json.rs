@@ -1,11 +1,12 @@
 //! The headroom of a destination as one JSON object, schema `sockeye.headroom/1`. Names stay; new ones may come.
 
 use serde::Serialize;
-use sockeye_core::{Forecast, Warning};
+use sockeye_core::{Forecast, Report, Warning};
 
 use crate::account::{Reason, Remedy};
 use crate::command::headroom::{Answer, Answers};
 use crate::render::snapshot_json::{DestinationRow, WarningRow, destination, rounded};
+use crate::sweep::Note;
 use crate::terminal::write_json;
 
 #[derive(Serialize)]
@@ -86,7 +87,9 @@ pub(crate) fn render(answers: &Answers<'_>) -> anyhow::Result<String> {
         taken_at: format!("{:.3}", answers.surroundings.taken_at),
         answer: first,
         other_local_addresses: rows.collect(),
-        warnings: doubts(answers).map(|(id, message)| WarningRow { id, message }).collect(),
+        warnings: doubts(answers.report, answers.notes)
+            .map(|(id, message)| WarningRow { id, message })
+            .collect(),
     };
     let mut text = Vec::new();
     write_json(&mut text, &object)?;
@@ -140,7 +143,7 @@ fn forecast(told: Forecast) -> ForecastRow {
 }
 
 /// What makes these numbers doubtful: the report's warnings about itself, and what could not be read.
-pub(super) fn doubts(answers: &Answers<'_>) -> impl Iterator<Item = (&'static str, String)> {
+pub(super) fn doubts(report: &Report, notes: &[Note]) -> impl Iterator<Item = (&'static str, String)> {
     let about_itself = |warning: &&Warning| {
         matches!(
             warning,
@@ -151,7 +154,7 @@ pub(super) fn doubts(answers: &Answers<'_>) -> impl Iterator<Item = (&'static st
                 | Warning::SettingUnknown { .. }
         )
     };
-    let warnings = answers.report.warnings.iter().filter(about_itself);
-    let notes = answers.notes.iter().map(|note| (note.id, note.message.clone()));
+    let warnings = report.warnings.iter().filter(about_itself);
+    let notes = notes.iter().map(|note| (note.id, note.message.clone()));
     warnings.map(|warning| (warning.id(), warning.to_string())).chain(notes)
 }
