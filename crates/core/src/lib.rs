@@ -34,6 +34,7 @@ mod port_set;
 mod port_use;
 mod recent;
 mod report;
+mod reuse;
 mod settings;
 mod sweep;
 mod udp;

@@ -3,7 +3,8 @@
 use sock_diag::{SocketRecord, SocketState};
 
 use crate::curve::{age_ms, age_seconds};
-use crate::settings::{Settings, TwReuse};
+use crate::reuse::{OLD_DELAY_MS, Reuse};
+use crate::settings::Settings;
 
 /// How firmly a socket keeps its port from the next connect() to its own destination.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -19,32 +20,20 @@ pub(crate) enum Claim {
 }
 
 impl Claim {
-    /// How firmly a TIME_WAIT socket keeps its port from the next connect() to its destination: the rules of
-    /// `tcp_twsk_unique()`, as far as a record tells what they ask.
+    /// How firmly a TIME_WAIT socket keeps its port from the next connect() to its destination.
     fn of_time_wait(record: &SocketRecord, settings: &Settings) -> Claim {
-        if settings.timestamps == Some(false) || settings.tw_reuse == TwReuse::Off {
-            return Claim::Firm;
-        }
         let id = &record.id;
         let (local, remote) = (id.local_address.to_canonical(), id.remote_address.to_canonical());
-        let loopback = local.is_loopback()
-            || remote.is_loopback()
-            || id.interface.is_some_and(|index| index.get() == LOOPBACK_INDEX);
-        if settings.tw_reuse == TwReuse::LoopbackOnly && !loopback {
+        let on_loopback = id.interface.is_some_and(|index| index.get() == LOOPBACK_INDEX);
+        let reuse = Reuse::between(local, remote, on_loopback, settings);
+        if reuse == Reuse::Never {
             return Claim::Firm;
         }
-        match old_enough(settings.tw_reuse_delay_ms, age_ms(record.timer.expires_ms)) {
-            Some(false) => return Claim::Firm,
-            None => return Claim::Unclear,
-            Some(true) => {}
-        }
-        // Only a peer that is this very host certainly uses timestamps when we do.
-        let peer_is_us = loopback || local == remote;
-        let known = settings.tw_reuse != TwReuse::Unknown && settings.timestamps == Some(true);
-        match (known, peer_is_us) {
-            (true, true) => Claim::Waived,
-            (true, false) => Claim::IfPeerIsUs,
-            (false, _) => Claim::Unclear,
+        match (old_enough(settings.tw_reuse_delay_ms, age_ms(record.timer.expires_ms)), reuse) {
+            (Some(false), _) => Claim::Firm,
+            (Some(true), Reuse::Certain) => Claim::Waived,
+            (Some(true), Reuse::IfPeerIsUs) => Claim::IfPeerIsUs,
+            _ => Claim::Unclear,
         }
     }
 }
@@ -64,7 +53,6 @@ fn old_enough(delay_ms: Option<u32>, age_ms: u32) -> Option<bool> {
 const LOOPBACK_INDEX: u32 = 1;
 /// `idiag_expires` comes from jiffies: 10 ms at the coarsest, on both ends of the difference.
 const TIMER_SLACK_MS: u32 = 20;
-const OLD_DELAY_MS: u32 = 1_000;
 
 const NO_PORT_BIND: u64 = 1 << 8;
 const TIME_WAIT: u64 = 1 << 9;
