@@ -251,8 +251,11 @@ impl Feed {
     pub(crate) fn bound_by_number(&mut self) -> sock_diag::Result<&[(u64, u16)]> {
         if let Input::Live { kernel, .. } = &mut self.input {
             let mut bound = Vec::new();
-            let filter = bound_by_number(self.surroundings.core_settings().range());
-            let request = DumpRequest { filter: filter.as_ref(), ..DumpRequest::all(Protocol::Tcp) };
+            // A range that no filter can say holds no port to ask about.
+            let Some(filter) = bound_by_number(self.surroundings.core_settings().range()) else {
+                return Ok(&[]);
+            };
+            let request = DumpRequest { filter: Some(&filter), ..DumpRequest::all(Protocol::Tcp) };
             // Not part of a capture's answers, which are replayed without filters.
             dump(kernel, &request.states(WITH_PORT_LOCK), &mut self.buffer, |diag| {
                 let id = diag.to_record().id;
