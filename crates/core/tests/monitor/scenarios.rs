@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use sock_diag::fake::tcp_record;
 use sock_diag::{Cookie, Protocol, SocketRecord, SocketState, Timer, TimerKind};
 use sockeye_core::{
-    Churn, ClosedBy, Counters, Direction, Evidence, Lifetime, Moment, Monitor, Settings, TcpEnd,
+    Churn, ClosedBy, Counters, Direction, Evidence, Lifetime, Moment, Monitor, Settings, TcpEnd, When,
 };
 
 const HERE: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 7);
@@ -46,6 +46,17 @@ fn time_wait(cookie: u64, local_port: u16, age_ms: u32) -> SocketRecord {
     let mut record = socket(cookie, SocketState::TimeWait, local_port, 80);
     record.timer = Timer { kind: TimerKind::TimeWait, expires_ms: 60_000 - age_ms, retransmits: 0 };
     record
+}
+
+#[test]
+fn an_event_that_waited_for_its_reader_meets_its_time_wait() {
+    for (read, opened) in [(When::between(Moment(500), Moment(4_000)), 1), (When::at(Moment(4_000)), 2)] {
+        let mut monitor = monitor(true);
+        monitor.destroyed(&socket(5, SocketState::Close, 45_000, 80), end(3, true), read);
+        // Closed at 600: what the event may tell of, or an earlier connection with the same ends.
+        let churn = sweep(&mut monitor, 4_100, &[time_wait(6, 45_000, 3_500)]);
+        assert_eq!((churn.tcp.opened, churn.tcp.closed), (opened, opened), "read {read:?}");
+    }
 }
 
 #[test]
