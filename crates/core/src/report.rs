@@ -32,8 +32,8 @@ pub struct TcpPool {
     pub explicit: u32,
     /// These ports.
     pub explicit_ports: PortSet,
-    /// How many bind() with port 0 succeed, by local address; addresses without a socket of the pool have what the
-    /// unspecified address leaves, and are not listed.
+    /// How many bind() with port 0 succeed, on the addresses that have a socket of the pool and on the unspecified ones.
+    /// On any other address only sockets of the wildcards take ports.
     pub bindable: Vec<Bindable>,
     /// Usable ports that connected sockets may have bound explicitly; see [`Headroom`](crate::Headroom).
     pub suspects: PortSet,
