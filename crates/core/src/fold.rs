@@ -157,7 +157,7 @@ fn destination(
 ///   taken for that destination, and two histories, one with bind() and one without, leave the very same sockets.
 ///
 /// No evidence is left, so nothing is suspected, where a port that connect() prefers was bound within IP_LOCAL_PORT_RANGE
-/// (which knows no parity), was bound by number and is in TIME_WAIT, or outlives its listener.
+/// (whose own first port sets the parity), was bound by number and is in TIME_WAIT, or outlives its listener.
 fn suspected_ports(uses: &[PortUse], endpoints: &[Endpoints], ground: &Ground) -> PortSet {
     let lower_half = ground.pool.lower_half().intersection(ground.usable);
     let bind_first = lower_half.count() - ground.pool.count_preferred(&lower_half);
