@@ -45,11 +45,17 @@ Examples:
   sockeye --sort closes --top 20           the 20 destinations with the most closes
   sockeye --json | jq '.destinations[0]'   the worst destination, for a script
   sockeye -N web                           another network namespace
+  sockeye headroom 10.0.9.12:8080          how many more connections to it succeed
+  sockeye ports 41234                      who holds a port
+  sockeye watch 5                          a line every 5 s
+  sockeye closes                           each connection as it ends
+  sockeye lifetimes --for 1m               how long connections live
   sockeye sockets -tan state time-wait     sockets, with the filters of ss
   sockeye --capture now.sockeye            keep what the kernel said …
   sockeye --replay now.sockeye             … and look at it again, here or elsewhere
 
-Exit codes: 0 done, 2 wrong usage or an error.";
+Exit codes: 0 done, 1 no more connect() succeeds (headroom), 2 wrong usage or an
+error.";
 
 #[derive(Subcommand, Debug)]
 pub(crate) enum Command {
@@ -96,7 +102,7 @@ pub(crate) struct PortsArgs {
     #[arg(value_name = "PORT", value_parser = ports, conflicts_with_all = ["from", "to"])]
     pub(crate) ports: Option<RangeInclusive<u16>>,
     /// Count only the connections of one destination, as a connect() to it does; with --to
-    #[arg(long, value_name = "ADDRESS", requires = "to")]
+    #[arg(long, value_name = "ADDRESS", requires = "to", conflicts_with_all = ["ipv4", "ipv6"])]
     pub(crate) from: Option<IpAddr>,
     /// Where that connect() goes: 10.0.9.12:8080; with --from
     #[arg(long, value_name = "DEST", value_parser = destination, requires = "from")]

@@ -14,7 +14,7 @@ use sock_diag::{
     Kernel, Namespace, Protocol, Recording, RecvBuffer, Replay, SocketId, SocketRecord, SocketState,
     StateSet, TimerKind, dump, lookup,
 };
-use sockeye_core::PortRange;
+use sockeye_core::{Moment, PortRange, When};
 use tempfile::NamedTempFile;
 
 use crate::args::FeedArgs;
@@ -173,11 +173,11 @@ impl Feed {
         }
     }
 
-    /// Keeps a destroy event, where a capture is written. `at_ms`: when it was read.
-    pub(crate) fn keep_event(&mut self, at_ms: u64, event: &Event<'_>) -> anyhow::Result<()> {
+    /// Keeps a destroy event, where a capture is written.
+    pub(crate) fn keep_event(&mut self, at: When, event: &Event<'_>) -> anyhow::Result<()> {
         match &mut self.input {
             Input::Live { capture: Some(capture), .. } => {
-                capture.writer.event(at_ms, event).context("writing the capture")
+                capture.writer.event(packed(at), event).context("writing the capture")
             }
             _ => Ok(()),
         }
@@ -187,8 +187,9 @@ impl Feed {
     pub(crate) fn kept_events(
         &mut self,
         after_dumps: bool,
-        each: impl FnMut(u64, Event<'_>),
+        mut each: impl FnMut(When, Event<'_>),
     ) -> anyhow::Result<()> {
+        let each = |at, event: Event<'_>| each(unpacked(at), event);
         let Input::Replay(replay) = &mut self.input else { return Ok(()) };
         let read = match after_dumps {
             true => replay.events_after_dumps(each),
@@ -251,8 +252,11 @@ impl Feed {
     pub(crate) fn bound_by_number(&mut self) -> sock_diag::Result<&[(u64, u16)]> {
         if let Input::Live { kernel, .. } = &mut self.input {
             let mut bound = Vec::new();
-            let filter = bound_by_number(self.surroundings.core_settings().range());
-            let request = DumpRequest { filter: filter.as_ref(), ..DumpRequest::all(Protocol::Tcp) };
+            // A range that no filter can say holds no port to ask about.
+            let Some(filter) = bound_by_number(self.surroundings.core_settings().range()) else {
+                return Ok(&[]);
+            };
+            let request = DumpRequest { filter: Some(&filter), ..DumpRequest::all(Protocol::Tcp) };
             // Not part of a capture's answers, which are replayed without filters.
             dump(kernel, &request.states(WITH_PORT_LOCK), &mut self.buffer, |diag| {
                 let id = diag.to_record().id;
@@ -311,6 +315,20 @@ pub(crate) const WITH_PORT_LOCK: StateSet = StateSet::ALL.minus(StateSet::of(&[
 pub(crate) fn bound_by_number(range: PortRange) -> Option<Filter> {
     let text = format!("sport = {}-{} and not autobound", range.first, range.last);
     Filter::parse(&text, &PortRangeOnly { first: range.first, last: range.last }).ok()
+}
+
+/// When an event came, as a capture keeps it: when it was read in the low 40 bits (34 years of milliseconds), how long it may
+/// have waited for that above.
+const WAITED_SHIFT: u32 = 40;
+
+fn packed(at: When) -> u64 {
+    let read = at.latest.0 & ((1 << WAITED_SHIFT) - 1);
+    at.doubt_ms().min((1 << (64 - WAITED_SHIFT)) - 1) << WAITED_SHIFT | read
+}
+
+fn unpacked(kept: u64) -> When {
+    let read = Moment(kept & ((1 << WAITED_SHIFT) - 1));
+    When::between(read.minus_ms(kept >> WAITED_SHIFT), read)
 }
 
 impl Capture {

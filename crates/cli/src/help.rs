@@ -28,7 +28,11 @@ How to read it:
   and idle, N bound by number before connecting; x is reserved.
 
   connect() takes ports of one parity first and the others when these are gone:
-  the two halves show how near that is.
+  the two halves show how near that is. FREE is the longest runs of ports that
+  nobody has. BIND is how many more bind() with port 0 succeed on the local
+  addresses with the least left, whatever they connect to then.
+
+  With a port, its sockets are listed, and whether the kernel would choose it.
 
 Examples:
   sockeye ports
@@ -47,12 +51,18 @@ How to read it:
   HEADROOM    how many more connect() to this destination succeed now;
               an interval where the kernel does not tell enough
   EXHAUSTED   when none will, if it goes on like this: `now`, `in 17 s`, or —
-              for never. Opens are guessed from the closes of the last minute:
+              for never; `≥ 17 s` is the earliest where HEADROOM is in doubt.
+              Opens are guessed from the closes of the last minute:
               connections that this side does not close are not among them
 
 A destination is (protocol, local address, remote address, remote port): what
 connect() runs out of ports against. Sockets accepted by a listener take no
-ephemeral port and are no destination.";
+ephemeral port and are no destination.
+
+Examples:
+  sockeye snapshot
+  sockeye snapshot --top 20 --sort headroom
+  sockeye snapshot --json | jq .pool.tcp.usable";
 
 pub(crate) const SOCKETS_HELP: &str = "\
 Filters (the grammar of ss):
@@ -78,13 +88,15 @@ Examples:
 pub(crate) const CLOSES_HELP: &str = "\
 How to read it:
   TIME       when it was closed, in UTC, or not later
-  DIRECTION  out: this host connected; in: a listener here accepted
+  DIRECTION  out: this host connected; in: a listener here accepted; local: both
+             ends are here, and each has a line
   LIFETIME   from open to close. `1.20 s ±0.50` lies between 0.70 s and 1.70 s:
              an open is found by a sweep, so it is known as well as sweeps are
              close (--interval). `> 3.00 s` was there before sockeye was
-  SENT       bytes that were sent and acknowledged; the kernel counts SYN and
-             FIN as one each
-  RECEIVED   bytes that were received
+  SENT       payload bytes that were acknowledged; before Linux 4.19 SYN and FIN
+             count one each
+  RECEIVED   payload bytes that came in; where this side closed first, perhaps
+             one more: the other side's FIN
   RETRANS    segments that were sent again
   CLOSED BY  who closed first: local, remote, or reset by either
 

@@ -209,16 +209,18 @@ fn take(
         }
         Err(error) if part.tells_binders => notes.push(unread_binders(error)),
         Err(error) if part.protocol == Protocol::Tcp => return Err(explain::dump(part.protocol, error)),
-        Err(error) => notes.push(Note {
-            id: "protocol_unreadable",
-            message: format!("{:#}", explain::dump(part.protocol, error)),
-        }),
+        Err(error) => notes.push(unread_protocol(&explain::dump(part.protocol, error))),
     }
     Ok(())
 }
 
+/// The other protocols are told without it.
+pub(crate) fn unread_protocol(error: &anyhow::Error) -> Note {
+    Note { id: "protocol_unreadable", message: format!("{error:#}") }
+}
+
 /// Without it there is more doubt, not less truth.
-fn unread_binders(error: Error) -> Note {
+pub(crate) fn unread_binders(error: Error) -> Note {
     let message = format!("which sockets bound their port by number is not known: {error}");
     Note { id: "binders_unreadable", message }
 }

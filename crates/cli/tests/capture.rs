@@ -23,7 +23,7 @@ use sockeye_tests::{Load, Namespace, Zoo, ZooSpec, in_namespace};
 use tempfile::TempDir;
 
 /// Every output, and with a filter.
-const OUTPUTS: [&str; 10] = [
+const OUTPUTS: [&str; 13] = [
     "snapshot",
     "snapshot --json",
     "sockets -a",
@@ -34,6 +34,9 @@ const OUTPUTS: [&str; 10] = [
     "sockets -t state established dport > 1024",
     "sockets -ta --json not src 127.0.0.2",
     "sockets -l -o csv sport < 60000 or sport = :65535",
+    "ports",
+    "ports -u --json",
+    "ports 1-65535",
 ];
 
 fn captured(file: &Path, arguments: &str) -> Said {
@@ -61,6 +64,23 @@ fn what_was_captured_is_replayed_byte_for_byte() {
             assert_eq!(replay(&file, arguments).stdout, replayed.stdout);
         }
         assert_eq!(files_in(directory.path()), [file], "one capture, and nothing beside it");
+    });
+}
+
+#[test]
+fn ports_of_tcp_are_listed_without_udp() {
+    in_namespace(|| {
+        let _zoo = Zoo::open(&ZooSpec::default()).unwrap();
+        let directory = TempDir::new().unwrap();
+        let file = directory.path().join("tcp.sockeye");
+        assert_eq!(captured(&file, "ports -t").code, 0);
+        let both = replay(&file, "ports 1-65535 --json");
+        assert_eq!((both.code, both.stderr.as_str()), (0, ""));
+        let told: serde_json::Value = serde_json::from_str(&both.stdout).unwrap();
+        assert_eq!(told["warnings"][0]["id"], "protocol_unreadable");
+        assert!(!told["sockets"].as_array().unwrap().is_empty());
+        let asked = replay(&file, "ports 1-65535 -u");
+        assert_eq!((asked.code, asked.stdout.as_str()), (2, ""), "{}", asked.stderr);
     });
 }
 

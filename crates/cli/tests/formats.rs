@@ -114,12 +114,42 @@ fn ports() {
     assert_snapshot!("ports_json_idle", hosts::idle().print("ports --json"));
     assert_snapshot!("ports_json_troubled", hosts::troubled().print("ports -o json"));
     for columns in [40, 80, 100, 250] {
-        let screen = on_terminal(&proxy, columns, "ports --color never");
-        let cells = screen.lines().filter(|line| line.starts_with(|c: char| c.is_ascii_digit()));
-        assert!(cells.clone().count() <= 16 && widest(&cells.collect::<String>()) > 0, "{screen}");
-        let picture = screen.lines().filter(|line| line.starts_with(|c: char| c.is_ascii_digit()));
-        assert!(picture.map(widest).max() <= Some(usize::from(columns)), "{columns}:\n{screen}");
+        for host in [&proxy, &hosts::whole_space()] {
+            let screen = on_terminal(host, columns, "ports --color never");
+            let cells = || screen.lines().skip(2).take_while(|line| !line.is_empty());
+            assert!((1..=16).contains(&cells().count()), "{columns}:\n{screen}");
+            assert!(cells().map(widest).max() <= Some(usize::from(columns)), "{columns}:\n{screen}");
+            assert!(columns < 80 || widest(&screen) <= usize::from(columns), "{columns}:\n{screen}");
+        }
     }
+}
+
+#[test]
+fn ports_of_odd_ranges() {
+    assert_snapshot!("ports_screen_80", on_terminal(&hosts::proxy(), 80, "ports --color never"));
+    let (none, one, whole) = (Host::new((9, 3)), hosts::one_port(), hosts::whole_space());
+    assert_snapshot!("ports_screen_none", none.print("ports"));
+    assert_snapshot!("ports_json_none", none.print("ports --json"));
+    assert_snapshot!("ports_screen_one", one.print("ports"));
+    assert_snapshot!("ports_json_one", one.print("ports --json"));
+    assert_snapshot!("ports_screen_whole_80", on_terminal(&whole, 80, "ports --color never"));
+    assert_snapshot!("ports_screen_whole_200", on_terminal(&whole, 200, "ports --color never"));
+    for contradiction in ["ports -tu", "ports -6 --from 10.0.0.7 --to 10.0.9.12:80", "ports 9-3", "ports 0"] {
+        let refused = run(contradiction);
+        assert_eq!((refused.code, refused.stdout.as_str()), (2, ""), "{contradiction}: {}", refused.stderr);
+    }
+}
+
+#[test]
+fn ports_say_what_they_could_not_read() {
+    let host = hosts::unreadable();
+    assert_snapshot!("ports_screen_unreadable", host.print("ports"));
+    assert_snapshot!("ports_json_unreadable", host.print("ports --json"));
+    assert_snapshot!("ports_listing_unreadable", host.print("ports 40000 -t"));
+    let listed: serde_json::Value = serde_json::from_str(&host.print("ports 40000 --json")).unwrap();
+    let ids: Vec<_> =
+        listed["warnings"].as_array().unwrap().iter().map(|row| row["id"].as_str().unwrap()).collect();
+    assert_eq!(ids, ["setting_unknown", "setting_unknown", "unreadable"]);
 }
 
 #[test]
@@ -128,6 +158,8 @@ fn who_holds_a_port() {
     assert_snapshot!("ports_listing", zoo.print("ports 1-65535"));
     assert_snapshot!("ports_listing_json", zoo.print("ports 443 --json"));
     assert_snapshot!("ports_listing_free", zoo.print("ports 40001 -t"));
+    let reserved = hosts::portless();
+    assert_snapshot!("ports_listing_reserved", reserved.print("ports 40000-40001 -t"));
     assert_snapshot!("help_ports", run("ports --help").stdout);
 }
 

@@ -28,8 +28,10 @@ pub struct Flow {
     pub opened: u64,
     /// Closed since.
     pub closed: u64,
-    /// Opened and closed during the last tick's interval.
-    pub last: (u64, u64),
+    /// Opened during the last tick's interval.
+    pub opened_last: u64,
+    /// Closed during the last tick's interval.
+    pub closed_last: u64,
     /// Rates over windows.
     pub rates: Rates,
 }

@@ -106,6 +106,14 @@ pub struct Closed {
 }
 
 impl Closed {
+    /// Whether both ends are on this host, as far as addresses tell: the remote one is a loopback address, or the same as
+    /// the local one. Such a connection is two sockets, one outgoing and one incoming, and counts as two. None when the
+    /// remote end is not known.
+    pub fn is_local(&self) -> Option<bool> {
+        let remote = self.remote?.ip();
+        Some(remote.is_loopback() || self.local.is_some_and(|local| local.ip() == remote))
+    }
+
     /// What it is grouped by.
     pub fn group(&self) -> Group {
         match (self.direction, self.local, self.remote) {

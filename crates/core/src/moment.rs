@@ -55,6 +55,12 @@ impl When {
     }
 }
 
+impl From<Moment> for When {
+    fn from(moment: Moment) -> When {
+        When::at(moment)
+    }
+}
+
 /// How long a connection lived, milliseconds, as far as its birth and its death are known.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Lifetime {

@@ -115,7 +115,12 @@ impl PortMap {
     /// What holds this port; reserved ports are said to be.
     pub fn holder(&self, port: u16) -> PortHolder {
         let reserved = self.pool.range().contains(port) && !self.pool.ports().contains(port);
-        if reserved { PortHolder::Reserved } else { self.holders[usize::from(port)] }
+        if reserved { PortHolder::Reserved } else { self.taken_by(port) }
+    }
+
+    /// What its sockets make of this port, reserved or not.
+    pub fn taken_by(&self, port: u16) -> PortHolder {
+        self.holders[usize::from(port)]
     }
 
     /// How many ports of the range have this holder.

@@ -3,8 +3,8 @@
 use sock_diag::{SocketRecord, SocketState};
 
 use crate::curve::{age_ms, age_seconds};
-use crate::port_origin::PortOrigin;
-use crate::settings::{Settings, TwReuse};
+use crate::reuse::{OLD_DELAY_MS, Reuse};
+use crate::settings::Settings;
 
 /// How firmly a socket keeps its port from the next connect() to its own destination.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -20,32 +20,20 @@ pub(crate) enum Claim {
 }
 
 impl Claim {
-    /// How firmly a TIME_WAIT socket keeps its port from the next connect() to its destination: the rules of
-    /// `tcp_twsk_unique()`, as far as a record tells what they ask.
+    /// How firmly a TIME_WAIT socket keeps its port from the next connect() to its destination.
     fn of_time_wait(record: &SocketRecord, settings: &Settings) -> Claim {
-        if settings.timestamps == Some(false) || settings.tw_reuse == TwReuse::Off {
-            return Claim::Firm;
-        }
         let id = &record.id;
         let (local, remote) = (id.local_address.to_canonical(), id.remote_address.to_canonical());
-        let loopback = local.is_loopback()
-            || remote.is_loopback()
-            || id.interface.is_some_and(|index| index.get() == LOOPBACK_INDEX);
-        if settings.tw_reuse == TwReuse::LoopbackOnly && !loopback {
+        let on_loopback = id.interface.is_some_and(|index| index.get() == LOOPBACK_INDEX);
+        let reuse = Reuse::between(local, remote, on_loopback, settings);
+        if reuse == Reuse::Never {
             return Claim::Firm;
         }
-        match old_enough(settings.tw_reuse_delay_ms, age_ms(record.timer.expires_ms)) {
-            Some(false) => return Claim::Firm,
-            None => return Claim::Unclear,
-            Some(true) => {}
-        }
-        // Only a peer that is this very host certainly uses timestamps when we do.
-        let peer_is_us = loopback || local == remote;
-        let known = settings.tw_reuse != TwReuse::Unknown && settings.timestamps == Some(true);
-        match (known, peer_is_us) {
-            (true, true) => Claim::Waived,
-            (true, false) => Claim::IfPeerIsUs,
-            (false, _) => Claim::Unclear,
+        match (old_enough(settings.tw_reuse_delay_ms, age_ms(record.timer.expires_ms)), reuse) {
+            (Some(false), _) => Claim::Firm,
+            (Some(true), Reuse::Certain) => Claim::Waived,
+            (Some(true), Reuse::IfPeerIsUs) => Claim::IfPeerIsUs,
+            _ => Claim::Unclear,
         }
     }
 }
@@ -65,26 +53,19 @@ fn old_enough(delay_ms: Option<u32>, age_ms: u32) -> Option<bool> {
 const LOOPBACK_INDEX: u32 = 1;
 /// `idiag_expires` comes from jiffies: 10 ms at the coarsest, on both ends of the difference.
 const TIMER_SLACK_MS: u32 = 20;
-const OLD_DELAY_MS: u32 = 1_000;
 
 const NO_PORT_BIND: u64 = 1 << 8;
 const TIME_WAIT: u64 = 1 << 9;
 const CLAIM_SHIFT: u32 = 10;
-const CHOSEN: u64 = 1 << 12;
 
 /// An outgoing socket: destination index (32 bits), local port (16), claim (2), TIME_WAIT (1), bind-no-port (1),
-/// chosen by connect() (1), age in seconds (8). The order of the bits makes sorting group by destination, then by port.
+/// age in seconds (8). The order of the bits makes sorting group by destination, then by port.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct PortUse(u64);
 
 impl PortUse {
     #[inline]
-    pub(crate) fn new(
-        destination: u32,
-        record: &SocketRecord,
-        origin: PortOrigin,
-        settings: &Settings,
-    ) -> PortUse {
+    pub(crate) fn new(destination: u32, record: &SocketRecord, settings: &Settings) -> PortUse {
         let mut bits = u64::from(destination) << 32 | u64::from(record.id.local_port) << 16;
         if record.state == SocketState::TimeWait {
             bits |= TIME_WAIT | u64::from(age_seconds(record.timer.expires_ms));
@@ -94,9 +75,6 @@ impl PortUse {
         }
         if record.options.is_some_and(|options| options.bind_address_no_port()) {
             bits |= NO_PORT_BIND;
-        }
-        if origin == PortOrigin::Chosen {
-            bits |= CHOSEN;
         }
         PortUse(bits)
     }
@@ -143,10 +121,10 @@ impl PortUse {
         (self.0 & TIME_WAIT != 0).then_some(self.0 as u8)
     }
 
-    /// Whether connect() chose the port: it was seen to, or bind() was asked not to. (A socket that bound a number all the same
-    /// is told by the kernel.)
+    /// Whether connect() chose the port: bind() was asked not to. (A socket that bound a number all the same is told by the
+    /// kernel.)
     pub(crate) fn is_chosen(self) -> bool {
-        self.0 & (NO_PORT_BIND | CHOSEN) != 0
+        self.0 & NO_PORT_BIND != 0
     }
 }
 

@@ -115,7 +115,10 @@ impl Sweep {
     /// Cost: about 25 ns, 60 ns with 100,000 destinations that outgrow the cache. Allocates only to grow.
     #[inline]
     pub fn observe(&mut self, record: &SocketRecord) {
-        self.observe_as(record, PortOrigin::Unknown);
+        if self.recent.is_repeat(record.id.cookie) {
+            return self.note_duplicates(1);
+        }
+        self.take(record, PortOrigin::Unknown, None);
     }
 
     /// Notes that a connected socket bound this port by number. No record tells; the kernel does when it is asked for
@@ -124,17 +127,8 @@ impl Sweep {
         self.explicit.insert(port);
     }
 
-    /// Takes one record of a socket whose port's origin may be known from earlier.
-    #[inline]
-    pub fn observe_as(&mut self, record: &SocketRecord, origin: PortOrigin) {
-        if self.recent.is_repeat(record.id.cookie) {
-            return self.note_duplicates(1);
-        }
-        self.take(record, origin, None);
-    }
-
-    /// Takes one record that is known to be no repeat. `number`: its destination's in the caller's books, which spares
-    /// looking for it; in one sweep a number stands for one destination.
+    /// Takes one record that is known to be no repeat. `number`: its destination's in the caller's books, which
+    /// spares looking for it; in one sweep a number stands for one destination.
     #[inline]
     pub(crate) fn take(&mut self, record: &SocketRecord, origin: PortOrigin, number: Option<u32>) {
         self.records += 1;
@@ -186,10 +180,10 @@ impl Sweep {
                 return self.tallies.add(port, closed_seconds_ago);
             }
             PortOrigin::Bound => self.explicit.insert(port),
-            PortOrigin::Chosen | PortOrigin::Unknown => {}
+            PortOrigin::Unknown => {}
         }
         let destination = self.destination(record, number);
-        self.uses.push(PortUse::new(destination, record, origin, &self.settings));
+        self.uses.push(PortUse::new(destination, record, &self.settings));
     }
 
     /// The index of a record's destination in this sweep.
@@ -292,7 +286,9 @@ impl Sweep {
         self.move_incoming();
         let endpoints = self.sort_uses();
         let mut here = std::mem::take(&mut self.here);
-        here.extend(endpoints.iter().map(|endpoints| endpoints.local));
+        // Not all endpoints: those of incoming sockets are there or not by the order of the records.
+        let of_destinations = self.uses.chunk_by(|a, b| a.destination() == b.destination());
+        here.extend(of_destinations.map(|uses| endpoints[uses[0].destination()].local));
         let in_use: PortSet = self.uses.iter().map(|one| one.port()).collect();
         let known = self.listening.union(&self.bound).union(&self.explicit);
         let settled = settle(&in_use.intersection(self.pool.ports()).minus(&known));

@@ -162,7 +162,11 @@ mod tests {
             assert!(wanted(text, &closed), "{text}");
         }
         assert!(!wanted("dport = 80 or src 10.0.9.12", &closed));
+        assert_eq!(closed.is_local(), Some(false));
+        closed.remote = closed.local;
+        assert_eq!(closed.is_local(), Some(true));
         closed.remote = None;
+        assert_eq!(closed.is_local(), None);
         assert!(wanted("sport = 40000", &closed) && !wanted("dport = 443", &closed));
         closed.local = None;
         assert!(!wanted("sport >= 0", &closed), "its ends are not known");

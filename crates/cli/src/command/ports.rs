@@ -7,13 +7,14 @@ use std::ops::{ControlFlow, RangeInclusive};
 use anyhow::{Context as _, ensure};
 use sock_diag::filter::{Filter, NoNames};
 use sock_diag::{DumpRequest, Family, Protocol, SocketRecord, StateSet};
-use sockeye_core::{DestinationId, PortHolder, PortMap};
+use sockeye_core::{DestinationId, PortHolder, PortMap, Report, Sweep};
 
 use crate::args::{PortsArgs, SnapshotFormat};
 use crate::explain;
 use crate::feed::Feed;
 use crate::render::{ports_json, ports_screen};
 use crate::surroundings::Surroundings;
+use crate::sweep::{Note, unread_binders, unread_protocol};
 use crate::terminal::{self, Palette, buffered_stdout, ignore_closed_pipe};
 
 /// The range as a picture.
@@ -21,16 +22,23 @@ pub(crate) struct Picture<'a> {
     pub(crate) protocol: Protocol,
     pub(crate) towards: Option<DestinationId>,
     pub(crate) map: &'a PortMap,
+    /// Whether the sockets of both families were read: bind() with port 0 minds those of the other, too.
+    pub(crate) whole: bool,
+    pub(crate) report: &'a Report,
+    pub(crate) notes: &'a [Note],
     pub(crate) surroundings: &'a Surroundings,
 }
 
 /// Ports one by one.
 pub(crate) struct Listing<'a> {
     pub(crate) ports: RangeInclusive<u16>,
-    /// For each protocol asked for.
+    /// For each protocol that was read.
     pub(crate) maps: Vec<(Protocol, PortMap)>,
-    /// Their sockets, by protocol and port.
+    /// Their sockets, by port and protocol.
     pub(crate) sockets: Vec<SocketRecord>,
+    /// Of these sockets alone: what it says of the reading is meant.
+    pub(crate) report: &'a Report,
+    pub(crate) notes: &'a [Note],
     pub(crate) surroundings: &'a Surroundings,
 }
 
@@ -59,6 +67,14 @@ impl Listing<'_> {
             _ => Chance::Held,
         }
     }
+
+    /// The sockets on one port. Cost: a search in those of all ports, which may be very many.
+    pub(crate) fn on(&self, protocol: Protocol, port: u16) -> &[SocketRecord] {
+        let key = |record: &SocketRecord| (record.id.local_port, record.protocol);
+        let first = self.sockets.partition_point(|record| key(record) < (port, protocol));
+        let here = &self.sockets[first..];
+        &here[..here.partition_point(|record| key(record) == (port, protocol))]
+    }
 }
 
 /// Runs the command.
@@ -70,26 +86,43 @@ pub(crate) fn run(args: &PortsArgs) -> anyhow::Result<()> {
     let text = match &args.ports {
         None => {
             let protocol = if args.udp { Protocol::Udp } else { Protocol::Tcp };
+            ensure!(!(args.tcp && args.udp), "a picture is of one protocol: leave out -t or -u");
             let towards = towards(args, protocol)?;
-            let settings = feed.surroundings().core_settings();
-            let mut map = PortMap::new(&settings, protocol, towards);
+            let mut reading = Reading::new(&feed);
+            let mut map = PortMap::new(&feed.surroundings().core_settings(), protocol, towards);
             let request = DumpRequest { family: family(args), ..DumpRequest::all(protocol) };
-            read(&mut feed, &request, |record| map.observe(&record))?;
-            note_bound(&mut feed, &mut map, protocol)?;
-            feed.end_sweep()?;
-            let picture = Picture { protocol, towards, map: &map, surroundings: feed.surroundings() };
+            reading.dump(&mut feed, &request, |record| map.observe(&record))?;
+            reading.binders(&mut feed, &mut map, protocol);
+            let (report, notes) = reading.finish(&mut feed)?;
+            let picture = Picture {
+                protocol,
+                towards,
+                map: &map,
+                whole: request.family.is_none(),
+                report: &report,
+                notes: &notes,
+                surroundings: feed.surroundings(),
+            };
             match format {
                 SnapshotFormat::Json => ports_json::picture(&picture)?,
                 SnapshotFormat::Table => ports_screen::picture(&picture, width(), palette),
             }
         }
         Some(ports) => {
-            let (maps, sockets) = list(&mut feed, args, ports)?;
-            feed.end_sweep()?;
-            let listing = Listing { ports: ports.clone(), maps, sockets, surroundings: feed.surroundings() };
+            let mut reading = Reading::new(&feed);
+            let (maps, sockets) = list(&mut feed, &mut reading, args, ports)?;
+            let (report, notes) = reading.finish(&mut feed)?;
+            let listing = Listing {
+                ports: ports.clone(),
+                maps,
+                sockets,
+                report: &report,
+                notes: &notes,
+                surroundings: feed.surroundings(),
+            };
             match format {
                 SnapshotFormat::Json => ports_json::listing(&listing)?,
-                SnapshotFormat::Table => ports_screen::listing(&listing, palette),
+                SnapshotFormat::Table => ports_screen::listing(&listing, width(), palette),
             }
         }
     };
@@ -124,7 +157,12 @@ fn family(args: &PortsArgs) -> Option<Family> {
 type Listed = (Vec<(Protocol, PortMap)>, Vec<SocketRecord>);
 
 /// The sockets on some ports, of the protocols that were asked for.
-fn list(feed: &mut Feed, args: &PortsArgs, ports: &RangeInclusive<u16>) -> anyhow::Result<Listed> {
+fn list(
+    feed: &mut Feed,
+    reading: &mut Reading,
+    args: &PortsArgs,
+    ports: &RangeInclusive<u16>,
+) -> anyhow::Result<Listed> {
     let settings = feed.surroundings().core_settings();
     let text = format!("sport = {}-{}", ports.start(), ports.end());
     let filter = Filter::parse(&text, &NoNames).map_err(|error| anyhow::anyhow!(error.render(&text)))?;
@@ -135,45 +173,82 @@ fn list(feed: &mut Feed, args: &PortsArgs, ports: &RangeInclusive<u16>) -> anyho
         let mut map = PortMap::new(&settings, protocol, None);
         let request =
             DumpRequest { family: family(args), filter: Some(&filter), ..DumpRequest::all(protocol) };
-        read(feed, &request, |record| {
+        let read = reading.dump(feed, &request, |record| {
             map.observe(&record);
             sockets.push(record);
-        })?;
-        note_bound(feed, &mut map, protocol)?;
-        maps.push((protocol, map));
+        });
+        match read {
+            Ok(()) => {
+                reading.binders(feed, &mut map, protocol);
+                maps.push((protocol, map));
+            }
+            // Nobody asked for UDP by name: a host without it still has its TCP ports.
+            Err(error) if protocol == Protocol::Udp && !args.udp => {
+                reading.notes.push(unread_protocol(&error));
+            }
+            Err(error) => return Err(error),
+        }
     }
     // A raced dump may tell a socket twice.
     sockets.sort_by_key(|record| {
-        (
-            record.id.local_port,
-            record.protocol,
-            record.id.remote_address,
-            record.id.remote_port,
-            record.id.cookie,
-        )
+        let id = &record.id;
+        (id.local_port, record.protocol, id.remote_address, id.remote_port, id.cookie)
     });
     sockets.dedup_by_key(|record| (record.protocol, record.id.cookie, record.id.remote_port));
     Ok((maps, sockets))
 }
 
-fn read(
-    feed: &mut Feed,
-    request: &DumpRequest<'_>,
-    mut each: impl FnMut(SocketRecord),
-) -> anyhow::Result<()> {
-    let request = DumpRequest { states: StateSet::ALL, ..*request };
-    feed.dump(&request, |diag| {
-        each(diag.to_record());
-        ControlFlow::Continue(())
-    })
-    .map_err(|error| explain::dump(request.protocol, error))?;
-    Ok(())
+/// What is read on the way beside the ports: the doubts about it.
+struct Reading {
+    sweep: Sweep,
+    notes: Vec<Note>,
 }
 
-fn note_bound(feed: &mut Feed, map: &mut PortMap, protocol: Protocol) -> anyhow::Result<()> {
-    if protocol == Protocol::Tcp {
-        let bound = feed.bound_by_number().map_err(|error| explain::dump(protocol, error))?;
-        bound.iter().for_each(|(_, port)| map.observe_bound(*port));
+impl Reading {
+    fn new(feed: &Feed) -> Reading {
+        Reading { sweep: Sweep::new(&feed.surroundings().core_settings()), notes: Vec::new() }
     }
-    Ok(())
+
+    fn dump(
+        &mut self,
+        feed: &mut Feed,
+        request: &DumpRequest<'_>,
+        mut each: impl FnMut(SocketRecord),
+    ) -> anyhow::Result<()> {
+        let request = DumpRequest { states: StateSet::ALL, ..*request };
+        let dumped = feed.dump(&request, |diag| {
+            let record = diag.to_record();
+            self.sweep.observe(&record);
+            each(record);
+            ControlFlow::Continue(())
+        });
+        let summary = dumped.map_err(|error| explain::dump(request.protocol, error))?;
+        if summary.interrupted {
+            self.sweep.note_interrupted();
+        }
+        self.sweep.note_malformed(summary.malformed);
+        Ok(())
+    }
+
+    /// Who bound by number, which no record tells.
+    fn binders(&mut self, feed: &mut Feed, map: &mut PortMap, protocol: Protocol) {
+        if protocol != Protocol::Tcp {
+            return;
+        }
+        match feed.bound_by_number() {
+            Ok(bound) => bound.iter().for_each(|(_, port)| {
+                map.observe_bound(*port);
+                self.sweep.observe_bound(*port);
+            }),
+            Err(error) => self.notes.push(unread_binders(error)),
+        }
+    }
+
+    fn finish(mut self, feed: &mut Feed) -> anyhow::Result<(Report, Vec<Note>)> {
+        feed.end_sweep()?;
+        let surroundings = feed.surroundings();
+        let unread = surroundings.unread.iter();
+        self.notes.extend(unread.map(|why| Note { id: "unreadable", message: why.clone() }));
+        Ok((self.sweep.finish(&surroundings.core_counters()), self.notes))
+    }
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use sock_diag::{DestroyEvents, DiagMsg, Event, Protocol, RecvBuffer};
-use sockeye_core::Moment;
+use sockeye_core::{Moment, When};
 
 use super::Pace;
 use super::budget::{Budget, processor_ms};
@@ -29,6 +29,8 @@ const ORIGIN_MS: u64 = 86_400_000;
 const REST_MS: u64 = 10;
 /// Unless so many came at once: the smallest receive buffer holds 166.
 const MANY_EVENTS: usize = 32;
+/// A read that brings this many may have left some.
+const FEWER_THAN_A_BATCH: usize = 4_000;
 
 /// What ended a wait.
 pub(super) enum Woken {
@@ -59,6 +61,8 @@ pub(super) struct Live {
     settings_read: Moment,
     /// Until then events gather.
     rests_until: Moment,
+    /// Events that are read now came later than this: the queue was seen empty, or woke us.
+    heard: Moment,
     /// There were events since the last step's end.
     pub(super) has_rest: bool,
 }
@@ -92,6 +96,7 @@ impl Live {
             end: None,
             settings_read: Moment(ORIGIN_MS),
             rests_until: Moment(ORIGIN_MS),
+            heard: Moment(ORIGIN_MS),
             has_rest: false,
         })
     }
@@ -127,6 +132,10 @@ impl Live {
                 return Ok(Woken::Due);
             }
             let rest = self.rests_until.ms_since(now);
+            // What gathered while we were busy is read first: only an empty queue wakes us in time.
+            if rest == 0 && self.heard < now && self.read_events()? > 0 {
+                return Ok(Woken::Events);
+            }
             let mut watched = vec![PollFd::new(self.stop.as_fd(), PollFlags::POLLIN)];
             if rest == 0 {
                 let events = self.events.as_ref();
@@ -141,6 +150,7 @@ impl Live {
             if rest > 0 {
                 continue;
             }
+            self.heard = self.now();
             let read = self.read_events()?;
             if self.budget.is_some() && read <= MANY_EVENTS {
                 self.rests_until = self.now().plus_ms(REST_MS);
@@ -156,16 +166,22 @@ impl Live {
         let Some(events) = &mut self.events else { return Ok(0) };
         let (pending, started) = (&mut self.pending, self.started);
         let before = pending.len();
+        let (asked, heard) = (moment_after(started), self.heard);
         let read = events.read(Some(Duration::ZERO), &mut self.buffer, |event| {
-            pending.push(moment_after(started), &event);
+            pending.push(When::between(heard, moment_after(started)), &event);
         });
         if let Err(error) = read {
             // From here on there are none; whoever counts must know.
             let _ = writeln!(io::stderr(), "sockeye: going on without destroy events: {error}");
-            pending.push(moment_after(started), &Event::Lost(None));
+            pending.push(When::at(moment_after(started)), &Event::Lost(None));
             self.events = None;
         }
-        Ok(self.pending.len() - before)
+        let read = self.pending.len() - before;
+        // A read that took what there was has seen the queue empty.
+        if read < FEWER_THAN_A_BATCH {
+            self.heard = self.heard.max(asked);
+        }
+        Ok(read)
     }
 
     /// Between two records of a dump: reads events now and then.
@@ -224,7 +240,7 @@ fn moment_after(started: Instant) -> Moment {
 #[derive(Default)]
 pub(super) struct Pending {
     bytes: Vec<u8>,
-    events: Vec<(Moment, Kept)>,
+    events: Vec<(When, Kept)>,
 }
 
 enum Kept {
@@ -237,7 +253,7 @@ impl Pending {
     /// Beyond so many bytes the receive buffer has to hold them.
     const MOST_BYTES: usize = 16 << 20;
 
-    fn push(&mut self, at: Moment, event: &Event<'_>) {
+    fn push(&mut self, at: When, event: &Event<'_>) {
         let kept = match event {
             Event::Destroyed(diag) => {
                 diag.parts().iter().for_each(|part| self.bytes.extend_from_slice(part));
@@ -257,7 +273,7 @@ impl Pending {
     }
 
     /// Hands all of them on, in the order they came, and forgets them. Returns how many.
-    pub(super) fn drain(&mut self, mut each: impl FnMut(Moment, Event<'_>)) -> usize {
+    pub(super) fn drain(&mut self, mut each: impl FnMut(When, Event<'_>)) -> usize {
         let count = self.events.len();
         let mut start = 0;
         for (at, kept) in self.events.drain(..) {
@@ -306,14 +322,14 @@ mod tests {
             record.id.cookie = sock_diag::Cookie(number);
             let bytes = sock_diag::fake::record_bytes(&record);
             let diag = DiagMsg::parse(&bytes, Protocol::Tcp).unwrap();
-            pending.push(Moment(number), &Event::Destroyed(diag));
-            pending.push(Moment(number), &Event::Lost(Some(number as u32)));
+            pending.push(When::at(Moment(number)), &Event::Destroyed(diag));
+            pending.push(When::at(Moment(number)), &Event::Lost(Some(number as u32)));
         }
         let mut told = Vec::new();
         let count = pending.drain(|at, event| {
             told.push(match event {
-                Event::Destroyed(diag) => (at.0, diag.to_record().id.cookie.0),
-                Event::Lost(lost) => (at.0, u64::from(lost.unwrap())),
+                Event::Destroyed(diag) => (at.latest.0, diag.to_record().id.cookie.0),
+                Event::Lost(lost) => (at.latest.0, u64::from(lost.unwrap())),
             });
         });
         assert_eq!(told, (0..5).flat_map(|number| [(number, number); 2]).collect::<Vec<_>>());

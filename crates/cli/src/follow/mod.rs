@@ -281,7 +281,7 @@ impl Follow {
             return Ok(Progress::End);
         }
         let watched = &mut self.watched;
-        self.feed.kept_events(false, |at, event| watched.event(Moment(at), &event))?;
+        self.feed.kept_events(false, |at, event| watched.event(at, &event))?;
         self.take_closed()?;
         self.watched.monitor.set_settings(&self.feed.surroundings().core_settings());
         let (began, ended) = self.feed.surroundings().moments();
@@ -321,10 +321,10 @@ impl Follow {
         }
         loop {
             let watched = &mut self.watched;
-            self.feed.kept_events(false, |at, event| watched.event(Moment(at), &event))?;
+            self.feed.kept_events(false, |at, event| watched.event(at, &event))?;
             self.read_all()?;
             let watched = &mut self.watched;
-            self.feed.kept_events(true, |at, event| watched.event(Moment(at), &event))?;
+            self.feed.kept_events(true, |at, event| watched.event(at, &event))?;
             let (ended, counters) =
                 (self.feed.surroundings().moments().1, self.feed.surroundings().core_counters());
             self.stands_ahead = false;
@@ -348,7 +348,7 @@ impl Follow {
             }
             Some(_) => {
                 let watched = &mut self.watched;
-                self.feed.kept_events(true, |at, event| watched.event(Moment(at), &event))?;
+                self.feed.kept_events(true, |at, event| watched.event(at, &event))?;
             }
         }
         let settled = self.look_up_missing()?;
@@ -377,7 +377,7 @@ impl Follow {
         let events = live.pending.drain(|at, event| {
             watched.event(at, &event);
             if kept.is_ok() {
-                kept = feed.keep_event(at.0, &event);
+                kept = feed.keep_event(at, &event);
             }
         });
         live.has_rest |= events > 0;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use sock_diag::{Cookie, Event, SocketRecord};
-use sockeye_core::{Counters, Moment, Monitor, TcpEnd};
+use sockeye_core::{Counters, Moment, Monitor, TcpEnd, When};
 
 use crate::sweep::Note;
 
@@ -54,8 +54,8 @@ impl Watched {
     }
 
     /// A destroy event, or the loss of some.
-    pub(super) fn event(&mut self, at: Moment, event: &Event<'_>) {
-        self.now = self.now.max(at);
+    pub(super) fn event(&mut self, at: When, event: &Event<'_>) {
+        self.now = self.now.max(at.latest);
         match event {
             Event::Destroyed(diag) => {
                 let record = diag.to_record();

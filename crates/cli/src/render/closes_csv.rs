@@ -5,7 +5,7 @@ use std::fmt::Display;
 use sockeye_core::Closed;
 
 const COLUMNS: &str = "at,at_uncertainty_ms,protocol,cookie,local_address,local_port,remote_address,remote_port,\
-                       direction,closed_by,evidence,lifetime_ms,lifetime_uncertainty_ms,lifetime_min_ms,lifetime_max_ms,\
+                       direction,is_local,closed_by,evidence,lifetime_ms,lifetime_uncertainty_ms,lifetime_min_ms,lifetime_max_ms,\
                        sent_bytes,received_bytes,retransmits";
 
 /// The names of the columns.
@@ -27,6 +27,7 @@ pub(crate) fn line(closed: &Closed, at: jiff::Timestamp) -> String {
         known(closed.remote.map(|end| end.ip())),
         known(closed.remote.map(|end| end.port())),
         closed.direction.name().to_owned(),
+        known(closed.is_local()),
         closed.closed_by.name().to_owned(),
         closed.evidence.name().to_owned(),
         known(closed.lifetime.middle_ms()),

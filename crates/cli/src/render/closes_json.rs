@@ -22,6 +22,9 @@ struct Line {
     #[serde(flatten)]
     remote: Option<Remote>,
     direction: &'static str,
+    /// Whether both ends are on this host: its other socket has a line of its own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    is_local: Option<bool>,
     closed_by: &'static str,
     evidence: &'static str,
     #[serde(flatten)]
@@ -70,6 +73,7 @@ pub(crate) fn line(closed: &Closed, at: jiff::Timestamp) -> anyhow::Result<Strin
         local: closed.local.map(|end| Local { local_address: end.ip(), local_port: end.port() }),
         remote: closed.remote.map(|end| Remote { remote_address: end.ip(), remote_port: end.port() }),
         direction: closed.direction.name(),
+        is_local: closed.is_local(),
         closed_by: closed.closed_by.name(),
         evidence: closed.evidence.name(),
         lifetime: Lifetime {

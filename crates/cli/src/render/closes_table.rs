@@ -87,7 +87,7 @@ impl Table {
             "{dim}{}{reset}  {:<5}  {local:<local_width$}  {remote:<remote_width$}  {:<9}  {:>18}  {:>11}  {:>11}  {:>7}  ",
             at.strftime("%H:%M:%S%.3f"),
             closed.protocol.name(),
-            direction(closed.direction),
+            direction(closed),
             lifetime(closed.lifetime),
             number(told.sent_bytes),
             number(closed.received_bytes()),
@@ -111,11 +111,14 @@ fn end(end: Option<SocketAddr>) -> String {
     end.map_or_else(|| "?".to_owned(), |end| end.to_string())
 }
 
-fn direction(direction: Direction) -> &'static str {
-    match direction {
-        Direction::Outgoing => "out",
-        Direction::Incoming => "in",
-        Direction::Unknown => "—",
+fn direction(closed: &Closed) -> &'static str {
+    match (closed.direction, closed.is_local()) {
+        (Direction::Outgoing, Some(true)) => "out local",
+        (Direction::Incoming, Some(true)) => "in local",
+        (Direction::Unknown, Some(true)) => "local",
+        (Direction::Outgoing, _) => "out",
+        (Direction::Incoming, _) => "in",
+        (Direction::Unknown, _) => "—",
     }
 }
 

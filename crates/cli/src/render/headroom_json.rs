@@ -1,11 +1,12 @@
 //! The headroom of a destination as one JSON object, schema `sockeye.headroom/1`. Names stay; new ones may come.
 
 use serde::Serialize;
-use sockeye_core::{Forecast, Warning};
+use sockeye_core::{Forecast, Report, Warning};
 
 use crate::account::{Reason, Remedy};
 use crate::command::headroom::{Answer, Answers};
 use crate::render::snapshot_json::{DestinationRow, WarningRow, destination, rounded};
+use crate::sweep::Note;
 use crate::terminal::write_json;
 
 #[derive(Serialize)]
@@ -86,7 +87,9 @@ pub(crate) fn render(answers: &Answers<'_>) -> anyhow::Result<String> {
         taken_at: format!("{:.3}", answers.surroundings.taken_at),
         answer: first,
         other_local_addresses: rows.collect(),
-        warnings: doubts(answers).map(|(id, message)| WarningRow { id, message }).collect(),
+        warnings: doubts(answers.report, answers.notes)
+            .map(|(id, message)| WarningRow { id, message })
+            .collect(),
     };
     let mut text = Vec::new();
     write_json(&mut text, &object)?;
@@ -125,10 +128,12 @@ fn row(answer: &Answer, answers: &Answers<'_>) -> AnswerRow {
 }
 
 fn forecast(told: Forecast) -> ForecastRow {
-    let in_doubt = told.earliest_in_s != told.exhausted_in_s;
     ForecastRow {
         exhausted_in_seconds: told.exhausted_in_s.map(|seconds| rounded(seconds, 1)),
-        earliest_in_seconds: told.earliest_in_s.filter(|_| in_doubt).map(|seconds| rounded(seconds, 1)),
+        earliest_in_seconds: told
+            .earliest_in_s
+            .filter(|_| told.is_in_doubt())
+            .map(|seconds| rounded(seconds, 1)),
         basis: told.basis.name(),
         opens_per_second: rounded(told.open_rate, 2),
         leaked_per_second: rounded(told.leak_rate, 2),
@@ -138,7 +143,7 @@ fn forecast(told: Forecast) -> ForecastRow {
 }
 
 /// What makes these numbers doubtful: the report's warnings about itself, and what could not be read.
-pub(super) fn doubts(answers: &Answers<'_>) -> impl Iterator<Item = (&'static str, String)> {
+pub(super) fn doubts(report: &Report, notes: &[Note]) -> impl Iterator<Item = (&'static str, String)> {
     let about_itself = |warning: &&Warning| {
         matches!(
             warning,
@@ -149,7 +154,7 @@ pub(super) fn doubts(answers: &Answers<'_>) -> impl Iterator<Item = (&'static st
                 | Warning::SettingUnknown { .. }
         )
     };
-    let warnings = answers.report.warnings.iter().filter(about_itself);
-    let notes = answers.notes.iter().map(|note| (note.id, note.message.clone()));
+    let warnings = report.warnings.iter().filter(about_itself);
+    let notes = notes.iter().map(|note| (note.id, note.message.clone()));
     warnings.map(|warning| (warning.id(), warning.to_string())).chain(notes)
 }

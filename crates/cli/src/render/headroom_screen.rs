@@ -8,7 +8,8 @@ use crate::account::Account;
 use crate::command::headroom::{Answer, Answers};
 use crate::render::exhaustion::span;
 use crate::render::headroom_json::doubts;
-use crate::render::snapshot_screen::{columns, grouped, three_digits};
+use crate::render::paragraph::paragraph;
+use crate::render::snapshot_screen::{grouped, three_digits};
 use crate::terminal::{Harmless, Palette};
 
 /// Columns where the output is no terminal.
@@ -27,7 +28,8 @@ pub(crate) fn render(answers: &Answers<'_>, width: usize, palette: Palette) -> S
         }
         screen.answer(answer, answers.report.churn.is_some());
     }
-    let mut notes: Vec<String> = doubts(answers).map(|(_, message)| Harmless(&message).to_string()).collect();
+    let mut notes: Vec<String> =
+        doubts(answers.report, answers.notes).map(|(_, message)| Harmless(&message).to_string()).collect();
     let in_doubt = answers.answers.iter().any(|answer| answer.destination.headroom.suspected_ports > 0);
     if answers.may_probe && in_doubt {
         notes.push("--probe settles which ports were bound before connecting".to_owned());
@@ -106,20 +108,7 @@ impl Screen {
         let Palette { heading, reset, .. } = self.palette;
         for (index, line) in lines.iter().enumerate() {
             put!(self, "{heading}{:<LABEL_WIDTH$}{reset}", if index == 0 { label } else { "" });
-            let mut column = 0;
-            for word in line.split(' ') {
-                let length = columns(word);
-                if column > 0 && column + 1 + length > self.width - LABEL_WIDTH {
-                    put!(self, "\n{:LABEL_WIDTH$}", "");
-                    column = 0;
-                } else if column > 0 {
-                    self.text.push(' ');
-                    column += 1;
-                }
-                self.text.push_str(word);
-                column += length;
-            }
-            self.text.push('\n');
+            put!(self, "{}\n", paragraph(line, LABEL_WIDTH, self.width));
         }
     }
 }

@@ -9,6 +9,7 @@ pub(crate) mod headroom_screen;
 pub(crate) mod lifetimes_hlog;
 pub(crate) mod lifetimes_json;
 pub(crate) mod lifetimes_table;
+mod paragraph;
 pub(crate) mod ports_json;
 pub(crate) mod ports_screen;
 pub(crate) mod snapshot_json;

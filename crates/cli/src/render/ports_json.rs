@@ -5,10 +5,14 @@ use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 
 use serde::Serialize;
-use sock_diag::{Protocol, SocketRecord, SocketState};
-use sockeye_core::{PortHolder, PortMap};
+use sock_diag::{Protocol, SocketRecord, TimerKind};
+use sockeye_core::{PortHolder, PortMap, Report};
 
 use crate::command::ports::{Chance, Listing, Picture};
+use crate::render::headroom_json::doubts;
+use crate::render::ports_screen::bindable;
+use crate::render::snapshot_json::{BindRow, WarningRow, bind};
+use crate::sweep::Note;
 use crate::terminal::write_json;
 
 #[derive(Serialize)]
@@ -23,7 +27,11 @@ struct PictureObject {
     /// The half that connect() takes first, then the other.
     halves: [Half; 2],
     runs: Vec<Run>,
-    warnings: [(); 0],
+    /// What bind() with port 0 finds on each local address, least first. Absent for UDP, for one destination or for one
+    /// family.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bind: Option<Vec<BindRow>>,
+    warnings: Vec<WarningRow>,
 }
 
 #[derive(Serialize)]
@@ -78,7 +86,8 @@ pub(crate) fn picture(picture: &Picture<'_>) -> anyhow::Result<String> {
             .iter()
             .map(|(run, holder)| Run { first: *run.start(), last: *run.end(), holder: holder.name() })
             .collect(),
-        warnings: [],
+        bind: bindable(picture).map(|rows| rows.iter().map(bind).collect()),
+        warnings: warnings(picture.report, picture.notes),
     })
 }
 
@@ -90,7 +99,7 @@ struct ListingObject {
     range: Option<Range>,
     ports: Vec<Port>,
     sockets: Vec<Socket>,
-    warnings: [(); 0],
+    warnings: Vec<WarningRow>,
 }
 
 #[derive(Serialize)]
@@ -117,7 +126,7 @@ struct Socket {
     #[serde(skip_serializing_if = "Option::is_none")]
     inode: Option<u32>,
     cookie: String,
-    /// Until TIME_WAIT ends.
+    /// Until TIME_WAIT ends, or a FIN_WAIT2 without a process.
     #[serde(skip_serializing_if = "Option::is_none")]
     expires_ms: Option<u32>,
 }
@@ -134,7 +143,7 @@ pub(crate) fn listing(listing: &Listing<'_>) -> anyhow::Result<String> {
         range: listing.maps.first().map(|(_, map)| range(map)),
         ports: ports.collect(),
         sockets: listing.sockets.iter().map(socket).collect(),
-        warnings: [],
+        warnings: warnings(listing.report, listing.notes),
     })
 }
 
@@ -145,7 +154,7 @@ fn row(protocol: Protocol, map: &PortMap, port: u16) -> Port {
         port,
         in_range,
         reserved: in_range && !map.pool().ports().contains(port),
-        holder: map.holder(port).name(),
+        holder: map.taken_by(port).name(),
         chance: match Listing::chance(map, port) {
             Chance::Never => "never",
             Chance::Held => "held",
@@ -169,8 +178,12 @@ fn socket(record: &SocketRecord) -> Socket {
         uid: record.uid,
         inode: record.inode.map(NonZeroU32::get),
         cookie: id.cookie.to_string(),
-        expires_ms: (record.state == SocketState::TimeWait).then_some(record.timer.expires_ms),
+        expires_ms: (record.timer.kind == TimerKind::TimeWait).then_some(record.timer.expires_ms),
     }
+}
+
+fn warnings(report: &Report, notes: &[Note]) -> Vec<WarningRow> {
+    doubts(report, notes).map(|(id, message)| WarningRow { id, message }).collect()
 }
 
 fn range(map: &PortMap) -> Range {

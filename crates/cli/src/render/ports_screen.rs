@@ -2,23 +2,28 @@
 
 use std::fmt::Write as _;
 
-use sock_diag::{Protocol, SocketRecord, SocketState};
-use sockeye_core::{PortHolder, PortMap};
+use sock_diag::{Protocol, SocketRecord, TimerKind};
+use sockeye_core::{Bindable, PortHolder, PortMap, Report};
 
 use crate::command::ports::{Chance, Listing, Picture};
+use crate::render::headroom_json::doubts;
+use crate::render::paragraph::paragraph;
 use crate::render::snapshot_screen::{bar, grouped};
-use crate::terminal::Palette;
+use crate::sweep::Note;
+use crate::terminal::{Harmless, Palette};
 
 /// Columns where the output is no terminal.
 pub(crate) const DEFAULT_WIDTH: usize = 100;
 const LEAST_WIDTH: usize = 40;
 const MOST_WIDTH: usize = 200;
 /// `32768 `, before each line of cells.
-const LABEL_WIDTH: usize = 6;
+const PORT_WIDTH: usize = 6;
+/// `HALVES   `, before each line of text.
+const LABEL_WIDTH: usize = 9;
 /// The picture is no taller, so that it and what stands around it fit an ordinary terminal.
 const MOST_LINES: usize = 16;
-/// Longest runs of free ports that are told.
-const RUNS: usize = 3;
+/// Longest runs of free ports, and local addresses with the least left, that are told.
+const TOLD: usize = 3;
 
 /// How a share of a cell's ports is drawn: those in connections as bars, those in TIME_WAIT as shades.
 const LIVE: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
@@ -35,27 +40,34 @@ pub(crate) fn picture(picture: &Picture<'_>, width: usize, palette: Palette) -> 
         text.push('\n');
     };
     let protocol = picture.protocol.name().to_uppercase();
-    let ports = grouped(range.count());
-    put(format!("{heading}{protocol} PORTS {range}{reset}  {ports} ports"));
+    let ports = match range.count() {
+        1 => "1 port".to_owned(),
+        ports => format!("{} ports", grouped(ports)),
+    };
+    put(format!("{heading}{protocol} PORTS {range}{reset}  {ports}"));
     if let Some(id) = picture.towards {
         put(format!("as connect() sees them for {id}"));
     }
     if range.count() == 0 {
         put("no port is in net.ipv4.ip_local_port_range".to_owned());
+        put_notes(picture.report, picture.notes, width.max(LEAST_WIDTH), palette, &mut put);
         return text;
     }
     put(String::new());
-    let cells = width.clamp(LEAST_WIDTH, MOST_WIDTH) - LABEL_WIDTH;
+    let width = width.clamp(LEAST_WIDTH, MOST_WIDTH);
+    let cells = width - PORT_WIDTH;
     let per_cell = ports_per_cell(range.count() as usize, cells);
     let all: Vec<u16> = range.ports().collect();
     for line in all.chunks(per_cell * cells) {
-        let drawn: String = line.chunks(per_cell).map(|cell| draw(map, cell, palette)).collect();
-        put(format!("{dim}{:>5}{reset} {drawn}", line[0]));
+        let cells = line.chunks(per_cell).map(|cell| draw(map, cell, palette));
+        put(format!("{dim}{:>5}{reset} {}", line[0], styled(cells, reset)));
     }
     put(String::new());
-    let each =
-        if per_cell == 1 { "a cell is a port".to_owned() } else { format!("a cell is {per_cell} ports") };
-    put(format!("{dim}{each}{reset}"));
+    let each = match per_cell {
+        1 => "a cell is a port".to_owned(),
+        ports => format!("a cell is {ports} ports; the taller a bar or the denser a shade, the more of them"),
+    };
+    put(format!("{dim}{}{reset}", paragraph(&each, 0, width)));
     for holder in PortHolder::ALL {
         let count = map.count(holder);
         if count > 0 {
@@ -80,27 +92,54 @@ pub(crate) fn picture(picture: &Picture<'_>, width: usize, palette: Palette) -> 
         .map(|(run, _)| run)
         .collect();
     free.sort_by_key(|run| (std::cmp::Reverse(run.len()), *run.start()));
-    let shown: Vec<String> = free.iter().take(RUNS).map(|run| span(*run.start(), *run.end())).collect();
-    match free.len() {
-        0 => put(format!("{heading}FREE{reset}     no port is free")),
-        runs => put(format!(
-            "{heading}FREE{reset}     {} {}, the longest: {}",
-            grouped(runs as u64),
-            if runs == 1 { "run" } else { "runs" },
-            shown.join(" · ")
-        )),
+    let shown: Vec<String> = free.iter().take(TOLD).map(|run| span(*run.start(), *run.end())).collect();
+    let told = match free.len() {
+        0 => "no port is free".to_owned(),
+        1 => format!("1 run: {}", shown.join("")),
+        runs => format!("{} runs, the longest: {}", grouped(runs as u64), shown.join(" · ")),
+    };
+    put_labelled("FREE", &told, width, palette, &mut put);
+    if let Some(rows) = bindable(picture) {
+        let left = |on: &Bindable| match on.min == on.max {
+            true => format!("{} on {}", grouped(on.max), on.local_address),
+            false => format!("{}–{} on {}", grouped(on.min), grouped(on.max), on.local_address),
+        };
+        let mut told: Vec<String> = rows.iter().take(TOLD).map(left).collect();
+        if rows.len() > TOLD {
+            told.push(format!("as many or more on {} other", grouped((rows.len() - TOLD) as u64)));
+        }
+        put_labelled("BIND", &format!("bind(0) finds {}", told.join(" · ")), width, palette, &mut put);
     }
+    put_notes(picture.report, picture.notes, width, palette, &mut put);
     text
+}
+
+/// What there is to say about bind() with port 0. Nothing where sockets are left out of sight: those of other destinations,
+/// or of the other family.
+pub(super) fn bindable<'a>(picture: &Picture<'a>) -> Option<&'a [Bindable]> {
+    let all = picture.protocol == Protocol::Tcp && picture.towards.is_none() && picture.whole;
+    all.then_some(&picture.report.tcp.bindable)
+}
+
+fn put_notes(report: &Report, notes: &[Note], width: usize, palette: Palette, put: &mut impl FnMut(String)) {
+    for (index, (_, message)) in doubts(report, notes).enumerate() {
+        let label = if index == 0 { "NOTES" } else { "" };
+        put_labelled(label, &Harmless(&message).to_string(), width, palette, put);
+    }
+}
+
+fn put_labelled(label: &str, text: &str, width: usize, palette: Palette, put: &mut impl FnMut(String)) {
+    let Palette { heading, reset, .. } = palette;
+    put(format!("{heading}{label:<LABEL_WIDTH$}{reset}{}", paragraph(text, LABEL_WIDTH, width)));
 }
 
 /// connect() takes the one half first and slows down when it is full; bind() with port 0 does the opposite.
 fn put_halves(map: &PortMap, palette: Palette, put: &mut impl FnMut(String)) {
     let Palette { heading, good, warn, bad, reset, .. } = palette;
-    for preferred in [true, false] {
-        let (usable, free) = map.half(preferred);
-        if usable == 0 {
-            continue;
-        }
+    let halves = [true, false].map(|preferred| (preferred, map.half(preferred)));
+    for (index, (preferred, (usable, free))) in
+        halves.into_iter().filter(|(_, (usable, _))| *usable > 0).enumerate()
+    {
         let taken = usable - free;
         let ratio = f64::from(taken) / f64::from(usable);
         let style = match ratio {
@@ -112,7 +151,7 @@ fn put_halves(map: &PortMap, palette: Palette, put: &mut impl FnMut(String)) {
         let who = if preferred { "connect() first" } else { "bind(0) first" };
         put(format!(
             "{heading}{:<8}{reset} {style}{}{reset} {:>5.1}%  {} of {} taken, {parity} ports: {who}",
-            if preferred { "HALVES" } else { "" },
+            if index == 0 { "HALVES" } else { "" },
             bar(ratio),
             ratio * 100.0,
             grouped(taken),
@@ -130,7 +169,7 @@ fn ports_per_cell(ports: usize, cells: usize) -> usize {
 }
 
 /// One cell. Whatever is held shows as its letter, else connections by how many, then TIME_WAIT by how many.
-fn draw(map: &PortMap, cell: &[u16], palette: Palette) -> String {
+fn draw(map: &PortMap, cell: &[u16], palette: Palette) -> (&'static str, char) {
     let count = |wanted: PortHolder| cell.iter().filter(|port| map.holder(**port) == wanted).count();
     let held =
         [PortHolder::Listener, PortHolder::Bound, PortHolder::Explicit].into_iter().find(|h| count(*h) > 0);
@@ -145,8 +184,22 @@ fn draw(map: &PortMap, cell: &[u16], palette: Palette) -> String {
         None if reserved > 0 => (PortHolder::Reserved, sample(PortHolder::Reserved)),
         None => (PortHolder::Free, sample(PortHolder::Free)),
     };
-    let style = style(holder, palette);
-    if style.is_empty() { glyph.to_string() } else { format!("{style}{glyph}{}", palette.reset) }
+    (style(holder, palette), glyph)
+}
+
+/// Glyphs with their styles; neighbours of the same style share it.
+fn styled(glyphs: impl Iterator<Item = (&'static str, char)>, reset: &str) -> String {
+    let mut text = String::new();
+    let mut last = "";
+    for (style, glyph) in glyphs {
+        if style != last {
+            text.push_str(if last.is_empty() { "" } else { reset });
+            text.push_str(style);
+            last = style;
+        }
+        text.push(glyph);
+    }
+    text + if last.is_empty() { "" } else { reset }
 }
 
 fn sample(holder: PortHolder) -> char {
@@ -193,21 +246,20 @@ fn span(first: u16, last: u16) -> String {
 }
 
 /// Who holds some ports, one by one.
-pub(crate) fn listing(listing: &Listing<'_>, palette: Palette) -> String {
+pub(crate) fn listing(listing: &Listing<'_>, width: usize, palette: Palette) -> String {
     let Palette { heading, dim, reset, .. } = palette;
     let mut text = String::new();
     let several = listing.ports.len() > 1;
-    let mut nobody = 0;
+    let mut nobody = vec![0u32; listing.maps.len()];
     for port in listing.ports.clone() {
-        for (protocol, map) in &listing.maps {
-            let here = |record: &&SocketRecord| record.id.local_port == port && record.protocol == *protocol;
-            let sockets: Vec<&SocketRecord> = listing.sockets.iter().filter(here).collect();
+        for ((protocol, map), nobody) in listing.maps.iter().zip(&mut nobody) {
+            let sockets = listing.on(*protocol, port);
             // Of a whole range, only ports with something to say.
-            if several && sockets.is_empty() && map.holder(port) == PortHolder::Free {
-                nobody += 1;
+            if several && sockets.is_empty() && map.taken_by(port) == PortHolder::Free {
+                *nobody += 1;
                 continue;
             }
-            let style = style(map.holder(port), palette);
+            let style = style(map.taken_by(port), palette);
             let _ = writeln!(
                 text,
                 "{heading}{protocol} {port}{reset}  {style}{}{reset}{dim}{}{reset}",
@@ -220,13 +272,20 @@ pub(crate) fn listing(listing: &Listing<'_>, palette: Palette) -> String {
         }
     }
     if several {
-        let _ = writeln!(text, "{dim}{} ports that nobody holds{reset}", grouped(nobody as u64));
+        let counts = listing.maps.iter().zip(nobody);
+        let counts: Vec<String> =
+            counts.map(|((protocol, _), ports)| format!("{} {protocol}", grouped(ports))).collect();
+        let _ = writeln!(text, "{dim}ports that nobody holds: {}{reset}", counts.join(", "));
     }
+    put_notes(listing.report, listing.notes, width.max(LEAST_WIDTH), palette, &mut |line| {
+        text.push_str(&line);
+        text.push('\n');
+    });
     text
 }
 
 fn verdict(protocol: Protocol, map: &PortMap, port: u16) -> &'static str {
-    match (map.holder(port), protocol) {
+    match (map.taken_by(port), protocol) {
         (PortHolder::Free, _) => "nobody holds it",
         (PortHolder::TimeWait, _) => "connections in TIME_WAIT",
         (PortHolder::Live, Protocol::Udp) => "connected",
@@ -257,7 +316,8 @@ fn line(record: &SocketRecord) -> String {
     if id.remote_port != 0 || !id.remote_address.is_unspecified() {
         let _ = write!(text, " → {}", end(id.remote_address, id.remote_port));
     }
-    if record.state == SocketState::TimeWait {
+    // Not told by the state: a FIN_WAIT2 without a process has its time, too.
+    if record.timer.kind == TimerKind::TimeWait {
         let _ = write!(text, "  {:.1} s left", f64::from(record.timer.expires_ms) / 1000.0);
     }
     if let Some(uid) = record.uid {

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use serde::Serialize;
 use sock_diag::{Protocol, SocketState};
-use sockeye_core::{Destination, Report, SocketCounts};
+use sockeye_core::{Bindable, Destination, Report, SocketCounts};
 
 use crate::surroundings::Surroundings;
 use crate::sweep::Note;
@@ -70,8 +70,9 @@ struct TcpPool {
     bind: Vec<BindRow>,
 }
 
+/// What bind() with port 0 finds on a local address.
 #[derive(Serialize)]
-struct BindRow {
+pub(super) struct BindRow {
     local_address: IpAddr,
     headroom: BindHeadroom,
     bound_before_connecting: u32,
@@ -119,6 +120,9 @@ pub(super) struct DestinationRow {
     /// null when it never happens, absent where no rate is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     exhausted_in_seconds: Option<Option<f64>>,
+    /// The same for the least headroom, where that is in doubt and then comes sooner.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    earliest_exhausted_in_seconds: Option<f64>,
 }
 
 #[derive(Serialize)]
@@ -179,17 +183,7 @@ pub(crate) fn render(
                 held: report.tcp.held,
                 held_bound_by_number: report.tcp.explicit,
                 usable: report.tcp.usable,
-                bind: report
-                    .tcp
-                    .bindable
-                    .iter()
-                    .take(top)
-                    .map(|on| BindRow {
-                        local_address: on.local_address,
-                        headroom: BindHeadroom { min: on.min, max: on.max },
-                        bound_before_connecting: on.explicit,
-                    })
-                    .collect(),
+                bind: report.tcp.bindable.iter().take(top).map(bind).collect(),
             },
             udp: UdpPool {
                 first: range.first,
@@ -256,6 +250,14 @@ fn states(counts: &SocketCounts, protocol: Protocol) -> BTreeMap<&'static str, u
     states
 }
 
+pub(super) fn bind(on: &Bindable) -> BindRow {
+    BindRow {
+        local_address: on.local_address,
+        headroom: BindHeadroom { min: on.min, max: on.max },
+        bound_before_connecting: on.explicit,
+    }
+}
+
 pub(super) fn destination(destination: &Destination) -> DestinationRow {
     let headroom = &destination.headroom;
     DestinationRow {
@@ -280,6 +282,10 @@ pub(super) fn destination(destination: &Destination) -> DestinationRow {
         exhausted_in_seconds: destination
             .forecast
             .map(|forecast| forecast.exhausted_in_s.map(|seconds| rounded(seconds, 1))),
+        earliest_exhausted_in_seconds: destination
+            .forecast
+            .and_then(|forecast| forecast.earliest_in_s.filter(|_| forecast.is_in_doubt()))
+            .map(|seconds| rounded(seconds, 1)),
     }
 }
 

@@ -6,6 +6,7 @@ use sock_diag::{Protocol, SocketState};
 use sockeye_core::{Destination, Report};
 
 use crate::render::exhaustion::exhausted;
+use crate::render::paragraph::paragraph;
 use crate::surroundings::Surroundings;
 use crate::sweep::Note;
 use crate::terminal::{Harmless, Palette};
@@ -226,21 +227,7 @@ impl Screen {
 
     /// Text behind a label, broken at its single spaces.
     fn wrapped(&mut self, text: &str) {
-        let room = self.width - LABEL_WIDTH;
-        let mut column = 0;
-        for word in text.split(' ') {
-            let length = columns(word);
-            if column > 0 && column + 1 + length > room {
-                put!(self, "\n{:LABEL_WIDTH$}", "");
-                column = 0;
-            } else if column > 0 {
-                self.text.push(' ');
-                column += 1;
-            }
-            self.text.push_str(word);
-            column += length;
-        }
-        self.text.push('\n');
+        put!(self, "{}\n", paragraph(text, LABEL_WIDTH, self.width));
     }
 }
 

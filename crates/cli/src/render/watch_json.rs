@@ -1,16 +1,15 @@
 //! A watch for machines: one JSON object per interval, schema `sockeye.watch/1`. Names stay; new ones may come.
 
-use std::net::IpAddr;
-
 use serde::Serialize;
-use sockeye_core::{Churn, Destination, Flow, Forecast, RATE_WINDOWS_S, Rates};
+use sockeye_core::{Churn, Destination, Flow, RATE_WINDOWS_S, Rates};
 
 use crate::follow::Tick;
+use crate::render::snapshot_json::{self, WarningRow, rounded};
 use crate::render::watch_table::time_wait;
 use crate::terminal::write_json;
 
 #[derive(Serialize)]
-struct Line<'a> {
+struct Line {
     schema: &'static str,
     at: String,
     interval_ms: u64,
@@ -22,7 +21,6 @@ struct Line<'a> {
     outgoing: FlowRow,
     incoming: FlowRow,
     udp: FlowRow,
-    #[serde(flatten)]
     rates: RateRow,
     pool: Pool,
     worst: Option<DestinationRow>,
@@ -41,7 +39,7 @@ struct Line<'a> {
     destinations: Vec<DestinationRow>,
     destination_count: usize,
     listeners: Vec<ListenerRow>,
-    warnings: Vec<Warning<'a>>,
+    warnings: Vec<WarningRow>,
 }
 
 /// TCP ports of the range, as of the last sweep.
@@ -58,7 +56,6 @@ struct FlowRow {
     opens: u64,
     closes: u64,
     live: u64,
-    #[serde(flatten)]
     rates: RateRow,
 }
 
@@ -81,24 +78,10 @@ impl Serialize for Windows {
 
 #[derive(Serialize)]
 struct DestinationRow {
-    protocol: &'static str,
-    local_address: IpAddr,
-    remote_address: IpAddr,
-    remote_port: u16,
-    in_use: u32,
-    live: u32,
-    time_wait: u32,
-    occupancy_ratio: f64,
-    headroom: Range,
-    exhausted_in_seconds: Option<f64>,
-    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    #[serde(flatten)]
+    destination: snapshot_json::DestinationRow,
+    #[serde(skip_serializing_if = "Option::is_none")]
     rates: Option<RateRow>,
-}
-
-#[derive(Serialize)]
-struct Range {
-    min: u32,
-    max: u32,
 }
 
 #[derive(Serialize)]
@@ -106,14 +89,8 @@ struct ListenerRow {
     port: u16,
     live: u32,
     time_wait: u32,
-    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     rates: Option<RateRow>,
-}
-
-#[derive(Serialize)]
-struct Warning<'a> {
-    id: &'a str,
-    message: String,
 }
 
 /// The object and a newline. Destinations and listeners: `top` of each.
@@ -121,7 +98,7 @@ pub(crate) fn line(tick: &Tick<'_>, top: usize) -> anyhow::Result<String> {
     let none = Churn::default();
     let report = &*tick.report;
     let churn = report.churn.as_ref().unwrap_or(&none);
-    let notes = tick.notes.iter().map(|note| Warning { id: note.id, message: note.message.clone() });
+    let notes = tick.notes.iter().map(|note| WarningRow { id: note.id, message: note.message.clone() });
     let warnings = report.warnings.iter();
     let mut listeners: Vec<_> = report.listeners.iter().collect();
     listeners.sort_by_key(|listener| (std::cmp::Reverse(listener.traffic.sockets()), listener.port));
@@ -129,8 +106,8 @@ pub(crate) fn line(tick: &Tick<'_>, top: usize) -> anyhow::Result<String> {
         schema: "sockeye.watch/1",
         at: format!("{:.3}", tick.at),
         interval_ms: churn.interval_ms,
-        opens: churn.tcp.last.0,
-        closes: churn.tcp.last.1,
+        opens: churn.tcp.opened_last,
+        closes: churn.tcp.closed_last,
         live: churn.tcp.live(),
         time_wait: time_wait(tick),
         outgoing: flow(&churn.outgoing),
@@ -163,7 +140,7 @@ pub(crate) fn line(tick: &Tick<'_>, top: usize) -> anyhow::Result<String> {
             })
             .collect(),
         warnings: warnings
-            .map(|warning| Warning { id: warning.id(), message: warning.to_string() })
+            .map(|warning| WarningRow { id: warning.id(), message: warning.to_string() })
             .chain(notes)
             .collect(),
     };
@@ -174,7 +151,12 @@ pub(crate) fn line(tick: &Tick<'_>, top: usize) -> anyhow::Result<String> {
 }
 
 fn flow(flow: &Flow) -> FlowRow {
-    FlowRow { opens: flow.last.0, closes: flow.last.1, live: flow.live(), rates: rates(&flow.rates) }
+    FlowRow {
+        opens: flow.opened_last,
+        closes: flow.closed_last,
+        live: flow.live(),
+        rates: rates(&flow.rates),
+    }
 }
 
 fn rates(rates: &Rates) -> RateRow {
@@ -182,25 +164,8 @@ fn rates(rates: &Rates) -> RateRow {
 }
 
 fn destination(destination: &Destination) -> DestinationRow {
-    let exhausted_in = |forecast: Forecast| forecast.exhausted_in_s.map(|seconds| rounded(seconds, 1));
     DestinationRow {
-        protocol: destination.id.protocol.name(),
-        local_address: destination.id.local_address,
-        remote_address: destination.id.remote_address,
-        remote_port: destination.id.remote_port,
-        in_use: destination.in_use,
-        live: destination.traffic.live,
-        time_wait: destination.traffic.time_wait,
-        occupancy_ratio: rounded(destination.occupancy(), 4),
-        headroom: Range { min: destination.headroom.min, max: destination.headroom.max },
-        exhausted_in_seconds: destination.forecast.and_then(exhausted_in),
+        destination: snapshot_json::destination(destination),
         rates: destination.rates.as_ref().map(rates),
     }
-}
-
-/// To so many decimals: digits beyond what was measured are noise in a diff.
-fn rounded(value: f64, decimals: i32) -> f64 {
-    let scale = 10f64.powi(decimals);
-    let scaled = (value * scale).round();
-    if scaled.is_finite() { scaled / scale } else { value }
 }

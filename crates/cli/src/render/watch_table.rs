@@ -51,7 +51,7 @@ impl Table {
         let seconds = churn.interval_ms as f64 / 1000.0;
         let rate = |count: u64| if seconds > 0.0 { count as f64 / seconds } else { 0.0 };
         if self.narrow {
-            let rates = [rate(churn.tcp.last.0), rate(churn.tcp.last.1)];
+            let rates = [rate(churn.tcp.opened_last), rate(churn.tcp.closed_last)];
             self.narrow_line(&mut text, tick, rates, churn.tcp.live());
             return text;
         }
@@ -63,8 +63,8 @@ impl Table {
             text,
             "{dim}{}{reset}  {:>9.1}  {:>9.1}  {:>8}  {:>9}  {:>5}  {:>5}",
             tick.at.strftime("%H:%M:%S%.3f"),
-            rate(churn.tcp.last.0),
-            rate(churn.tcp.last.1),
+            rate(churn.tcp.opened_last),
+            rate(churn.tcp.closed_last),
             churn.tcp.live(),
             time_wait(tick),
             seen,

@@ -120,6 +120,42 @@ pub(crate) fn portless() -> Host {
     host
 }
 
+/// A range of one port, which a listener has.
+pub(crate) fn one_port() -> Host {
+    let mut host = Host::new((40_001, 40_001));
+    host.add(listener("0.0.0.0:40001"));
+    host
+}
+
+/// The widest range there is, with a little of everything at both ends.
+pub(crate) fn whole_space() -> Host {
+    let mut host = Host::new((1, 65_535));
+    host.surroundings["settings"]["ip_local_reserved_ports"] = json!([{ "start": 1, "end": 1_023 }]);
+    host.surroundings["bound_by_number"] = json!([[1, 2_000]]);
+    host.add(socket("10.0.0.7:2000", "10.0.9.12:80"));
+    host.add(listener("0.0.0.0:80"));
+    host.add(listener("0.0.0.0:65535"));
+    for port in 30_000..31_000 {
+        host.add(connected(&format!("10.0.0.7:{port}"), "10.0.9.12:80"));
+    }
+    for port in (50_001..52_001).step_by(4) {
+        host.add(time_wait(&format!("10.0.0.7:{port}"), "10.0.9.12:80", 1_000));
+    }
+    host
+}
+
+/// A host whose range and reserved ports could not be read, for a reason that is hostile to terminals.
+pub(crate) fn unreadable() -> Host {
+    let mut host = Host::new((0, 0));
+    let settings = &mut host.surroundings["settings"];
+    settings["ip_local_port_range"] = json!(null);
+    settings["ip_local_reserved_ports"] = json!(null);
+    host.surroundings["unread"] =
+        json!(["/proc/sys/net/ipv4/ip_local_port_range: not two ports: \u{1b}[31m70000 -1\u{202e}"]);
+    host.add(connected("10.0.0.7:40000", "10.0.9.12:80"));
+    host
+}
+
 /// One socket of every kind, with every attribute.
 pub(crate) fn zoo() -> Host {
     let mut host = Host::new((32_768, 60_999));

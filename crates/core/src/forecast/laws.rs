@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::settings::TwReuse;
 
 const STEP_S: f64 = 0.05;
 const HOUR_S: f64 = 3_600.0;
@@ -286,6 +287,7 @@ fn doubt_about_reuse_is_an_interval() {
     assert_eq!(kept(TwReuse::Off, "127.0.0.1"), (60.0, 60.0));
     assert_eq!(kept(TwReuse::LoopbackOnly, "10.0.0.9"), (60.0, 60.0));
     assert_eq!(kept(TwReuse::LoopbackOnly, "127.0.0.1"), (1.0, 1.0));
+    assert_eq!(kept(TwReuse::LoopbackOnly, "10.0.0.7"), (60.0, 60.0), "this host, and not loopback");
     assert_eq!(kept(TwReuse::On, "10.0.0.7"), (1.0, 1.0));
     assert_eq!(kept(TwReuse::On, "10.0.0.9"), (1.0, 60.0));
     assert_eq!(kept(TwReuse::Unknown, "127.0.0.1"), (1.0, 60.0));

@@ -10,7 +10,8 @@ use crate::curve::{Curve, TIME_WAIT_MS, WINDOW_SECONDS};
 use crate::destination::DestinationId;
 use crate::headroom::Headroom;
 use crate::report::Report;
-use crate::settings::{Settings, TwReuse};
+use crate::reuse::{OLD_DELAY_MS, Reuse};
+use crate::settings::Settings;
 
 /// What becomes of a destination's ports if it goes on as it does now.
 #[derive(Clone, Copy, PartialEq, Debug, Default)]
@@ -68,20 +69,14 @@ impl Kept {
     /// 60 s; the reuse delay where connect() takes TIME_WAIT sockets over; anything between where that is not known.
     pub fn of(settings: &Settings, id: &DestinationId) -> Kept {
         const WHOLE_S: f64 = TIME_WAIT_MS as f64 / 1000.0;
-        /// Before Linux 6.14.
-        const OLD_DELAY_MS: u32 = 1_000;
-        let whole = Kept { min_s: WHOLE_S, max_s: WHOLE_S };
-        let loopback = id.local_address.is_loopback() || id.remote_address.is_loopback();
-        let peer_is_us = loopback || id.local_address == id.remote_address;
-        match (settings.timestamps, settings.tw_reuse) {
-            (Some(false), _) | (_, TwReuse::Off) => return whole,
-            (_, TwReuse::LoopbackOnly) if !peer_is_us => return whole,
-            _ => {}
+        let delay_ms = settings.tw_reuse_delay_ms.unwrap_or(OLD_DELAY_MS);
+        let reused_s = (f64::from(delay_ms) / 1000.0).min(WHOLE_S);
+        // A destination does not tell the device; loopback is nearly always told by its addresses.
+        match Reuse::between(id.local_address, id.remote_address, false, settings) {
+            Reuse::Never => Kept { min_s: WHOLE_S, max_s: WHOLE_S },
+            Reuse::Certain => Kept { min_s: reused_s, max_s: reused_s },
+            Reuse::IfPeerIsUs | Reuse::Unclear => Kept { min_s: reused_s, max_s: WHOLE_S },
         }
-        let delay_s = f64::from(settings.tw_reuse_delay_ms.unwrap_or(OLD_DELAY_MS)) / 1000.0;
-        let certain = settings.timestamps.is_some() && settings.tw_reuse != TwReuse::Unknown && peer_is_us;
-        let reused_s = delay_s.min(WHOLE_S);
-        Kept { min_s: reused_s, max_s: if certain { reused_s } else { WHOLE_S } }
     }
 }
 
@@ -108,6 +103,11 @@ pub struct ForecastInput<'a> {
 const ENOUGH: f64 = 50.0;
 
 impl Forecast {
+    /// Whether the end may come earlier than `exhausted_in_s`, or come at all where that is None.
+    pub fn is_in_doubt(&self) -> bool {
+        self.earliest_in_s != self.exhausted_in_s
+    }
+
     /// What becomes of these ports.
     ///
     /// Cost: at most 61 steps, twice.

@@ -32,7 +32,7 @@ pub(super) struct Tuple(u64);
 struct Ended {
     tuple: Tuple,
     at: Moment,
-    heard: Option<Moment>,
+    heard: Option<When>,
     /// The sweep it came before or in.
     sweep: u64,
 }
@@ -54,7 +54,7 @@ impl Briefs {
 
     /// An event came of a connection nobody knew; `heard` is when its peer last acknowledged anything, which is when
     /// TIME_WAIT began. Whether a TIME_WAIT of it was counted already; if not, the event is kept.
-    pub(super) fn ended(&mut self, tuple: Tuple, at: Moment, heard: Option<Moment>, sweep: u64) -> bool {
+    pub(super) fn ended(&mut self, tuple: Tuple, at: Moment, heard: Option<When>, sweep: u64) -> bool {
         let belongs = |waiting: &Waiting| {
             waiting.tuple == tuple
                 && match heard {
@@ -111,8 +111,8 @@ impl Briefs {
     }
 }
 
-fn near(when: When, moment: Moment) -> bool {
-    when.earliest.minus_ms(SLACK_MS) <= moment && moment <= when.latest.plus_ms(SLACK_MS)
+fn near(one: When, other: When) -> bool {
+    one.earliest.minus_ms(SLACK_MS) <= other.latest && other.earliest <= one.latest.plus_ms(SLACK_MS)
 }
 
 #[cfg(test)]
@@ -128,10 +128,10 @@ mod tests {
     #[test]
     fn either_trace_may_come_first() {
         let mut briefs = Briefs::new();
-        assert!(!briefs.ended(TUPLE, Moment(1_000), Some(Moment(1_000)), 1));
+        assert!(!briefs.ended(TUPLE, Moment(1_000), Some(at(1_000)), 1));
         assert!(briefs.waits(TUPLE, at(1_010)));
         assert!(!briefs.waits(TUPLE, at(1_010)), "met already: this is another");
-        assert!(briefs.ended(TUPLE, Moment(9_000), Some(Moment(1_000)), 2), "close() long after shutdown()");
+        assert!(briefs.ended(TUPLE, Moment(9_000), Some(at(1_000)), 2), "close() long after shutdown()");
         assert!(!briefs.ended(Tuple(8), Moment(1_000), None, 1));
         assert!(!briefs.waits(Tuple(9), at(1_000)));
     }
@@ -140,17 +140,17 @@ mod tests {
     fn ends_that_are_used_again_are_told_apart_by_time() {
         let mut briefs = Briefs::new();
         for ms in [1_000, 3_000, 5_000] {
-            assert!(!briefs.ended(TUPLE, Moment(ms), Some(Moment(ms)), 1));
+            assert!(!briefs.ended(TUPLE, Moment(ms), Some(at(ms)), 1));
         }
         assert!(briefs.waits(TUPLE, at(5_000)), "the last of three");
         assert!(briefs.waits(TUPLE, at(3_000)), "and none of the others is lost");
-        assert!(!briefs.ended(TUPLE, Moment(7_000), Some(Moment(7_000)), 1));
+        assert!(!briefs.ended(TUPLE, Moment(7_000), Some(at(7_000)), 1));
     }
 
     #[test]
     fn an_orphan_becomes_a_time_wait_when_its_peer_closes() {
         let mut briefs = Briefs::new();
-        assert!(!briefs.ended(TUPLE, Moment(1_000), Some(Moment(900)), 1));
+        assert!(!briefs.ended(TUPLE, Moment(1_000), Some(at(900)), 1));
         assert!(briefs.waits(TUPLE, at(20_000)));
     }
 

@@ -3,16 +3,17 @@
 use sock_diag::{Cookie, Protocol, SocketRecord};
 
 use crate::closed::{Closed, ClosedBy, Direction, Evidence, TcpEnd};
-use crate::moment::{Lifetime, Moment, When};
+use crate::moment::{Lifetime, When};
 
 use super::ledger::{Happening, Source};
 use super::table::{Flag, Slot, Socket, Stage};
 use super::{EVENT_DELAY_MS, JIFFY_MS, Monitor, accounts_of};
 
 impl Monitor {
-    /// A destroy event, read at this moment: without delay but for what other events and dumps take.
-    pub fn destroyed(&mut self, record: &SocketRecord, end: Option<TcpEnd>, at: Moment) {
-        let death = When::between(at.minus_ms(EVENT_DELAY_MS), at);
+    /// A destroy event. It was read at this moment, or, where events had to wait for the reader, came between two.
+    pub fn destroyed(&mut self, record: &SocketRecord, end: Option<TcpEnd>, at: impl Into<When>) {
+        let at: When = at.into();
+        let death = When::between(at.earliest.minus_ms(EVENT_DELAY_MS), at.latest);
         match self.table.find(record.id.cookie) {
             Some(slot) => {
                 let socket = self.table.socket_mut(slot);
@@ -61,7 +62,9 @@ impl Monitor {
         socket.set_birth(Some(earliest), death.latest);
         self.describe(&mut socket, record);
         socket.set_stage(Stage::Open);
-        let heard = end.and_then(|end| end.heard_ms).map(|ms| death.latest.minus_ms(ms));
+        let heard = end.and_then(|end| end.heard_ms).map(|ms| {
+            When::between(death.earliest.plus_ms(EVENT_DELAY_MS).minus_ms(ms), death.latest.minus_ms(ms))
+        });
         let tuple = self.briefs.tuple(&self.ends.both(&socket));
         let is_counted = record.protocol == Protocol::Tcp
             && record.id.remote_port != 0

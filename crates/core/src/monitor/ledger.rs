@@ -339,8 +339,8 @@ impl Ledger {
     /// The flow of one of the fixed accounts.
     pub(crate) fn flow(&self, account: Account) -> Flow {
         let [at_start, opened, closed] = self.since_start[account as usize];
-        let [opens, closes] = self.last[account as usize];
-        Flow { at_start, opened, closed, last: (opens, closes), rates: self.rates(account) }
+        let [opened_last, closed_last] = self.last[account as usize];
+        Flow { at_start, opened, closed, opened_last, closed_last, rates: self.rates(account) }
     }
 }
 
@@ -366,7 +366,7 @@ mod tests {
             assert_eq!(ledger.tick(Moment(u64::from(opens) * 400)), 400);
         }
         let flow = ledger.flow(TCP);
-        assert_eq!((flow.opened, flow.last), (55, (10, 0)));
+        assert_eq!((flow.opened, flow.opened_last, flow.closed_last), (55, 10, 0));
         // Three of them are 1.2 s; ten are all there is of 10 and 60 s.
         assert_eq!(flow.rates.opens, [27.0 / 1.2, 55.0 / 4.0, 55.0 / 4.0]);
         assert_eq!(ledger.rates_of(destination(443)), Some(flow.rates));
@@ -384,7 +384,7 @@ mod tests {
         ledger.end_sweep(Moment(5_000));
         ledger.tick(Moment(5_000));
         assert_eq!(ledger.flow(TCP).rates.opens, [17.0, 17.0, 17.0]);
-        assert_eq!(ledger.flow(TCP).last, (57, 0));
+        assert_eq!(ledger.flow(TCP).opened_last, 57);
         // Until the next one it is the best that is known.
         ledger.tick(Moment(6_000));
         assert_eq!(ledger.flow(TCP).rates.opens[0], 10.0);

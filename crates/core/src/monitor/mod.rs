@@ -198,15 +198,17 @@ impl Monitor {
         }
         socket.seen = generation;
         socket.missed = 0;
-        let (origin, known) = (socket.origin(), *socket);
+        let known = *socket;
         self.seen += 1;
         let stage = Stage::of(record.state, record.timer.kind);
         if stage != known.stage() || !self.ends.are_of(&known, record) {
             self.see_change(slot, record, stage);
+            let origin = self.table.socket(slot).port_origin();
             self.fold(record, origin, None);
         } else {
+            // Those without a remote port share an account, and are no one destination.
             let is_destination = known.direction() == Direction::Outgoing && known.group != OTHER;
-            self.fold(record, origin, is_destination.then_some(known.group));
+            self.fold(record, known.port_origin(), is_destination.then_some(known.group));
         }
     }
 
@@ -264,7 +266,8 @@ impl Monitor {
             self.turned.push((slot, age_of_mini(record)));
             self.table.socket_mut(slot).set(Flag::New, true);
         }
-        self.fold(record, PortOrigin::Unknown, None);
+        let origin = self.table.socket(slot).port_origin();
+        self.fold(record, origin, None);
     }
 
     /// Counts the closes that mini sockets of this sweep tell, unless their events have told them.
@@ -373,7 +376,7 @@ impl Monitor {
         self.ledger.leave(socket.group);
         socket.set_birth(Some(self.began[1]), self.began[0]);
         socket.set(Flag::Told, false);
-        socket.set_origin(PortOrigin::Unknown);
+        socket.set(Flag::BoundByNumber, false);
         self.describe(&mut socket, record);
         *self.table.socket_mut(slot) = socket;
         self.open(slot, false);
@@ -383,7 +386,7 @@ impl Monitor {
     /// as long as the socket is, TIME_WAIT included, so that it need not be read at every sweep.
     pub fn observe_bound(&mut self, cookie: Cookie, port: u16) {
         if let Some(slot) = self.table.find(cookie) {
-            self.table.socket_mut(slot).set_origin(PortOrigin::Bound);
+            self.table.socket_mut(slot).set(Flag::BoundByNumber, true);
         }
         if let Some(sweep) = &mut self.sweep {
             sweep.observe_bound(port);
@@ -450,7 +453,6 @@ impl Monitor {
         }
         self.table.shrink();
         self.place_briefs();
-        self.note_orphaned_ports(&mut sweep);
         self.listening = std::mem::take(&mut self.listening_now);
         sweep.note_duplicates(self.duplicates);
         let churn = self.report.churn.take();
@@ -507,22 +509,6 @@ impl Monitor {
         self.ends.release(&socket);
         self.ledger.leave(socket.group);
         self.table.remove(slot);
-    }
-
-    /// Whoever a listener accepted keeps its port from every connect() when the listener is gone.
-    fn note_orphaned_ports(&mut self, sweep: &mut Sweep) {
-        let gone = self.listening.minus(&self.listening_now);
-        if gone.is_empty() {
-            return;
-        }
-        let slots: Vec<Slot> = self.table.slots().collect();
-        for slot in slots {
-            let socket = self.table.socket_mut(slot);
-            if socket.direction() == Direction::Incoming && gone.contains(socket.local_port) {
-                socket.set_origin(PortOrigin::Accepted);
-                sweep.observe_bound(socket.local_port);
-            }
-        }
     }
 
     /// The report as of now: port truth of the last sweep, churn up to this moment.

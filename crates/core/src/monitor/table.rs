@@ -139,24 +139,14 @@ impl Socket {
         self.flags = self.flags & !(3 << 2) | (direction as u16) << 2;
     }
 
+    /// How it came by its port, as far as that is known.
     #[inline]
-    pub(crate) fn origin(&self) -> PortOrigin {
-        match self.flags >> 4 & 3 {
-            0 => PortOrigin::Unknown,
-            1 => PortOrigin::Chosen,
-            2 => PortOrigin::Bound,
-            _ => PortOrigin::Accepted,
+    pub(crate) fn port_origin(&self) -> PortOrigin {
+        match (self.is(Flag::BoundByNumber), self.direction()) {
+            (_, Direction::Incoming) => PortOrigin::Accepted,
+            (true, _) => PortOrigin::Bound,
+            (false, _) => PortOrigin::Unknown,
         }
-    }
-
-    pub(crate) fn set_origin(&mut self, origin: PortOrigin) {
-        let bits = match origin {
-            PortOrigin::Unknown => 0,
-            PortOrigin::Chosen => 1,
-            PortOrigin::Bound => 2,
-            PortOrigin::Accepted => 3,
-        };
-        self.flags = self.flags & !(3 << 4) | bits << 4;
     }
 
     #[inline]
@@ -174,6 +164,8 @@ impl Socket {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u16)]
 pub(crate) enum Flag {
+    /// The kernel said that it bound its port by number.
+    BoundByNumber = 1 << 4,
     /// UDP, else TCP.
     Udp = 1 << 6,
     /// Of family AF_INET6, perhaps with v4-mapped addresses.

@@ -39,6 +39,7 @@ fn the_firmest_holder_is_told() {
     assert_eq!((map.half(true), map.half(false)), ((5, 2), (4, 3)));
     assert_eq!(PortHolder::ALL.iter().map(|holder| map.count(*holder)).sum::<u32>(), 10);
     assert_eq!(map.holder(80), PortHolder::Live);
+    assert_eq!(map.taken_by(1001), PortHolder::Live, "who has a reserved port is not forgotten");
 }
 
 #[test]

@@ -2,8 +2,7 @@
 
 use sock_diag::{Cookie, Family, Protocol, SocketOptions, SocketRecord, SocketState, TimerKind};
 use sockeye_core::{
-    Counters, Doubt, PortOrigin, PortRange, PortSet, Report, Settings, Settled, SortKey, Sweep, TwReuse,
-    Warning,
+    Counters, Doubt, PortRange, PortSet, Report, Settings, Settled, SortKey, Sweep, TwReuse, Warning,
 };
 
 use crate::world::{numbered, record, report, settings, time_wait};
@@ -225,19 +224,12 @@ fn ports_that_are_known_to_be_bound_are_held() {
         time_wait(HERE, 1005, THERE, 80, 30_000),
         time_wait(HERE, 1007, THERE, 80, 30_000),
     ]);
-    let origins = [
-        PortOrigin::Unknown,
-        PortOrigin::Bound,
-        PortOrigin::Accepted,
-        PortOrigin::Chosen,
-        PortOrigin::Unknown,
-    ];
-    records.iter().zip(origins).for_each(|(record, origin)| sweep.observe_as(record, origin));
-    sweep.observe_bound(1000);
+    records.iter().for_each(|record| sweep.observe(record));
+    [1000, 1002, 1004].into_iter().for_each(|port| sweep.observe_bound(port));
     let report = sweep.finish(&Counters::default());
     assert_eq!(report.tcp.explicit_ports.iter().collect::<Vec<_>>(), [1000, 1002, 1004]);
     assert_eq!((report.tcp.held, report.tcp.usable), (3, 7));
-    assert_eq!(report.tcp.suspects.iter().collect::<Vec<_>>(), [1007]);
+    assert_eq!(report.tcp.suspects.iter().collect::<Vec<_>>(), [1005, 1007]);
     // Without tw_reuse here, TIME_WAIT keeps both.
     assert_eq!(headroom(&report, THERE), (5, 5));
 }
