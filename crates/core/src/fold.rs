@@ -151,13 +151,16 @@ fn destination(
 /// - A socket with IP_BIND_ADDRESS_NO_PORT did not bind a port.
 /// - A port that two destinations of one local address share was chosen by connect() there: an explicit bind on that
 ///   address would have kept the second out. On another address it may have been bound since.
-/// - Parity. bind() with port 0 takes one of the half that connect() prefers only when all of the other is taken on that
-///   local address. A port of the other half is in doubt: connect() takes it when the preferred half is taken for that
-///   destination, and two histories, one with bind() and one without, leave the very same sockets.
+/// - Parity. bind() with port 0 takes one of those that connect() prefers only when all others are taken on that local
+///   address; with SO_REUSEADDR, when all others of the range's lower half are. Half of these in use is enough for doubt,
+///   since some may have gone. A port of the other parity is always in doubt: connect() takes it when the preferred ones are
+///   taken for that destination, and two histories, one with bind() and one without, leave the very same sockets.
+///
+/// No evidence is left, so nothing is suspected, where a port that connect() prefers was bound within IP_LOCAL_PORT_RANGE
+/// (whose own first port sets the parity), was bound by number and is in TIME_WAIT, or outlives its listener.
 fn suspected_ports(uses: &[PortUse], endpoints: &[Endpoints], ground: &Ground) -> PortSet {
-    let usable = ground.usable.count();
-    let usable_preferred = ground.pool.count_preferred(ground.usable);
-    let usable_other = usable - usable_preferred;
+    let lower_half = ground.pool.lower_half().intersection(ground.usable);
+    let bind_first = lower_half.count() - ground.pool.count_preferred(&lower_half);
     let mut suspects = PortSet::new();
     // The last local address that was seen on a port, and with several destinations, by its running number from 1.
     let mut seen_on = vec![0u32; 1 << 16];
@@ -167,17 +170,16 @@ fn suspected_ports(uses: &[PortUse], endpoints: &[Endpoints], ground: &Ground) -
         uses.chunk_by(|a, b| endpoints[a.destination()].local == endpoints[b.destination()].local)
     {
         address_number += 1;
-        let mut other_in_use = 0;
+        let mut bind_first_in_use = 0;
         for (port, _) in ports(of_address).filter(|(port, _)| ground.usable.contains(*port)) {
             if seen_on[usize::from(port)] == address_number {
                 shared_on[usize::from(port)] = address_number;
             } else {
                 seen_on[usize::from(port)] = address_number;
-                other_in_use += u32::from(!ground.pool.prefers(port));
+                bind_first_in_use += u32::from(!ground.pool.prefers(port) && lower_half.contains(port));
             }
         }
-        // Sockets that were there when the port was chosen may have gone since.
-        let bind_may_prefer = other_in_use * 2 >= usable_other;
+        let bind_may_prefer = bind_first_in_use * 2 >= bind_first;
         for of_destination in of_address.chunk_by(|a, b| a.destination() == b.destination()) {
             for (port, range) in ports(of_destination) {
                 let connect_alone = ground.pool.prefers(port) && !bind_may_prefer;

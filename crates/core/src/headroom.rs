@@ -8,13 +8,13 @@ use std::fmt;
 ///
 /// Exact when nothing is in doubt. Otherwise `max` counts every port that may be free, and each doubt takes its
 /// ports away from `min`: `min` = `max` − `undecided_time_wait` − `suspected_ports` − (1 if `odd_range`).
-/// `min` trusts parity: a port of the half that connect() prefers, or of the other once that is nearly full, counts as
-/// its choice, though a program may have bound that very port by number.
+/// `min` trusts parity: a port of the half that connect() prefers counts as its choice while bind() would have found others.
+/// Only a probe, or having followed the sockets from their birth, tells a port of that half that was bound within
+/// IP_LOCAL_PORT_RANGE, was bound by number and is in TIME_WAIT, or has outlived its listener; `max` always holds.
 /// Consistency: per sweep. Bound devices and VRFs, which have ports of their own, are not told apart.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Headroom {
-    /// At least so many, as far as the evidence goes: once the half that connect() prefers is nearly full, a port bound
-    /// explicitly in the other half looks like connect()'s own choice, and is then counted as free.
+    /// At least so many, as far as the evidence goes.
     pub min: u32,
     /// At most so many.
     pub max: u32,

@@ -78,6 +78,16 @@ impl Pool {
         (port ^ self.range.first) & 1 == 0
     }
 
+    /// The lower half, as far as bind() with port 0 looks there first for a socket with SO_REUSEADDR: an even number of
+    /// ports; all of a range of less than four.
+    pub fn lower_half(&self) -> PortSet {
+        let count = self.range.count();
+        let ports = if count < 4 { count } else { count / 4 * 2 };
+        let end = u32::from(self.range.first) + ports;
+        PortSet::from_ranges((ports > 0).then(|| self.range.first..=(end - 1) as u16))
+            .intersection(&self.ports)
+    }
+
     /// How many of `ports` lie in the half that connect() prefers.
     pub fn count_preferred(&self, ports: &PortSet) -> u32 {
         ports.count_parity(self.range.first & 1)
@@ -103,6 +113,21 @@ mod tests {
         assert!(pool.prefers(1003) && !pool.prefers(1004));
         assert_eq!(pool.count_preferred(pool.ports()), 3);
         assert_eq!(pool.uncertain_ends(), Some([1001, 1005]));
+    }
+
+    #[test]
+    fn the_lower_half_has_an_even_number_of_ports() {
+        let lower = |first, last| {
+            let reserved = [1002].into_iter().collect();
+            Pool::new(PortRange { first, last }, &reserved).lower_half().iter().collect::<Vec<_>>()
+        };
+        assert_eq!(lower(1000, 1007), [1000, 1001, 1003]);
+        assert_eq!(lower(1000, 1006), [1000, 1001]);
+        assert_eq!(lower(1000, 1003), [1000, 1001]);
+        assert_eq!(lower(1000, 1001), [1000, 1001]);
+        assert_eq!(lower(1000, 1000), [1000]);
+        assert_eq!(lower(1000, 999), []);
+        assert_eq!(lower(u16::MAX - 1, u16::MAX), [u16::MAX - 1, u16::MAX]);
     }
 
     #[test]

@@ -75,7 +75,8 @@ pub(crate) fn dial(source: IpAddr, to: SocketAddr, port: PortBy) -> Result<Owned
 /// How a client comes by its port, in every way there is.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Client {
-    pub(crate) source: IpAddr,
+    /// Bound; None: nothing is bound at all, as most programs do.
+    pub(crate) source: Option<IpAddr>,
     /// Bound before connecting; 0: whichever is free.
     pub(crate) port: u16,
     /// IP_BIND_ADDRESS_NO_PORT: bind() with port 0 leaves the choice to connect().
@@ -87,6 +88,11 @@ pub(crate) struct Client {
 }
 
 impl Client {
+    /// connect() chooses port and address.
+    pub(crate) fn unbound() -> Client {
+        Client { source: None, port: 0, no_port: false, reuse: false, port_range: None }
+    }
+
     /// connect() chooses the port.
     pub(crate) fn connecting(source: IpAddr) -> Client {
         Client { no_port: true, ..Client::binding(source) }
@@ -94,14 +100,14 @@ impl Client {
 
     /// bind() chooses the port.
     pub(crate) fn binding(source: IpAddr) -> Client {
-        Client { source, port: 0, no_port: false, reuse: false, port_range: None }
+        Client { source: Some(source), ..Client::unbound() }
     }
 
     /// # Errors
     /// EADDRNOTAVAIL when connect() finds no port, EADDRINUSE when bind() does.
     pub(crate) fn dial(self, to: SocketAddr) -> Result<OwnedFd, Errno> {
         const IP_LOCAL_PORT_RANGE: libc::c_int = 51;
-        let fd = open(SockType::Stream, self.source);
+        let fd = open(SockType::Stream, to.ip());
         setsockopt(&fd, sockopt::ReuseAddr, &self.reuse)?;
         setsockopt(&fd, sockopt::IpBindAddressNoPort, &self.no_port)?;
         if let Some((first, last)) = self.port_range {
@@ -118,7 +124,9 @@ impl Client {
             };
             Errno::result(status)?;
         }
-        bind(fd.as_raw_fd(), &storage(SocketAddr::new(self.source, self.port)))?;
+        if let Some(source) = self.source {
+            bind(fd.as_raw_fd(), &storage(SocketAddr::new(source, self.port)))?;
+        }
         match connect(fd.as_raw_fd(), &storage(to)) {
             Ok(()) | Err(Errno::EINPROGRESS) => Ok(fd),
             Err(errno) => Err(errno),
@@ -144,14 +152,19 @@ pub(crate) fn dial_udp(to: SocketAddr) -> Result<OwnedFd, Errno> {
     connect(fd.as_raw_fd(), &storage(to)).map(|()| fd)
 }
 
-/// The local port.
-pub(crate) fn port_of(fd: &OwnedFd) -> u16 {
+/// The local address and port.
+pub(crate) fn local_of(fd: &OwnedFd) -> SocketAddr {
     let address: SockaddrStorage = getsockname(fd.as_raw_fd()).unwrap();
     match (address.as_sockaddr_in(), address.as_sockaddr_in6()) {
-        (Some(v4), _) => v4.port(),
-        (_, Some(v6)) => v6.port(),
+        (Some(v4), _) => SocketAddr::new(v4.ip().into(), v4.port()),
+        (_, Some(v6)) => SocketAddr::new(v6.ip().into(), v6.port()),
         _ => panic!("no IP address: {address:?}"),
     }
+}
+
+/// The local port.
+pub(crate) fn port_of(fd: &OwnedFd) -> u16 {
+    local_of(fd).port()
 }
 
 /// How many connect() from `source` to `to` succeed until there is no port left; they stay open.

@@ -143,9 +143,11 @@ impl<'a> Model<'a> {
     fn suspects(&self, of: &BTreeMap<DestinationId, Vec<&SocketRecord>>) -> BTreeSet<u16> {
         let first = *self.range.first().unwrap();
         let preferred = |port: &u16| port % 2 == first % 2;
-        let half =
-            |ports: &BTreeSet<u16>, wanted: bool| ports.iter().filter(|p| preferred(p) == wanted).count();
-        let half_full = |part: usize, whole: usize| part as f64 >= 0.5 * whole as f64;
+        // What bind() with port 0 tries first, SO_REUSEADDR or not: the other parity, in the lower half.
+        let lower = if self.range.len() < 4 { self.range.len() } else { self.range.len() / 4 * 2 };
+        let lower: BTreeSet<u16> = self.range.iter().copied().take(lower).collect();
+        let tried_first =
+            |ports: &BTreeSet<u16>| ports.intersection(&lower).filter(|p| !preferred(p)).count();
         let ports_of = |sockets: &[&SocketRecord]| -> BTreeSet<u16> {
             sockets.iter().map(|r| r.id.local_port).filter(|port| self.usable.contains(port)).collect()
         };
@@ -155,7 +157,7 @@ impl<'a> Model<'a> {
         let mut suspects = BTreeSet::new();
         for (id, sockets) in of {
             let bind_spills =
-                half_full(half(&on_address(id.local_address), false), half(&self.usable, false));
+                tried_first(&on_address(id.local_address)) as f64 >= 0.5 * tried_first(&self.usable) as f64;
             for record in sockets {
                 let port = record.id.local_port;
                 let by_connect = preferred(&port) && !bind_spills;

@@ -156,7 +156,7 @@ fn held_ports_are_lost_to_every_destination() {
 
 #[test]
 fn odd_ports_tell_who_binds_before_connecting() {
-    let bound: Vec<_> = (0..20).map(|n| established(1001 + n * 2, "10.0.9.2")).collect();
+    let bound: Vec<_> = (0..20).map(|n| established(1031 + n * 2, "10.0.9.2")).collect();
     let mut records = bound.clone();
     records.push(established(1000, THERE));
     let range = settings(1000, 1099);
@@ -177,6 +177,16 @@ fn odd_ports_tell_who_binds_before_connecting() {
     records.extend(bound.iter().map(|one| established(one.id.local_port, "10.0.9.3")));
     let shared = report(&range, &numbered(records));
     assert_eq!(headroom(&shared, THERE), (99, 99));
+}
+
+#[test]
+fn binders_that_may_reuse_addresses_fill_the_lower_half_first() {
+    // Before bind() with port 0 and SO_REUSEADDR tries one odd port above 1049, it takes the even ones below.
+    let odd = (1001..1050).step_by(2);
+    let even = [1000, 1002, 1004];
+    let mut records: Vec<_> = odd.chain(even).map(|port| established(port, "10.0.9.2")).collect();
+    records.push(established(1006, THERE));
+    assert_eq!(headroom(&report(&settings(1000, 1099), &numbered(records)), THERE), (71, 99));
 }
 
 #[test]
