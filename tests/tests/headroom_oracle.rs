@@ -6,7 +6,7 @@
 mod dial;
 mod look;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::Write;
 use std::net::{IpAddr, SocketAddr, TcpListener};
@@ -15,8 +15,8 @@ use std::time::{Duration, Instant};
 
 use dial::{Client, accept, dial_until_refused, listener, local_of, try_bind};
 use nix::errno::Errno;
-use sock_diag::{Protocol, SocketRecord, SocketState};
-use sockeye_core::{Bindable, DestinationId, Headroom, PortOrigin, Report};
+use sock_diag::{Protocol, SocketState};
+use sockeye_core::{Bindable, DestinationId, Headroom, Report};
 use sockeye_tests::{Namespace, wait_until};
 
 const LIMIT: Duration = Duration::from_secs(20);
@@ -110,19 +110,6 @@ struct Opened {
     held: Vec<OwnedFd>,
     /// Ports that were bound explicitly and of which no evidence may be left, neither the kernel's word nor parity.
     untold: BTreeSet<u16>,
-    /// By local and remote end.
-    origins: HashMap<(SocketAddr, SocketAddr), PortOrigin>,
-}
-
-impl Opened {
-    fn origin(&self, record: &SocketRecord) -> PortOrigin {
-        let id = &record.id;
-        let ends = (
-            SocketAddr::new(id.local_address, id.local_port),
-            SocketAddr::new(id.remote_address, id.remote_port),
-        );
-        self.origins.get(&ends).copied().unwrap_or_default()
-    }
 }
 
 impl Scenario {
@@ -219,9 +206,6 @@ impl Scenario {
                         if prefers(port) {
                             opened.untold.insert(port);
                         }
-                        let (inner, outer) = (passing.local_addr().unwrap(), local_of(&client));
-                        opened.origins.insert((outer, inner), PortOrigin::Chosen);
-                        opened.origins.insert((inner, outer), PortOrigin::Accepted);
                         opened.held.extend([accept(&passing).into(), client]);
                     }
                 }
@@ -231,7 +215,7 @@ impl Scenario {
                     // What finds no port is left out: the scenario then is a full one.
                     let Ok(fd) = client.dial(to) else { continue };
                     let server = accept(door);
-                    let (local, has) = (local_of(&fd), local_of(&fd).port());
+                    let has = local_of(&fd).port();
                     let closes = dice.chance(self.closes);
                     let chosen = client.source.is_none() || client.no_port && client.port == 0;
                     // A TIME_WAIT has forgotten that its port was bound by number, and two of those on a port look like
@@ -246,8 +230,6 @@ impl Scenario {
                     if !told {
                         opened.untold.insert(has);
                     }
-                    let origin = if chosen { PortOrigin::Chosen } else { PortOrigin::Bound };
-                    opened.origins.insert((local, to), origin);
                     if closes {
                         drop(fd);
                         drop(server);
@@ -287,7 +269,6 @@ impl Scenario {
         wait_until("every close to be over", LIMIT, closes_are_over);
 
         let (passive, probed) = (look::report(), look::probed_report());
-        let followed = look::followed_report(|record| opened.origin(record));
         let untold = &opened.untold;
         let mut score = Score::default();
         for source in self.sources {
@@ -295,7 +276,6 @@ impl Scenario {
             for door in &doors {
                 let to = door.local_addr().unwrap();
                 let (told, asked) = (headroom(&passive, source, to), headroom(&probed, source, to));
-                let known = headroom(&followed, source, to);
                 // Connections of this round hold no port from any other destination.
                 let count = dial_until_refused(source, to).len() as u32;
                 score.predictions += 1;
@@ -308,11 +288,6 @@ impl Scenario {
                 let context =
                     || format!("{source} to {to}: {count}, not {told:?}, {asked:?}; {untold:?}; {self:?}");
                 assert!(holds(&asked), "with a probe: {}; {probed:?}", context());
-                assert!(
-                    holds(&known) && (known.is_exact() || odd(&known)),
-                    "followed: {known:?}; {}",
-                    context()
-                );
                 // Without one, only what left no evidence may be missing, and never is there more than was told.
                 let missing = untold.len() as u32;
                 assert!(told.min <= count + missing && count <= told.max, "{}; {passive:?}", context());

@@ -201,7 +201,7 @@ fn parity_within_a_range_of_the_socket() {
         let [door] = doors();
         let even = |client: Client| {
             let open: Vec<OwnedFd> = (0..20).map(|_| client.dial(place(&door)).unwrap()).collect();
-            open.iter().filter(|fd| port_of(fd) % 2 == 0).count()
+            open.iter().filter(|fd| port_of(fd).is_multiple_of(2)).count()
         };
         // bind() takes the other parity than the first port of the socket's range has, whatever the namespace's.
         let bound = |first| Client { port_range: Some((first, 40_098)), ..Client::binding(LOCALHOST) };

@@ -8,7 +8,7 @@ use sock_diag::filter::{Filter, PortRangeOnly};
 use sock_diag::{
     DumpRequest, DumpSummary, Kernel, Protocol, RecvBuffer, SocketRecord, SocketState, Source, StateSet, dump,
 };
-use sockeye_core::{Counters, PortOrigin, PortRange, PortSet, Report, Settings, Settled, Sweep, TwReuse};
+use sockeye_core::{Counters, PortRange, PortSet, Report, Settings, Settled, Sweep, TwReuse};
 use sockeye_host::{Host, probe_ports};
 
 /// The records a dump hands on, and its summary.
@@ -57,17 +57,8 @@ pub(crate) fn probed_report() -> Report {
     })
 }
 
-/// The same, by somebody who followed every socket from its birth and knows how it came by its port.
-pub(crate) fn followed_report(origin: impl Fn(&SocketRecord) -> PortOrigin) -> Report {
-    sweep_as(origin).finish(&Counters::default())
-}
-
-fn sweep() -> Sweep {
-    sweep_as(|_| PortOrigin::Unknown)
-}
-
 /// A sweep of TCP and UDP, with all that the kernel tells when it is asked.
-fn sweep_as(origin: impl Fn(&SocketRecord) -> PortOrigin) -> Sweep {
+fn sweep() -> Sweep {
     let holders = StateSet::LISTEN.union(StateSet::BOUND_INACTIVE);
     let rest = StateSet::ALL.minus(holders);
     let connected = rest.minus(StateSet::of(&[SocketState::Close]));
@@ -78,8 +69,7 @@ fn sweep_as(origin: impl Fn(&SocketRecord) -> PortOrigin) -> Sweep {
     for (protocol, states) in [(Protocol::Tcp, holders), (Protocol::Tcp, connected), (Protocol::Udp, rest)] {
         let request = DumpRequest::all(protocol).states(states);
         let summary = dump(&mut kernel, &request, &mut RecvBuffer::new(), |diag| {
-            let record = diag.to_record();
-            sweep.observe_as(&record, origin(&record));
+            sweep.observe(&diag.to_record());
             ControlFlow::Continue(())
         });
         let summary = summary.unwrap();
