@@ -13,7 +13,7 @@ use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
-use dial::{Client, accept, dial_until_refused, listener, local_of, try_bind};
+use dial::{Client, accept, dial_udp, dial_until_refused, listener, port_of, try_bind, try_bind_udp};
 use nix::errno::Errno;
 use sock_diag::{Protocol, SocketState};
 use sockeye_core::{Bindable, DestinationId, Headroom, Report};
@@ -70,6 +70,8 @@ struct Scenario {
     waves: bool,
     /// Some bind before they connect.
     hidden_binds: bool,
+    /// So many of them, of 17.
+    binders: u64,
 }
 
 /// How the predictions of some scenarios came out.
@@ -135,6 +137,7 @@ impl Scenario {
             plain: dice.chance(40),
             waves,
             hidden_binds,
+            binders: if hidden_binds { *dice.one_of(&[4, 4, 15]) } else { 0 },
         }
     }
 
@@ -210,12 +213,12 @@ impl Scenario {
                     }
                 }
                 kind => {
-                    let binds = self.hidden_binds && kind < 7;
+                    let binds = (3..3 + self.binders).contains(&kind);
                     let client = if binds { self.binds(source, dice) } else { self.connects(source, dice) };
                     // What finds no port is left out: the scenario then is a full one.
                     let Ok(fd) = client.dial(to) else { continue };
                     let server = accept(door);
-                    let has = local_of(&fd).port();
+                    let has = port_of(&fd);
                     let closes = dice.chance(self.closes);
                     let chosen = client.source.is_none() || client.no_port && client.port == 0;
                     // A TIME_WAIT has forgotten that its port was bound by number, and two of those on a port look like
@@ -269,7 +272,9 @@ impl Scenario {
         wait_until("every close to be over", LIMIT, closes_are_over);
 
         let (passive, probed) = (look::report(), look::probed_report());
-        let untold = &opened.untold;
+        let mut untold = opened.untold;
+        untold
+            .retain(|port| !passive.tcp.held_ports.contains(*port) && !passive.tcp.suspects.contains(*port));
         let mut score = Score::default();
         for source in self.sources {
             let source: IpAddr = source.parse().unwrap();
@@ -336,6 +341,44 @@ impl Scenario {
         );
     }
 }
+
+/// UDP sockets bound and connected on several addresses; then bind() with port 0 on one of them until it fails.
+fn bind_all_udp(dice: &mut Dice, ports: u16) {
+    let v6 = dice.chance(40);
+    let [any, own, other, peer] = match v6 {
+        true => ["::", "::1", "fd00::1", "::1"],
+        false => ["0.0.0.0", "127.0.0.1", "127.0.0.5", "127.0.1.1"],
+    }
+    .map(|text| text.parse::<IpAddr>().unwrap());
+    let mut open = Vec::new();
+    for _ in 0..dice.roll(u64::from(ports) * 3 / 2) {
+        let address = *dice.one_of(&[any, own, own, other, other]);
+        let number = FIRST_UDP + dice.roll(ports.into()) as u16;
+        match dice.roll(4) {
+            0 => open.extend(try_bind_udp(address, number).ok()),
+            1 => open.extend(dial_udp(SocketAddr::new(peer, 20_000)).ok()),
+            _ => open.extend(try_bind_udp(address, 0).ok()),
+        }
+    }
+    let udp = look::report().udp;
+    let rows: Vec<_> = udp.addresses.iter().filter(|row| row.local_address.is_ipv6() == v6).collect();
+    if rows.is_empty() {
+        assert!(open.is_empty());
+        return;
+    }
+    let told = *dice.one_of(&rows);
+    let mut count = 0;
+    let refused = loop {
+        match try_bind_udp(told.local_address, 0) {
+            Ok(fd) => open.push(fd),
+            Err(errno) => break errno,
+        }
+        count += 1;
+    };
+    assert_eq!((count, refused), (udp.usable - told.in_use, Errno::EADDRINUSE), "{told:?}; {udp:?}");
+}
+
+const FIRST_UDP: u16 = 40_000;
 
 /// What the report says of connect() from `source` to `to`; for a destination without sockets, what follows from the
 /// pool alone.
@@ -425,5 +468,19 @@ fn bind_with_port_zero_finds_what_is_told() {
     for seed in 20_000..20_000 + scenarios() / 2 {
         let scenario = Scenario::new(seed, seed % 2 == 0);
         scenario.namespace().run(|| scenario.bind_all());
+    }
+}
+
+#[test]
+fn udp_bind_with_port_zero_finds_what_is_told() {
+    for seed in 30_000..30_000 + scenarios() / 2 {
+        let mut dice = Dice(seed);
+        let ports = 6 + dice.roll(60) as u16;
+        let reserved = FIRST_UDP + dice.roll(ports.into()) as u16;
+        Namespace::new()
+            .sysctl("net.ipv4.ip_local_port_range", &format!("{FIRST_UDP} {}", FIRST_UDP + (ports - 1)))
+            .sysctl("net.ipv4.ip_local_reserved_ports", &reserved.to_string())
+            .address("fd00::1".parse().unwrap())
+            .run(|| bind_all_udp(&mut dice, ports));
     }
 }

@@ -192,6 +192,18 @@ fn bind_with_so_reuseaddr_looks_in_the_lower_half_of_the_range_first() {
         assert!(all(&ports[25..50], &|port| port < 40_050 && port % 2 == 0), "{ports:?}");
         assert!(all(&ports[50..75], &|port| port >= 40_050 && port % 2 == 1), "{ports:?}");
         assert_eq!(reusing.dial(place(&door)).unwrap_err(), Errno::EADDRINUSE);
+        drop(open);
+    });
+    // So a bind() may have taken ports that connect() prefers while most of the others are free.
+    let reserved: Vec<String> = (40_001..40_040).step_by(2).map(|port: u16| port.to_string()).collect();
+    range("40000 40099").sysctl("net.ipv4.ip_local_reserved_ports", &reserved.join(",")).run(|| {
+        let [door, other] = doors();
+        let reusing = Client { reuse: true, ..Client::binding(LOCALHOST) };
+        let open: Vec<OwnedFd> = (0..10).map(|_| reusing.dial(place(&door)).unwrap()).collect();
+        assert_eq!(open.iter().filter(|fd| port_of(fd).is_multiple_of(2)).count(), 5);
+        let told = headroom(&look::report(), LOCALHOST, place(&other));
+        assert_eq!((told.min, told.max), (70, 80), "{told:?}");
+        assert_eq!(dial_until_refused(LOCALHOST, place(&other)).len(), 70);
     });
 }
 

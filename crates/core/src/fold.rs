@@ -150,7 +150,9 @@ fn destination(
 ///
 /// - A socket with IP_BIND_ADDRESS_NO_PORT did not bind a port.
 /// - A port that two destinations of one local address share was chosen by connect() there: an explicit bind on that
-///   address would have kept the second out. On another address it may have been bound since.
+///   address would have kept the second out. On another address it may have been bound since. Only remote ports below the
+///   range count, as services have: a listener that is gone leaves its port to all it accepted, from ports that their
+///   own connect() chose.
 /// - Parity. bind() with port 0 takes one of those that connect() prefers only when all others are taken on that local
 ///   address; with SO_REUSEADDR, when all others of the range's lower half are. Half of these in use is enough for doubt,
 ///   since some may have gone. A port of the other parity is always in doubt: connect() takes it when the preferred ones are
@@ -162,8 +164,9 @@ fn suspected_ports(uses: &[PortUse], endpoints: &[Endpoints], ground: &Ground) -
     let lower_half = ground.pool.lower_half().intersection(ground.usable);
     let bind_first = lower_half.count() - ground.pool.count_preferred(&lower_half);
     let mut suspects = PortSet::new();
-    // The last local address that was seen on a port, and with several destinations, by its running number from 1.
+    // The last local address that was seen on a port, with a service, and with several, by its running number from 1.
     let mut seen_on = vec![0u32; 1 << 16];
+    let mut served_on = vec![0u32; 1 << 16];
     let mut shared_on = vec![0u32; 1 << 16];
     let mut address_number = 0;
     for of_address in
@@ -171,12 +174,20 @@ fn suspected_ports(uses: &[PortUse], endpoints: &[Endpoints], ground: &Ground) -
     {
         address_number += 1;
         let mut bind_first_in_use = 0;
-        for (port, _) in ports(of_address).filter(|(port, _)| ground.usable.contains(*port)) {
-            if seen_on[usize::from(port)] == address_number {
-                shared_on[usize::from(port)] = address_number;
-            } else {
-                seen_on[usize::from(port)] = address_number;
-                bind_first_in_use += u32::from(!ground.pool.prefers(port) && lower_half.contains(port));
+        for of_destination in of_address.chunk_by(|a, b| a.destination() == b.destination()) {
+            let remote_port = endpoints[of_destination[0].destination()].remote_port;
+            let is_service = remote_port < ground.pool.range().first;
+            for (port, _) in ports(of_destination).filter(|(port, _)| ground.usable.contains(*port)) {
+                let index = usize::from(port);
+                if seen_on[index] != address_number {
+                    seen_on[index] = address_number;
+                    bind_first_in_use += u32::from(!ground.pool.prefers(port) && lower_half.contains(port));
+                }
+                if is_service && served_on[index] == address_number {
+                    shared_on[index] = address_number;
+                } else if is_service {
+                    served_on[index] = address_number;
+                }
             }
         }
         let bind_may_prefer = bind_first_in_use * 2 >= bind_first;

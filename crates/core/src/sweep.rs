@@ -41,7 +41,7 @@ const UNNUMBERED: u32 = u32::MAX;
 /// count twice: a repeat is only noticed within 32 records.
 ///
 /// Memory: 8 bytes an outgoing or UDP socket, at most about 200 a destination while finishing (never more of them than
-/// sockets) and 100 in the report, 256 a local port with incoming sockets, and half a megabyte.
+/// sockets) and 100 in the report, 256 a local port with incoming sockets, and a megabyte.
 pub struct Sweep {
     settings: Settings,
     pool: Pool,

@@ -152,19 +152,23 @@ pub(crate) fn dial_udp(to: SocketAddr) -> Result<OwnedFd, Errno> {
     connect(fd.as_raw_fd(), &storage(to)).map(|()| fd)
 }
 
-/// The local address and port.
-pub(crate) fn local_of(fd: &OwnedFd) -> SocketAddr {
+/// The local port.
+pub(crate) fn port_of(fd: &OwnedFd) -> u16 {
     let address: SockaddrStorage = getsockname(fd.as_raw_fd()).unwrap();
     match (address.as_sockaddr_in(), address.as_sockaddr_in6()) {
-        (Some(v4), _) => SocketAddr::new(v4.ip().into(), v4.port()),
-        (_, Some(v6)) => SocketAddr::new(v6.ip().into(), v6.port()),
+        (Some(v4), _) => v4.port(),
+        (_, Some(v6)) => v6.port(),
         _ => panic!("no IP address: {address:?}"),
     }
 }
 
-/// The local port.
-pub(crate) fn port_of(fd: &OwnedFd) -> u16 {
-    local_of(fd).port()
+/// A UDP socket that is bound to this port, or to whichever bind() finds for 0.
+///
+/// # Errors
+/// EADDRINUSE when there is none.
+pub(crate) fn try_bind_udp(address: IpAddr, port: u16) -> Result<OwnedFd, Errno> {
+    let fd = open(SockType::Datagram, address);
+    bind(fd.as_raw_fd(), &storage(SocketAddr::new(address, port))).map(|()| fd)
 }
 
 /// How many connect() from `source` to `to` succeed until there is no port left; they stay open.

@@ -165,10 +165,12 @@ impl<'a> Model<'a> {
                 let sharers = of
                     .iter()
                     .filter(|(other, s)| {
-                        other.local_address == id.local_address && s.iter().any(|r| r.id.local_port == port)
+                        other.local_address == id.local_address
+                            && other.remote_port < first
+                            && s.iter().any(|r| r.id.local_port == port)
                     })
                     .count();
-                if !by_connect && !without_port && sharers == 1 {
+                if !by_connect && !without_port && sharers < 2 {
                     suspects.insert(port);
                 }
             }

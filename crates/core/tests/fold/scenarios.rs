@@ -180,6 +180,19 @@ fn odd_ports_tell_who_binds_before_connecting() {
 }
 
 #[test]
+fn a_port_that_a_listener_left_to_its_connections_is_in_doubt() {
+    // Two clients, whose own ports connect() chose; beside them two services share another port.
+    let records = vec![
+        record(SocketState::Established, HERE, 1041, "10.0.9.8", 51_000),
+        record(SocketState::Established, HERE, 1041, "10.0.9.9", 52_000),
+        record(SocketState::Established, HERE, 1043, "10.0.9.8", 80),
+        record(SocketState::Established, HERE, 1043, "10.0.9.9", 80),
+        record(SocketState::Established, HERE, 1000, THERE, 80),
+    ];
+    assert_eq!(headroom(&report(&settings(1000, 1099), &numbered(records)), THERE), (98, 99));
+}
+
+#[test]
 fn binders_that_may_reuse_addresses_fill_the_lower_half_first() {
     // Before bind() with port 0 and SO_REUSEADDR tries one odd port above 1049, it takes the even ones below.
     let odd = (1001..1050).step_by(2);

@@ -89,7 +89,7 @@ prop_compose! {
         local in 0..LOCALS.len(),
         remote in 0..REMOTES.len(),
         local_port in prop_oneof![8 => 998u16..1045, 1 => Just(443u16), 1 => Just(0u16)],
-        remote_port in 80u16..82,
+        remote_port in prop_oneof![80u16..82, Just(1_010)],
         // Ages thick around the reuse delay and at both ends of the minute.
         expires_ms in prop_oneof![Just(0u32), 58_970u32..59_030, 57_000u32..60_010, 0u32..60_000],
         options in prop::option::of(prop_oneof![Just(0u16), Just(1 << 8)]),
