@@ -134,11 +134,7 @@ impl Closed {
 impl Closed {
     /// Whether this side's FIN was acknowledged, so that the end was no reset; None where that is not told.
     pub fn is_orderly(&self) -> Option<bool> {
-        match (self.end?.controls_acked?, self.direction) {
-            (2, _) | (1, Direction::Incoming) => Some(true),
-            (0, _) | (1, Direction::Outgoing) => Some(false),
-            _ => None,
-        }
+        self.end?.is_orderly(self.direction)
     }
 
     /// Payload bytes received; where this side closed first, perhaps one more: whether the other side's FIN was there
@@ -182,6 +178,15 @@ pub struct TcpEnd {
 }
 
 impl TcpEnd {
+    /// Whether this side's FIN was acknowledged; None where that is not told.
+    pub fn is_orderly(&self, direction: Direction) -> Option<bool> {
+        match (self.controls_acked?, direction) {
+            (2, _) | (1, Direction::Incoming) => Some(true),
+            (0, _) | (1, Direction::Outgoing) => Some(false),
+            _ => None,
+        }
+    }
+
     /// Reads what matters.
     pub fn of(info: &TcpInfo<'_>) -> TcpEnd {
         let sent = info.last_data_sent_ms().map(u64::from);

@@ -7,23 +7,24 @@ use crate::moment::{Lifetime, When};
 
 use super::ledger::{Happening, Source};
 use super::table::{Flag, Slot, Socket, Stage};
-use super::{EVENT_DELAY_MS, JIFFY_MS, Monitor, accounts_of};
+use super::{JIFFY_MS, Monitor, accounts_of};
 
 impl Monitor {
     /// A destroy event. It was read at this moment, or, where events had to wait for the reader, came between two.
     pub fn destroyed(&mut self, record: &SocketRecord, end: Option<TcpEnd>, at: impl Into<When>) {
         let at: When = at.into();
-        let death = When::between(at.earliest.minus_ms(EVENT_DELAY_MS), at.latest);
         match self.table.find(record.id.cookie) {
             Some(slot) => {
                 let socket = self.table.socket_mut(slot);
                 socket.set(Flag::Told, true);
                 if socket.is_live() {
+                    let direction = socket.direction();
+                    let death = self.lateness.death(at, direction, end);
                     self.close(slot, death, Evidence::Event, end);
                 }
             }
             None if self.sweeps > 1 || (self.sweeps == 1 && self.sweep.is_none()) => {
-                self.meet_end(record, end, death);
+                self.meet_end(record, end, at);
             }
             // Before there is a baseline nobody knows what began after it.
             None => {}
@@ -32,7 +33,7 @@ impl Monitor {
 
     /// The event of a socket that no sweep has seen: born and dead since the last one, unless it never was a connection,
     /// ended before the watch began, or has been counted by its TIME_WAIT.
-    fn meet_end(&mut self, record: &SocketRecord, end: Option<TcpEnd>, death: When) {
+    fn meet_end(&mut self, record: &SocketRecord, end: Option<TcpEnd>, at: When) {
         if self.departed.knows(record.id.cookie) {
             return;
         }
@@ -42,7 +43,7 @@ impl Monitor {
         match record.protocol {
             Protocol::Tcp if !has_remote => return,
             // It had ended when the watch began, and a program kept it.
-            Protocol::Tcp if age.is_some_and(|age| age > death.latest.ms_since(self.since) + JIFFY_MS) => {
+            Protocol::Tcp if age.is_some_and(|age| age > at.latest.ms_since(self.since) + JIFFY_MS) => {
                 return;
             }
             Protocol::Tcp => {}
@@ -50,25 +51,25 @@ impl Monitor {
             Protocol::Udp if record.id.local_port != 0 => {}
             _ => return,
         }
+        let death = self.lateness.death(at, self.direction(record), end);
         // The last sweep that was over before its end did not see it alive.
-        let is_amid = self.sweep.is_some() || death.earliest < self.ended[0];
-        let swept = if is_amid { self.began[1] } else { self.began[0] };
-        let since_swept = death.latest.ms_since(swept) + JIFFY_MS;
+        let is_over = |sweep: &usize| self.ended[*sweep] <= death.earliest;
+        let swept = (usize::from(self.sweep.is_some())..3).find(is_over);
+        let swept = swept.map_or(self.since, |sweep| self.began[sweep]);
+        let since_swept = at.latest.ms_since(swept) + JIFFY_MS;
         // It was dead by then, and a program kept it.
-        let is_older =
-            [age, end.and_then(|end| end.heard_ms)].into_iter().flatten().any(|ms| ms > since_swept);
+        let heard = end.and_then(|end| end.heard_ms);
+        let is_older = [age, heard].into_iter().flatten().any(|ms| ms > since_swept);
         let earliest = if is_older { self.since } else { swept };
         let mut socket = Socket::NOBODY;
         socket.set_birth(Some(earliest), death.latest);
         self.describe(&mut socket, record);
         socket.set_stage(Stage::Open);
-        let heard = end.and_then(|end| end.heard_ms).map(|ms| {
-            When::between(death.earliest.plus_ms(EVENT_DELAY_MS).minus_ms(ms), death.latest.minus_ms(ms))
-        });
+        let heard = heard.map(|ms| When::between(at.earliest.minus_ms(ms), at.latest.minus_ms(ms)));
         let tuple = self.briefs.tuple(&self.ends.both(&socket));
         let is_counted = record.protocol == Protocol::Tcp
             && record.id.remote_port != 0
-            && self.briefs.ended(tuple, death.latest, heard, self.sweeps);
+            && self.briefs.ended(tuple, death, heard, self.sweeps);
         if !is_counted {
             self.ledger.note(accounts_of(&socket), Happening::Opened, Source::Event);
             self.count_close(&socket, record.id.cookie, death, Evidence::Event, end);
@@ -134,6 +135,7 @@ impl Monitor {
 
     fn lifetime(&self, socket: &Socket, death: When, end: Option<TcpEnd>) -> Lifetime {
         let age = end.and_then(|end| end.min_age_ms);
+        let delay = end.map_or(0, |_| self.lateness.most_ms(socket.direction(), end));
         let birth = match socket.is(Flag::New) {
             true => Some(When::between(self.began[1], death.latest)),
             false => socket.birth(),
@@ -145,7 +147,7 @@ impl Monitor {
         let most = known.max_ms.unwrap_or(u64::MAX);
         match age {
             Some(age) if age <= most.saturating_add(JIFFY_MS) => {
-                let min_ms = known.min_ms.max(age.saturating_sub(JIFFY_MS)).min(most);
+                let min_ms = known.min_ms.max(age.saturating_sub(delay + JIFFY_MS)).min(most);
                 let exact = end.is_some_and(|end| end.age_is_exact) && age + JIFFY_MS >= known.min_ms;
                 let max_ms = if exact { Some(most.min(age + JIFFY_MS).max(min_ms)) } else { known.max_ms };
                 Lifetime { min_ms, max_ms }

@@ -6,6 +6,7 @@ mod brief;
 mod deaths;
 mod departed;
 mod ends;
+mod lateness;
 mod ledger;
 mod paged;
 mod table;
@@ -27,15 +28,13 @@ use crate::sweep::Sweep;
 use brief::Briefs;
 use departed::Departed;
 use ends::Addresses;
+use lateness::Lateness;
 use ledger::{Account, Happening, INCOMING, Ledger, OTHER, OUTGOING, Source, TCP, UDP};
 use table::{Flag, Slot, Socket, Stage, Table};
 
 /// `idiag_expires` and the ages of a `tcp_info` come from jiffies, 10 ms at the coarsest; on a busy virtual machine they
 /// fall behind by as much again and catch up at once.
 const JIFFY_MS: u64 = 20;
-
-/// Destroy events come from a work queue and wait to be read: a socket may have ended so long before its event was.
-const EVENT_DELAY_MS: u64 = 25;
 
 /// Follows the sockets of one network namespace; several namespaces are several monitors.
 ///
@@ -53,6 +52,7 @@ pub struct Monitor {
     ledger: Ledger,
     briefs: Briefs,
     departed: Departed,
+    lateness: Lateness,
     /// The sweep that is going on.
     sweep: Option<Sweep>,
     /// Its sockets that are not followed, by cookie: listeners, bound ones.
@@ -104,6 +104,7 @@ impl Monitor {
             ledger: Ledger::new(start),
             briefs: Briefs::new(),
             departed: Departed::default(),
+            lateness: Lateness::default(),
             sweep: None,
             others: HashSet::new(),
             listening: PortSet::new(),
@@ -513,6 +514,7 @@ impl Monitor {
 
     /// The report as of now: port truth of the last sweep, churn up to this moment.
     pub fn tick(&mut self, at: Moment) -> &mut Report {
+        self.lateness.tick();
         let interval_ms = self.ledger.tick(at);
         for destination in &mut self.report.destinations {
             destination.rates = self.ledger.rates_of(Group::Destination(destination.id));
