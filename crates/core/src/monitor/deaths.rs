@@ -147,7 +147,7 @@ impl Monitor {
         let most = known.max_ms.unwrap_or(u64::MAX);
         match age {
             Some(age) if age <= most.saturating_add(JIFFY_MS) => {
-                let min_ms = known.min_ms.max(age.saturating_sub(delay + JIFFY_MS)).min(most);
+                let min_ms = known.min_ms.max(age.saturating_sub(delay)).min(most);
                 let exact = end.is_some_and(|end| end.age_is_exact) && age + JIFFY_MS >= known.min_ms;
                 let max_ms = if exact { Some(most.min(age + JIFFY_MS).max(min_ms)) } else { known.max_ms };
                 Lifetime { min_ms, max_ms }

@@ -25,12 +25,15 @@ impl Lateness {
         if let Some(ms) = told(direction, end) {
             self.now_ms = self.now_ms.max(ms);
         }
-        When::between(at.earliest.minus_ms(self.most_ms(direction, end) + JIFFY_MS), at.latest)
+        When::between(at.earliest.minus_ms(self.most_ms(direction, end)), at.latest)
     }
 
     /// The most time from the end to the event.
     pub(super) fn most_ms(&self, direction: Direction, end: Option<TcpEnd>) -> u64 {
-        told(direction, end).unwrap_or(self.now_ms.max(self.before_ms).max(LEAST_MS))
+        match told(direction, end) {
+            Some(ms) => ms + JIFFY_MS,
+            None => self.now_ms.max(self.before_ms).max(LEAST_MS),
+        }
     }
 
     pub(super) fn tick(&mut self) {
@@ -56,11 +59,11 @@ mod tests {
     fn those_that_cannot_tell_are_as_late_as_those_that_can() {
         let mut lateness = Lateness::default();
         let mut earliest = |end| lateness.death(When::at(Moment(5_000)), Direction::Outgoing, end).earliest;
-        assert_eq!(earliest(None), Moment(5_000 - LEAST_MS - JIFFY_MS));
+        assert_eq!(earliest(None), Moment(5_000 - LEAST_MS));
         assert_eq!(earliest(orderly(3)), Moment(5_000 - 3 - JIFFY_MS));
         assert_eq!(earliest(orderly(400)), Moment(5_000 - 400 - JIFFY_MS));
-        assert_eq!(earliest(None), Moment(5_000 - 400 - JIFFY_MS));
-        assert_eq!(earliest(orderly(7_000)), Moment(5_000 - 400 - JIFFY_MS), "its file was kept");
+        assert_eq!(earliest(None), Moment(5_000 - 400));
+        assert_eq!(earliest(orderly(7_000)), Moment(5_000 - 400), "its file was kept");
         lateness.tick();
         assert_eq!(lateness.most_ms(Direction::Unknown, None), 400);
         lateness.tick();
