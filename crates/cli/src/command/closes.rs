@@ -57,14 +57,14 @@ enum Lines {
 
 impl Lines {
     fn new(args: &ClosesArgs) -> Lines {
-        match StreamFormat::of(args.json, args.output) {
+        match args.output.format() {
             StreamFormat::Table => Lines::Table(closes_table::Table::new(
-                !args.no_header,
+                !args.output.no_header,
                 terminal::width(),
-                Palette::choose(args.color),
+                Palette::choose(args.color.when),
             )),
             StreamFormat::Jsonl => Lines::Json,
-            StreamFormat::Csv => Lines::Csv { header: !args.no_header },
+            StreamFormat::Csv => Lines::Csv { header: !args.output.no_header },
         }
     }
 

@@ -10,7 +10,7 @@ use sockeye_core::{Destination, DestinationId, PortSet, Report, Settled};
 use sockeye_host::probe_ports;
 
 use crate::account::Account;
-use crate::args::{FeedArgs, HeadroomArgs, SnapshotFormat};
+use crate::args::{FeedArgs, HeadroomArgs, ReportFormat};
 use crate::explain;
 use crate::feed::Feed;
 use crate::follow::{Follow, Pace};
@@ -107,12 +107,11 @@ fn tell(
     let passed = !answers.iter().any(|answer| answer.destination.is_exhausted());
     let may_probe = !args.probe && args.for_.is_none() && args.feed.replay.is_none();
     let answers = Answers { answers, report, surroundings, notes, may_probe };
-    let format = if args.json { SnapshotFormat::Json } else { args.output.unwrap_or(SnapshotFormat::Table) };
-    let text = match format {
-        SnapshotFormat::Json => headroom_json::render(&answers)?,
-        SnapshotFormat::Table => {
+    let text = match args.output.format() {
+        ReportFormat::Json => headroom_json::render(&answers)?,
+        ReportFormat::Table => {
             let width = terminal::width().unwrap_or(headroom_screen::DEFAULT_WIDTH);
-            headroom_screen::render(&answers, width, Palette::choose(args.color))
+            headroom_screen::render(&answers, width, Palette::choose(args.color.when))
         }
     };
     let mut out = buffered_stdout();
