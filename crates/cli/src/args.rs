@@ -96,6 +96,14 @@ pub(crate) struct FeedArgs {
     pub(crate) replay: Option<PathBuf>,
 }
 
+/// Whether one namespace is looked at or all are; the same for every command that can.
+#[derive(Args, Debug, Clone, Default)]
+pub(crate) struct FleetArgs {
+    /// Look at every network namespace of the host: of its processes, of `ip netns`, of containers
+    #[arg(long, conflicts_with_all = ["netns", "replay", "capture"])]
+    pub(crate) all_netns: bool,
+}
+
 /// How a report is shown that is written all at once.
 #[derive(Args, Debug, Clone, Default)]
 pub(crate) struct ReportOutput {
@@ -270,6 +278,8 @@ pub(crate) struct HeadroomArgs {
 pub(crate) struct SnapshotArgs {
     #[command(flatten)]
     pub(crate) feed: FeedArgs,
+    #[command(flatten)]
+    pub(crate) fleet: FleetArgs,
     /// Show at most N destinations; without it the screen shows 10, JSON all
     #[arg(long, value_name = "N")]
     pub(crate) top: Option<usize>,

@@ -5,6 +5,7 @@ mod args;
 mod command;
 mod explain;
 mod feed;
+mod fleet;
 mod follow;
 mod help;
 mod names;

@@ -7,12 +7,16 @@ use sockeye_core::SortKey;
 
 use crate::args::{ReportFormat, SnapshotArgs, SortBy};
 use crate::feed::Feed;
+use crate::fleet;
 use crate::render::{snapshot_json, snapshot_screen};
 use crate::sweep::sweep;
 use crate::terminal::{self, Palette, buffered_stdout, ignore_closed_pipe};
 
 /// Runs the command.
 pub(crate) fn run(args: &SnapshotArgs) -> anyhow::Result<()> {
+    if args.fleet.all_netns {
+        return fleet::snapshot::run(args, sort_key(args.sort));
+    }
     let mut feed = Feed::open(&args.feed)?;
     let (mut report, notes) = sweep(&mut feed)?;
     feed.end_sweep()?;
