@@ -371,6 +371,8 @@ pub(crate) struct SocketsArgs {
     #[command(flatten)]
     pub(crate) feed: FeedArgs,
     #[command(flatten)]
+    pub(crate) fleet: FleetArgs,
+    #[command(flatten)]
     pub(crate) color: ColorArgs,
     /// Only sockets that match. The words are joined by spaces; quote what the shell would take: ( ) ! < >
     #[arg(value_name = "FILTER")]
@@ -451,6 +453,8 @@ pub(crate) struct WatchArgs {
     pub(crate) pace: PaceArgs,
     #[command(flatten)]
     pub(crate) feed: FeedArgs,
+    #[command(flatten)]
+    pub(crate) fleet: FleetArgs,
     /// In JSON, list the N worst destinations with their rates; 0 lists none
     #[arg(long, value_name = "N", default_value_t = 10)]
     pub(crate) top: usize,

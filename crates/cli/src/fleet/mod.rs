@@ -7,4 +7,5 @@ mod crew;
 mod muster;
 pub(crate) mod row;
 pub(crate) mod snapshot;
+pub(crate) mod sockets;
 mod way;

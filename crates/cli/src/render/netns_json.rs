@@ -12,6 +12,9 @@ pub(crate) struct NetnsRow {
     inode: Option<u64>,
     /// As `ip netns` has it; null when it has none: product's shape names it always.
     name: Option<String>,
+    /// What a line of a table calls it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    label: Option<String>,
     /// Where it is mounted, if that is all there is to name it.
     #[serde(skip_serializing_if = "Option::is_none")]
     path: Option<String>,
@@ -32,6 +35,7 @@ impl NetnsRow {
         NetnsRow {
             inode: surroundings.netns_inode,
             name: surroundings.netns_name.clone(),
+            label: None,
             path: None,
             owner: None,
         }
@@ -39,14 +43,19 @@ impl NetnsRow {
 
     /// One of many.
     pub(crate) fn found(found: &FoundNamespace) -> NetnsRow {
-        let mut row = NetnsRow { inode: Some(found.inode), name: None, path: None, owner: None };
+        let mut row = NetnsRow {
+            inode: Some(found.inode),
+            name: found.name.named(),
+            label: Some(found.name.to_string()),
+            path: None,
+            owner: None,
+        };
         match &found.name {
-            NamespaceName::Named(name) => row.name = Some(name.to_string_lossy().into_owned()),
             NamespaceName::Mounted(path) => row.path = Some(path.to_string_lossy().into_owned()),
             NamespaceName::Process { pid, comm } => {
                 row.owner = Some(OwnerRow { pid: *pid, name: comm.to_string_lossy().into_owned() });
             }
-            NamespaceName::Nameless => {}
+            NamespaceName::Named(_) | NamespaceName::Nameless => {}
         }
         row
     }
