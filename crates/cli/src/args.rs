@@ -455,7 +455,8 @@ pub(crate) struct WatchArgs {
     pub(crate) feed: FeedArgs,
     #[command(flatten)]
     pub(crate) fleet: FleetArgs,
-    /// In JSON, list the N worst destinations with their rates; 0 lists none
+    /// In JSON, list the N worst destinations with their rates; 0 lists none. With --all-netns also: the table shows the N
+    /// worst namespaces
     #[arg(long, value_name = "N", default_value_t = 10)]
     pub(crate) top: usize,
     #[command(flatten)]

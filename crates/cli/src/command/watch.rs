@@ -6,12 +6,16 @@ use anyhow::Context as _;
 use sockeye_core::SortKey;
 
 use crate::args::{StreamFormat, WatchArgs};
+use crate::fleet;
 use crate::follow::{Follow, Tick, Told};
 use crate::render::{watch_csv, watch_json, watch_table};
 use crate::terminal::{self, Palette, buffered_stdout, ignore_closed_pipe};
 
 /// Runs the command.
 pub(crate) fn run(args: &WatchArgs) -> anyhow::Result<()> {
+    if args.fleet.all_netns {
+        return fleet::watch::run(args);
+    }
     let mut follow = Follow::open(&args.feed, &args.pace.pace(args.interval, args.count))?;
     let mut lines = Lines::new(args);
     let mut told = Told::default();
@@ -56,7 +60,7 @@ impl Lines {
     fn render(&mut self, tick: &Tick<'_>) -> anyhow::Result<String> {
         Ok(match self {
             Lines::Table(table) => table.line(tick),
-            Lines::Json { top } => watch_json::line(tick, *top)?,
+            Lines::Json { top } => watch_json::line(tick, None, *top)?,
             Lines::Csv { header } => watch_csv::line(tick, std::mem::take(header)),
         })
     }

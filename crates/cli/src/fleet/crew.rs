@@ -17,7 +17,10 @@ const MOST_THREADS: usize = 4;
 
 /// What a thread has for all its jobs.
 pub(super) struct Desk {
-    pub(super) buffer: RecvBuffer,
+    /// For dumps and lookups.
+    pub(super) answers: RecvBuffer,
+    /// For what comes meanwhile.
+    pub(super) events: RecvBuffer,
 }
 
 /// Work to be done in a namespace.
@@ -65,6 +68,6 @@ pub(super) fn share_out<J: Job>(jobs: Vec<J>, home: u64) -> anyhow::Result<()> {
 
 impl Desk {
     pub(super) fn new() -> Desk {
-        Desk { buffer: RecvBuffer::new() }
+        Desk { answers: RecvBuffer::new(), events: RecvBuffer::new() }
     }
 }

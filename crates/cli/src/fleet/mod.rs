@@ -4,8 +4,11 @@
 //! `sockets`), by a Monitor each where they are followed (`watch`).
 
 mod crew;
+pub(crate) mod driver;
+mod member;
 mod muster;
 pub(crate) mod row;
 pub(crate) mod snapshot;
 pub(crate) mod sockets;
+pub(crate) mod watch;
 mod way;

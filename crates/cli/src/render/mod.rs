@@ -21,5 +21,6 @@ pub(crate) mod socket_fields;
 pub(crate) mod socket_formats;
 pub(crate) mod socket_table;
 pub(crate) mod watch_csv;
+pub(crate) mod watch_fleet;
 pub(crate) mod watch_json;
 pub(crate) mod watch_table;

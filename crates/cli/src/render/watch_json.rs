@@ -4,6 +4,7 @@ use serde::Serialize;
 use sockeye_core::{Churn, Destination, Flow, RATE_WINDOWS_S, Rates};
 
 use crate::follow::Tick;
+use crate::render::netns_json::NetnsRow;
 use crate::render::snapshot_json::{self, WarningRow, rounded};
 use crate::render::watch_table::time_wait;
 use crate::terminal::write_json;
@@ -11,6 +12,9 @@ use crate::terminal::write_json;
 #[derive(Serialize)]
 struct Line {
     schema: &'static str,
+    /// Where there are several.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    netns: Option<NetnsRow>,
     at: String,
     interval_ms: u64,
     /// During the interval.
@@ -93,8 +97,8 @@ struct ListenerRow {
     rates: Option<RateRow>,
 }
 
-/// The object and a newline. Destinations and listeners: `top` of each.
-pub(crate) fn line(tick: &Tick<'_>, top: usize) -> anyhow::Result<String> {
+/// The object and a newline, of the namespace `netns` if there are several. Destinations and listeners: `top` of each.
+pub(crate) fn line(tick: &Tick<'_>, netns: Option<NetnsRow>, top: usize) -> anyhow::Result<String> {
     let none = Churn::default();
     let report = &*tick.report;
     let churn = report.churn.as_ref().unwrap_or(&none);
@@ -104,6 +108,7 @@ pub(crate) fn line(tick: &Tick<'_>, top: usize) -> anyhow::Result<String> {
     listeners.sort_by_key(|listener| (std::cmp::Reverse(listener.traffic.sockets()), listener.port));
     let line = Line {
         schema: "sockeye.watch/1",
+        netns,
         at: format!("{:.3}", tick.at),
         interval_ms: churn.interval_ms,
         opens: churn.tcp.opened_last,
