@@ -177,9 +177,7 @@ fn connect_all(to: SocketAddr) -> Vec<TcpStream> {
 }
 
 fn twenty_ports() -> Namespace {
-    Namespace::new()
-        .sysctl("net.ipv4.ip_local_port_range", "40000 40019")
-        .sysctl("net.ipv4.tcp_tw_reuse", "0")
+    Namespace::new().port_range("40000 40019").sysctl("net.ipv4.tcp_tw_reuse", "0")
 }
 
 #[test]
@@ -261,9 +259,7 @@ fn a_probe_settles_what_records_leave_open() {
 
 #[test]
 fn opens_are_counted_while_it_watches() {
-    let namespace = Namespace::new()
-        .sysctl("net.ipv4.ip_local_port_range", "40000 40999")
-        .sysctl("net.ipv4.tcp_tw_reuse", "0");
+    let namespace = Namespace::new().port_range("40000 40999").sysctl("net.ipv4.tcp_tw_reuse", "0");
     namespace.run(|| {
         let phase = Phase { per_second: 60, lasts: Duration::from_secs(60) };
         let churn = Churn::start(&[phase], 1).unwrap();
