@@ -17,7 +17,7 @@ use dial::{Client, accept, dial_udp, dial_until_refused, listener, port_of, try_
 use look::headroom;
 use nix::errno::Errno;
 use sock_diag::{Protocol, SocketState};
-use sockeye_core::{Bindable, Headroom, Report};
+use sockeye_core::{Bindable, Headroom};
 use sockeye_tests::{Dice, Namespace, wait_until};
 
 const LIMIT: Duration = Duration::from_secs(20);

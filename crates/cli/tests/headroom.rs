@@ -250,7 +250,7 @@ fn a_probe_settles_what_records_leave_open() {
         for place in [String::new(), format!("-N {}", std::process::id())] {
             let (told, code) = json(&format!("{to} --from 127.0.0.1 --probe {place}"));
             assert_eq!((bounds(&told), code), ((16, 16), 0), "{told}");
-            assert_eq!(told["because"][0]["id"], "explicit", "{told}");
+            assert_eq!(told["because"][0]["id"], "bound_by_number", "{told}");
         }
         assert_eq!(connect_all(to).len(), 16);
         drop(hidden);
