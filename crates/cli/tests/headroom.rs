@@ -124,6 +124,9 @@ fn wrong_usage_says_what_to_do() {
         ("headroom example.org:80", "getent ahosts"),
         ("headroom 10.0.9.12:0", "port 0"),
         ("headroom 0.0.0.0:80", "one host"),
+        ("headroom 224.0.0.1:80", "one host"),
+        ("headroom 255.255.255.255:80", "one host"),
+        ("headroom [ff02::1]:80", "one host"),
         ("headroom 10.0.9.12:80 --from ::1", "one is IPv4, the other IPv6"),
         ("headroom 10.0.9.12:80 --from 0.0.0.0", "--from must be one address"),
         ("headroom 10.0.9.12:80 --for 1ms", "10ms"),
@@ -225,6 +228,20 @@ fn the_kernel_of_another_namespace_chooses_the_address() {
             let (told, code) = json(&format!("192.0.2.1:80 --from 192.0.2.7 {place}"));
             assert_eq!((bounds(&told), code), ((20, 20), 0));
         }
+    });
+}
+
+#[test]
+fn where_no_port_of_udp_is_left_the_kernel_still_chooses_the_address() {
+    twenty_ports().run(|| {
+        // As many as there are, each by its own.
+        let mut all = Vec::new();
+        while let Ok(socket) = std::net::UdpSocket::bind("0.0.0.0:0") {
+            all.push(socket);
+        }
+        assert_eq!(all.len(), 20);
+        let (told, code) = json("127.0.0.5:80");
+        assert_eq!((bounds(&told), code), ((20, 20), 0));
     });
 }
 
