@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow, bail, ensure};
+use nix::errno::Errno;
 use sock_diag::{Namespace, Protocol};
 use sockeye_core::{Destination, DestinationId, PortSet, Report, Settled};
 use sockeye_host::probe_ports;
@@ -24,6 +25,9 @@ const INTERVAL: Duration = Duration::from_secs(1);
 
 /// Probing stops then; the ports that are left stay in doubt.
 const PROBE_LIMIT: Duration = Duration::from_secs(10);
+
+/// So many UDP ports are tried for one that is free.
+const MOST_BINDS: usize = 1_000;
 
 /// What there is to say about connecting from one local address.
 pub(crate) struct Answer {
@@ -164,7 +168,12 @@ fn sources(
 fn chosen_by_kernel(feed: &FeedArgs, to: SocketAddr) -> anyhow::Result<Option<IpAddr>> {
     fn ask(to: SocketAddr) -> io::Result<IpAddr> {
         let any = if to.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
-        let socket = UdpSocket::bind(SocketAddr::new(any, 0))?;
+        // The UDP ports of the range may be used up as well: then one with a number.
+        let numbers = std::iter::once(0).chain((1_024..=u16::MAX).rev().take(MOST_BINDS));
+        let bound = numbers.map(|port| UdpSocket::bind(SocketAddr::new(any, port)));
+        let mut tried = bound
+            .skip_while(|bound| bound.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::AddrInUse));
+        let socket = tried.next().unwrap_or(Err(Errno::EADDRINUSE.into()))?;
         socket.connect(to)?;
         Ok(socket.local_addr()?.ip().to_canonical())
     }
