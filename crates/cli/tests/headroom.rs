@@ -124,8 +124,12 @@ fn wrong_usage_says_what_to_do() {
         ("headroom example.org:80", "getent ahosts"),
         ("headroom 10.0.9.12:0", "port 0"),
         ("headroom 0.0.0.0:80", "one host"),
+        ("headroom 224.0.0.1:80", "one host"),
+        ("headroom [ff02::1]:80", "one host"),
+        ("headroom 255.255.255.255:80", "one host"),
         ("headroom 10.0.9.12:80 --from ::1", "one is IPv4, the other IPv6"),
         ("headroom 10.0.9.12:80 --from 0.0.0.0", "--from must be one address"),
+        ("headroom 10.0.9.12:80 --from 224.0.0.1", "--from must be one address"),
         ("headroom 10.0.9.12:80 --for 1ms", "10ms"),
         ("headroom 10.0.9.12:80 --for 1s --probe", "cannot be used with"),
     ] {
@@ -226,6 +230,17 @@ fn the_kernel_of_another_namespace_chooses_the_address() {
             assert!(said.stderr.contains("name it with --from"), "{}", said.stderr);
             let (told, code) = json(&format!("192.0.2.1:80 --from 192.0.2.7 {place}"));
             assert_eq!((bounds(&told), code), ((20, 20), 0));
+        }
+    });
+}
+
+#[test]
+fn an_address_is_chosen_where_no_port_is_left_to_ask_with() {
+    Namespace::new().sysctl("net.ipv4.ip_local_reserved_ports", "1-65535").run(|| {
+        for (to, from) in [("127.0.0.1:80", "127.0.0.1"), ("[::1]:80", "::1")] {
+            let (told, code) = json(to);
+            assert_eq!((bounds(&told), code), ((0, 0), 1), "{told}");
+            assert_eq!(told["destination"]["local_address"], from);
         }
     });
 }
