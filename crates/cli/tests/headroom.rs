@@ -181,9 +181,7 @@ fn connect_all(to: SocketAddr) -> Vec<TcpStream> {
 }
 
 fn twenty_ports() -> Namespace {
-    Namespace::new()
-        .sysctl("net.ipv4.ip_local_port_range", "40000 40019")
-        .sysctl("net.ipv4.tcp_tw_reuse", "0")
+    Namespace::new().port_range("40000 40019").sysctl("net.ipv4.tcp_tw_reuse", "0")
 }
 
 #[test]
@@ -267,7 +265,7 @@ fn a_probe_settles_what_records_leave_open() {
         for place in [String::new(), format!("-N {}", std::process::id())] {
             let (told, code) = json(&format!("{to} --from 127.0.0.1 --probe {place}"));
             assert_eq!((bounds(&told), code), ((16, 16), 0), "{told}");
-            assert_eq!(told["because"][0]["id"], "explicit", "{told}");
+            assert_eq!(told["because"][0]["id"], "bound_by_number", "{told}");
         }
         assert_eq!(connect_all(to).len(), 16);
         drop(hidden);
@@ -276,9 +274,7 @@ fn a_probe_settles_what_records_leave_open() {
 
 #[test]
 fn opens_are_counted_while_it_watches() {
-    let namespace = Namespace::new()
-        .sysctl("net.ipv4.ip_local_port_range", "40000 40999")
-        .sysctl("net.ipv4.tcp_tw_reuse", "0");
+    let namespace = Namespace::new().port_range("40000 40999").sysctl("net.ipv4.tcp_tw_reuse", "0");
     namespace.run(|| {
         let phase = Phase { per_second: 60, lasts: Duration::from_secs(60) };
         let churn = Churn::start(&[phase], 1).unwrap();
