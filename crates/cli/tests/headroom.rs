@@ -239,6 +239,11 @@ fn an_address_is_chosen_where_no_port_is_left_to_ask_with() {
             let (told, code) = json(to);
             assert_eq!((bounds(&told), code), ((0, 0), 1), "{told}");
             assert_eq!(told["destination"]["local_address"], from);
+            let remedies = told["remedies"].as_array().unwrap();
+            assert!(
+                remedies.iter().all(|remedy| remedy["id"] != "port_range"),
+                "all of it is reserved: {told}"
+            );
         }
     });
 }
