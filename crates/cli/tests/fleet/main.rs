@@ -19,7 +19,7 @@ use std::time::Duration;
 use cabins::{Cabin, own_names};
 use serde_json::Value;
 use sockeye_tests::{Namespace, drop_privilege, wait_until};
-use watching::{LIMIT, Watching, most};
+use watching::{LIMIT, Watching};
 
 /// Threads beside the first, as many as there are processors and four at most; a thread that has ended is counted for a
 /// moment.
@@ -131,7 +131,6 @@ fn namespaces_come_and_go() {
         let mut watching = Watching::start(&["200ms", "--top", "0"]);
         let all = live(&there);
         watching.until("all are seen", |interval| interval.live() == all);
-        let mut taken = watching.taken();
         let mut early = None;
         for cycle in 0..cycles {
             for _ in 0..changed {
@@ -150,12 +149,11 @@ fn namespaces_come_and_go() {
             } else {
                 watching.interval();
             }
-            taken = most(taken, watching.taken());
             if cycle == cycles / 4 {
                 early = Some(watching.taken());
             }
         }
-        let late = watching.taken();
+        let (late, taken) = (watching.taken(), watching.end());
         eprintln!("{count} namespaces, {cycles} cycles, {changed} changed in each: at most {taken:?}");
         eprintln!("after a quarter {early:?}, in the end {late:?}");
         assert!(taken.threads <= MOST_THREADS, "{taken:?}");
@@ -163,7 +161,6 @@ fn namespaces_come_and_go() {
         // What is given back is used again: it does not grow with all that ever were.
         let early = early.unwrap().resident_kib;
         assert!(late.resident_kib <= early + early / 4 + 4_096, "{early} KiB, then {late:?}");
-        watching.end();
     });
 }
 

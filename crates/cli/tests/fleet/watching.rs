@@ -4,6 +4,9 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::process::{Child, ChildStdout, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
@@ -18,6 +21,9 @@ pub(crate) const LIMIT: Duration = Duration::from_secs(60);
 pub(crate) struct Watching {
     child: Child,
     out: BufReader<ChildStdout>,
+    ended: Arc<AtomicBool>,
+    /// Looks all the time: what is taken at a tick is given back by its end.
+    looks: JoinHandle<Taken>,
 }
 
 /// One interval.
@@ -40,7 +46,17 @@ impl Watching {
         command.args(["watch", "--all-netns", "--json"]).args(arguments);
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
         let out = BufReader::new(child.stdout.take().unwrap());
-        Watching { child, out }
+        let (id, ended) = (child.id(), Arc::new(AtomicBool::new(false)));
+        let is_over = Arc::clone(&ended);
+        let looks = thread::spawn(move || {
+            let mut most = Taken { threads: 0, descriptors: 0, resident_kib: 0 };
+            while !is_over.load(Ordering::Relaxed) {
+                most = Taken::by(id).map_or(most, |now| most.or_more(now));
+                thread::sleep(Duration::from_millis(2));
+            }
+            most
+        });
+        Watching { child, out, ended, looks }
     }
 
     /// The next interval, whole.
@@ -76,26 +92,18 @@ impl Watching {
 
     /// Of now.
     pub(crate) fn taken(&self) -> Taken {
-        let of = format!("/proc/{}", self.child.id());
-        let status = fs::read_to_string(format!("{of}/status")).unwrap();
-        let number = |name: &str| {
-            let line = status.lines().find(|line| line.starts_with(name)).unwrap();
-            line.split_ascii_whitespace().nth(1).unwrap().parse().unwrap()
-        };
-        Taken {
-            threads: number("Threads:"),
-            descriptors: fs::read_dir(format!("{of}/fd")).unwrap().count(),
-            resident_kib: number("VmRSS:"),
-        }
+        Taken::by(self.id()).unwrap()
     }
 
-    /// Ends it as Ctrl-C does; it must end well.
-    pub(crate) fn end(mut self) {
+    /// Ends it as Ctrl-C does; it must end well. The most it ever took.
+    pub(crate) fn end(mut self) -> Taken {
         // What it still writes must not stand in its way.
         drop(self.out);
         let _ = kill(Pid::from_raw(self.child.id() as i32), Signal::SIGINT);
         let status = within(LIMIT, || self.child.try_wait().unwrap());
         assert_eq!(status.and_then(|status| status.code()), Some(0));
+        self.ended.store(true, Ordering::Relaxed);
+        self.looks.join().unwrap()
     }
 }
 
@@ -107,11 +115,26 @@ impl Interval {
     }
 }
 
-/// The most of each, over time.
-pub(crate) fn most(a: Taken, b: Taken) -> Taken {
-    Taken {
-        threads: a.threads.max(b.threads),
-        descriptors: a.descriptors.max(b.descriptors),
-        resident_kib: a.resident_kib.max(b.resident_kib),
+impl Taken {
+    /// By a process, now; None when it has ended.
+    fn by(id: u32) -> Option<Taken> {
+        let status = fs::read_to_string(format!("/proc/{id}/status")).ok()?;
+        let number = |name: &str| {
+            let line = status.lines().find(|line| line.starts_with(name))?;
+            line.split_ascii_whitespace().nth(1)?.parse().ok()
+        };
+        Some(Taken {
+            threads: number("Threads:")?,
+            descriptors: fs::read_dir(format!("/proc/{id}/fd")).ok()?.count(),
+            resident_kib: number("VmRSS:")?,
+        })
+    }
+
+    fn or_more(self, other: Taken) -> Taken {
+        Taken {
+            threads: self.threads.max(other.threads),
+            descriptors: self.descriptors.max(other.descriptors),
+            resident_kib: self.resident_kib.max(other.resident_kib),
+        }
     }
 }
