@@ -19,17 +19,8 @@ const MOST_WARNINGS: usize = 5;
 /// Columns before the text of a note.
 const LABEL_WIDTH: usize = 8;
 
-const TITLES: [&str; COLUMNS] = [
-    "NAMESPACE",
-    "SOCKETS",
-    "LIVE",
-    "TIME-WAIT",
-    "CLOSES/s",
-    "IN USE",
-    "HEADROOM",
-    "EXHAUSTED",
-    "WORST DESTINATION",
-];
+const TITLES: [&str; COLUMNS] =
+    ["NAMESPACE", "SOCKETS", "LIVE", "TIME-WAIT", "CLOSES/s", "IN USE", "HEADROOM", "EXHAUSTED", "WORST"];
 const COLUMNS: usize = 9;
 const NAME: usize = 0;
 const IN_USE: usize = 5;
@@ -38,8 +29,8 @@ const WORST: usize = 8;
 const GIVE_WAY: [usize; 3] = [1, 4, 7];
 /// Names are cut to so much before any column gives way.
 const LONGEST_NAME: usize = 32;
-/// And to so much after all have.
-const SHORTEST: usize = 12;
+/// And to so much, first the one and then the other, after all have.
+const CUT: [(usize, usize); 3] = [(NAME, 22), (WORST, 14), (NAME, 12)];
 
 type Cells = [String; COLUMNS];
 
@@ -135,9 +126,9 @@ fn widths<'a>(rows: impl Iterator<Item = &'a Cells>, width: usize) -> [usize; CO
             widths[column] = 0;
         }
     }
-    for column in [WORST, NAME] {
+    for (column, least) in CUT {
         let over = total(&widths).saturating_sub(width);
-        widths[column] = widths[column].saturating_sub(over).max(SHORTEST.min(widths[column]));
+        widths[column] = widths[column].saturating_sub(over).max(least.min(widths[column]));
     }
     widths
 }
@@ -178,8 +169,107 @@ fn notes(survey: &Survey) -> Vec<String> {
     let mut notes: Vec<String> = warnings.clone().take(MOST_WARNINGS).collect();
     let more = warnings.count() - notes.len();
     if more > 0 {
-        notes.push(format!("… {more} more of single namespaces: see `sockeye snapshot -N NAME`, or --json"));
+        notes.push(format!(
+            "… {more} more notes on single namespaces: see `sockeye snapshot -N NAME`, or --json"
+        ));
     }
     notes.extend(survey.notes.iter().map(|note| note.message.clone()));
     notes
+}
+
+#[cfg(test)]
+mod tests {
+    use sock_diag::Protocol;
+    use sockeye_core::{DestinationId, Sweep};
+    use sockeye_host::{FoundNamespace, Identity, NamespaceName};
+
+    use super::*;
+    use crate::fleet::snapshot::Look;
+    use crate::sweep::Note;
+
+    fn look(name: NamespaceName, counts: Counts, used: Option<u32>, warnings: &[&str]) -> Look {
+        let worst = used.map(|used| {
+            let report = Sweep::new(&Default::default()).finish(&Default::default());
+            let mut worst = report.towards(&DestinationId {
+                protocol: Protocol::Tcp,
+                local_address: [10, 0, 0, 7].into(),
+                remote_address: "2001:db8:9::12".parse().unwrap(),
+                remote_port: 8080,
+            });
+            worst.in_use = used;
+            worst.headroom.max = worst.usable - used;
+            worst.headroom.min = worst.headroom.max;
+            worst
+        });
+        let found = FoundNamespace { inode: 4_026_531_840, name, ways: Vec::new() };
+        let warnings = warnings.iter().map(|text| (*text).to_owned()).collect();
+        Look { row: NamespaceRow { found, counts, worst }, warnings, json: None }
+    }
+
+    fn survey() -> Survey {
+        let process = NamespaceName::Process { pid: 1_048_576, comm: "kube-\x1b[31mproxy".into() };
+        let mount = NamespaceName::Mounted("/run/docker/netns/4f1c0d2e9a7b4f1c0d2e9a7b".into());
+        let counts = |sockets, live, time_wait, closes_per_second| Counts {
+            sockets,
+            live,
+            time_wait,
+            closes_per_second,
+        };
+        Survey {
+            host: Identity {
+                host_name: "web-7".into(),
+                kernel_release: "6.18.0".into(),
+                ..Identity::default()
+            },
+            taken_at: jiff::Timestamp::UNIX_EPOCH,
+            duration_ms: 38.1,
+            looks: vec![
+                look(
+                    process,
+                    counts(22_012, 1_204, 20_801, 346.7),
+                    Some(28_000),
+                    &["ports run out\x07", "b", "c"],
+                ),
+                look(mount, counts(1_013, 1_012, 0, 0.0), Some(16_001), &["d", "e", "f", "g"]),
+                look(NamespaceName::Named("web".into()), counts(3, 0, 0, 0.0), None, &[]),
+                look(NamespaceName::Nameless, counts(0, 0, 0, 0.0), None, &[]),
+            ],
+            notes: vec![Note { id: "netns_forbidden", message: "2 of 6 may not be entered".to_owned() }],
+        }
+    }
+
+    #[test]
+    fn a_line_for_each_under_the_sum() {
+        insta::assert_snapshot!("namespaces", render(&survey(), 3, 140, Palette::PLAIN));
+    }
+
+    #[test]
+    fn narrow_terminals_lose_columns_and_the_middle_of_names() {
+        let text = render(&survey(), 9, 80, Palette::PLAIN);
+        assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
+        insta::assert_snapshot!("namespaces_80", text);
+    }
+
+    #[test]
+    fn colour_takes_no_columns() {
+        let styled = render(&survey(), 9, 100, Palette::COLOUR);
+        let mut plain = String::new();
+        let mut in_style = false;
+        for c in styled.chars() {
+            in_style |= c == '\x1b';
+            if !in_style {
+                plain.push(c);
+            }
+            in_style &= c != 'm';
+        }
+        assert_eq!(plain, render(&survey(), 9, 100, Palette::PLAIN));
+        assert!(styled.contains("\x1b[1;31m 99.2%"), "{styled:?}");
+    }
+
+    #[test]
+    fn nothing_to_show_is_shown() {
+        let text =
+            render(&Survey { looks: Vec::new(), notes: Vec::new(), ..survey() }, 0, 80, Palette::PLAIN);
+        assert!(text.contains("0 network namespaces") && text.contains("all 0"), "{text}");
+    }
 }
