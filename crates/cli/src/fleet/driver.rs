@@ -4,7 +4,7 @@
 //! go into the namespaces that are due. Once a second, however long the interval, it is looked which are gone: a descriptor of
 //! ours keeps a namespace alive, and what is plugged into it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
@@ -23,7 +23,8 @@ use crate::follow::{Budget, Pace, Tick, moment_after, next_due, processor_ms};
 use crate::stop::Stop;
 use crate::sweep::Note;
 
-/// Most namespaces whose destroy events are heard: each takes a descriptor. The others are known by their sweeps.
+/// Most namespaces whose destroy events are heard, those with the most churn: each takes a descriptor. The others are known
+/// by their sweeps.
 const MOST_SUBSCRIBED: usize = 128;
 /// Of the descriptors this process may have, as few as one in so many are taken for events.
 const SHARE_OF_DESCRIPTORS: u64 = 4;
@@ -32,6 +33,14 @@ const FIRST_SEARCH: Duration = Duration::from_secs(3);
 /// Later ones go on from where the last one ended.
 const SEARCH: Duration = Duration::from_millis(5);
 const SEARCH_EVERY_MS: u64 = 1_000;
+/// At ticks it may be sooner: who has come is shown at the next.
+const SEARCH_AT_TICKS_MS: u64 = 250;
+/// Where the budget is spent.
+const SEARCH_AT_LEAST_EVERY_MS: u64 = 10_000;
+/// A descriptor goes to a namespace with so many times the churn of the one that has it.
+const BUSIER: f64 = 2.0;
+/// And at least so much more: a handful of connections is no churn.
+const BUSIER_BY: f64 = 10.0;
 /// Events are left to gather for so long: a wake-up costs more than an event.
 const REST_MS: u64 = 10;
 /// A wake-up comes so late at most, unless the machine is very busy.
@@ -122,7 +131,9 @@ impl Fleet {
         if is_over || !self.wait()? {
             return Ok(None);
         }
-        self.search(SEARCH);
+        if self.may_search(SEARCH_AT_TICKS_MS) {
+            self.search(SEARCH);
+        }
         self.look()?;
         self.ticks += 1;
         self.schedule();
@@ -149,12 +160,11 @@ impl Fleet {
             if now >= self.due {
                 return Ok(true);
             }
-            let search_due = self.searched.plus_ms(SEARCH_EVERY_MS);
-            if now >= search_due {
+            if self.may_search(SEARCH_EVERY_MS) {
                 self.search(SEARCH);
             }
             let rests = rests_until > now;
-            let until = if rests { rests_until } else { search_due.max(now) };
+            let until = if rests { rests_until } else { now.plus_ms(SEARCH_EVERY_MS) };
             let ready = self.poll_until(until.min(self.due), !rests)?;
             if rests {
                 continue;
@@ -197,6 +207,14 @@ impl Fleet {
         Ok(ready.map(|one| raw_of(one.as_fd())).collect())
     }
 
+    /// Whether it is time to look for namespaces again, this long after the last time.
+    fn may_search(&mut self, every_ms: u64) -> bool {
+        let now = self.now();
+        let since_ms = now.ms_since(self.searched);
+        let can_pay = self.budget.as_mut().is_none_or(|budget| budget.credit_ms(now, processor_ms()) > 0.0);
+        since_ms >= every_ms && can_pay || since_ms >= SEARCH_AT_LEAST_EVERY_MS
+    }
+
     /// Brings up to date which namespaces there are. Of one that cannot be reached nothing is kept that keeps it alive; one
     /// that is gone is forgotten.
     fn search(&mut self, limit: Duration) {
@@ -214,7 +232,7 @@ impl Fleet {
             if self.namespaces.knows(inode) {
                 member.found.ways.clear();
                 if let Some(followed) = member.followed_mut() {
-                    followed.let_go();
+                    followed.let_go(self.started, &mut self.buffer);
                 }
                 self.members.insert(inode, member);
             }
@@ -228,8 +246,7 @@ impl Fleet {
             None => f64::INFINITY,
             Some(budget) => budget.credit_ms(now, processor_ms()),
         };
-        let followed = self.members.values().filter_map(Member::followed);
-        let mut free = self.most_subscribed - followed.filter(|one| one.hears_events()).count();
+        let subscribers = self.share_out_descriptors();
         let mut due: Vec<&mut Member> = self.members.values_mut().filter(|one| one.can_be_read()).collect();
         due.sort_by_key(|member| member.followed().map(|followed| followed.looked));
         let mut looks = Vec::with_capacity(due.len());
@@ -245,14 +262,41 @@ impl Fleet {
                 continue;
             }
             credit -= expected_ms;
-            let subscribes = member.followed().is_none() && free > 0;
-            free -= usize::from(subscribes);
+            let subscribes = subscribers.contains(&member.found.inode);
             looks.push(Look { member, started: self.started, subscribes });
         }
         // The dearest first: the others fill what is left of the time.
         let cost = |look: &Look<'_>| look.member.followed().map_or(f64::INFINITY, |one| one.cost_ms);
         looks.sort_by(|a, b| cost(b).total_cmp(&cost(a)));
         share_out(looks, self.home)
+    }
+
+    /// Who is to have a descriptor for events that has none: as many as are free, and those with much more churn than others
+    /// who have one and lose it.
+    fn share_out_descriptors(&mut self) -> BTreeSet<u64> {
+        let (mut hearing, mut deaf) = (Vec::new(), Vec::new());
+        for (inode, member) in self.members.iter().filter(|(_, member)| member.can_be_read()) {
+            match member.followed() {
+                Some(followed) if followed.hears_events() => hearing.push((followed.churn, *inode)),
+                Some(followed) => deaf.push((followed.churn, *inode)),
+                None => deaf.push((0.0, *inode)),
+            }
+        }
+        hearing.sort_by(|a, b| a.0.total_cmp(&b.0));
+        deaf.sort_by(|a, b| b.0.total_cmp(&a.0));
+        let free = self.most_subscribed.saturating_sub(hearing.len()).min(deaf.len());
+        let (first, rest) = deaf.split_at(free);
+        let mut chosen: BTreeSet<u64> = first.iter().map(|(_, inode)| *inode).collect();
+        for ((quiet, loser), (busy, winner)) in hearing.into_iter().zip(rest) {
+            if *busy < quiet * BUSIER + BUSIER_BY {
+                break;
+            }
+            if let Some(followed) = self.members.get_mut(&loser).and_then(Member::followed_mut) {
+                followed.let_go(self.started, &mut self.buffer);
+            }
+            chosen.insert(*winner);
+        }
+        chosen
     }
 
     fn tick(&mut self) -> FleetTick<'_> {

@@ -24,6 +24,8 @@ const SETTINGS_EVERY_MS: u64 = 5_000;
 /// A namespace whose counters stand still is read all the same after so long: states change without being counted.
 const LONGEST_REST_MS: u64 = 10_000;
 
+/// What is left of a tick's churn at the next.
+const CHURN_LASTS: f64 = 0.9;
 /// A read that brings this many events may have left some.
 const FEWER_THAN_A_BATCH: usize = 4_000;
 /// So often it is read again then: one namespace's storm must not keep us from the others.
@@ -66,6 +68,8 @@ pub(super) struct Followed {
     pub(super) notes: Vec<Note>,
     /// Sockets whose end the last sweep left open.
     unconfirmed: u32,
+    /// Opens and closes of the last ticks, the latest counting most.
+    pub(super) churn: f64,
 }
 
 /// A look at a member, on a thread that is in its namespace.
@@ -73,7 +77,7 @@ pub(super) struct Look<'a> {
     pub(super) member: &'a mut Member,
     /// The clock of the fleet.
     pub(super) started: Instant,
-    /// Whether it may keep a descriptor for destroy events, should it begin to be followed.
+    /// Whether it may keep a descriptor for destroy events, if it has none yet.
     pub(super) subscribes: bool,
 }
 
@@ -105,7 +109,12 @@ impl Member {
         let kernel = Kernel::open().map_err(explain::open)?;
         let cookie = kernel.namespace_cookie();
         match &mut self.state {
-            State::Followed(followed) if followed.cookie == cookie => followed.look(kernel, started, desk),
+            State::Followed(followed) if followed.cookie == cookie => {
+                if subscribes && followed.events.is_none() {
+                    followed.hear(started);
+                }
+                followed.look(kernel, started, desk)
+            }
             // Nobody was followed, or another namespace that had the same inode.
             _ => {
                 let begun = Followed::begin(kernel, cookie, started, subscribes, desk)?;
@@ -127,9 +136,7 @@ impl Followed {
         desk: &mut Desk,
     ) -> anyhow::Result<Followed> {
         let began = moment_after(started);
-        let subscription = subscribes.then(|| DestroyEvents::open(EventGroups::ALL, EVENT_BUFFER_BYTES));
-        // Without them its closes are found by sweeps, and that is told.
-        let events = subscription.and_then(Result::ok);
+        let events = subscribes.then(subscribe).flatten();
         let mut surroundings = Surroundings::read(None);
         let counters = surroundings.reread(false);
         let (settings, counted) = (surroundings.core_settings(), surroundings.core_counters());
@@ -147,6 +154,7 @@ impl Followed {
             sweep: None,
             notes: Vec::new(),
             unconfirmed: 0,
+            churn: 0.0,
         };
         followed.watched.monitor.begin_sweep(began);
         let records = followed.read(kernel, desk, |followed, feed, desk| {
@@ -246,12 +254,18 @@ impl Followed {
         self.heard = self.heard.max(at);
     }
 
-    /// Closes the descriptor that would keep a namespace alive which has nobody in it any more.
-    pub(super) fn let_go(&mut self) {
-        if self.events.take().is_some() {
-            let at = self.watched.now;
-            self.watched.event(When::at(at), &Event::Lost(None));
-        }
+    /// Begins to hear its events, before a sweep of it.
+    fn hear(&mut self, started: Instant) {
+        self.heard = moment_after(started);
+        self.events = subscribe();
+        self.watched.monitor.hear_events(self.events.is_some());
+    }
+
+    /// Closes the descriptor, which would keep a namespace alive that has nobody in it any more; what has come is read.
+    pub(super) fn let_go(&mut self, started: Instant, buffer: &mut RecvBuffer) {
+        self.take_events(started, buffer);
+        self.events = None;
+        self.watched.monitor.hear_events(false);
     }
 
     /// Reads what events are there, without waiting.
@@ -272,6 +286,7 @@ impl Followed {
                 Ok(_) => {}
                 Err(_) => {
                     watched.event(When::at(moment_after(started)), &Event::Lost(None));
+                    watched.monitor.hear_events(false);
                     self.events = None;
                     return;
                 }
@@ -288,10 +303,15 @@ impl Followed {
         let report = self.watched.monitor.tick(now.max(self.watched.now));
         if let Some(churn) = &mut report.churn {
             self.unconfirmed = churn.unconfirmed;
-            churn.events &= self.events.is_some();
+            self.churn = self.churn * CHURN_LASTS + (churn.tcp.opened_last + churn.tcp.closed_last) as f64;
         }
         (report, &self.notes)
     }
+}
+
+/// Of the calling thread's namespace. None where that fails: its closes are found by sweeps then, and that is told.
+fn subscribe() -> Option<DestroyEvents> {
+    DestroyEvents::open(EventGroups::ALL, EVENT_BUFFER_BYTES).ok()
 }
 
 /// Processor time of the calling thread so far, milliseconds; 0 without such a clock, which every Linux has.

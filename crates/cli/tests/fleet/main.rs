@@ -19,7 +19,7 @@ use std::time::Duration;
 use cabins::{Cabin, own_names};
 use serde_json::Value;
 use sockeye_tests::{Namespace, drop_privilege, wait_until};
-use watching::{LIMIT, Watching};
+use watching::{Interval, LIMIT, Watching};
 
 /// Threads beside the first, as many as there are processors and four at most; a thread that has ended is counted for a
 /// moment.
@@ -143,6 +143,11 @@ fn namespaces_come_and_go() {
                 let sum: u64 = interval.lines.iter().map(|line| line["live"].as_u64().unwrap()).sum();
                 assert_eq!(interval.sum["live"], sum);
                 assert_eq!(interval.sum["namespaces"], interval.lines.len());
+                let heard = interval.sum["with_events"].as_u64().unwrap() as usize;
+                assert!(
+                    heard <= MOST_SUBSCRIBED && heard >= interval.lines.len().min(MOST_SUBSCRIBED) / 2,
+                    "{heard}"
+                );
                 // Nothing opens or closes but with its namespace.
                 let opens = |line: &Value| line["opens"].as_u64().unwrap() + line["closes"].as_u64().unwrap();
                 assert_eq!(interval.lines.iter().map(opens).sum::<u64>(), 0, "{}", interval.sum);
@@ -185,6 +190,37 @@ fn nothing_is_kept_of_a_namespace_that_nobody_is_in() {
         // Before the next interval, which would look anyway.
         wait_until("it lets go", Duration::from_secs(5), || subscribed(&watching) == all - 1);
         watching.end();
+    });
+}
+
+/// With descriptors for a few, those hear their events who have most of them.
+#[test]
+fn events_are_heard_where_there_are_most() {
+    Namespace::new().run(|| {
+        own_names();
+        let cabins: Vec<Cabin> = (0..12).map(|number| Cabin::new(format!("box{number}"), 0)).collect();
+        let mut command = Watching::command(&["200ms"]);
+        // A quarter of the 32 it has in all.
+        confined::leave_descriptors(&mut command, 29);
+        let mut watching = Watching::run(command);
+        let heard = |interval: &Interval, name: &str| {
+            let mut lines = interval.lines.iter();
+            lines.find(|line| line["netns"]["name"] == name).is_some_and(|line| line["events"] == true)
+        };
+        let interval = watching.until("eight are heard", |interval| interval.lines.len() == 13);
+        assert_eq!(interval.sum["with_events"], 8);
+        // Whoever has no descriptor gets one for being busy, each in turn.
+        for (number, cabin) in cabins.iter().enumerate() {
+            let name = format!("box{number}");
+            wait_until(&name, LIMIT, || {
+                (0..20).for_each(|_| cabin.connect_once());
+                let interval = watching.interval();
+                assert_eq!(interval.sum["with_events"], 8);
+                heard(&interval, &name)
+            });
+        }
+        let most = watching.end();
+        assert!(most.descriptors <= 32, "{most:?}");
     });
 }
 
@@ -257,7 +293,7 @@ fn churn_is_told_where_it_is() {
             cabins[0].connect_once();
         }
         let (mut opens, mut closes) = (BTreeMap::new(), BTreeMap::new());
-        let mut add = |interval: &watching::Interval| {
+        let mut add = |interval: &Interval| {
             for line in &interval.lines {
                 let name = line["netns"]["name"].as_str().unwrap_or_default().to_owned();
                 *opens.entry(name.clone()).or_insert(0) += line["opens"].as_u64().unwrap();

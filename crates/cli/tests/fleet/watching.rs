@@ -42,8 +42,16 @@ pub(crate) struct Taken {
 
 impl Watching {
     pub(crate) fn start(arguments: &[&str]) -> Watching {
+        Watching::run(Watching::command(arguments))
+    }
+
+    pub(crate) fn command(arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_sockeye"));
         command.args(["watch", "--all-netns", "--json"]).args(arguments);
+        command
+    }
+
+    pub(crate) fn run(mut command: Command) -> Watching {
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
         let out = BufReader::new(child.stdout.take().unwrap());
         let (id, ended) = (child.id(), Arc::new(AtomicBool::new(false)));
