@@ -19,7 +19,8 @@ use crate::follow::{EVENT_BUFFER_BYTES, Reading, SweepCost, Watched, moment_afte
 use crate::surroundings::Surroundings;
 use crate::sweep::Note;
 
-/// Settings may be changed while we look; in a fleet that shows after so long.
+/// Settings may be changed while we look; in a fleet that shows after so long, and with a sweep. The more namespaces there
+/// are, the longer it takes the kernel to find a sysctl: all are under one name in its cache.
 const SETTINGS_EVERY_MS: u64 = 5_000;
 /// A namespace whose counters stand still is read all the same after so long: states change without being counted.
 const LONGEST_REST_MS: u64 = 10_000;
@@ -158,8 +159,12 @@ impl Followed {
         };
         followed.watched.monitor.begin_sweep(began);
         let records = followed.read(kernel, desk, |followed, feed, desk| {
-            Reading::of(feed, &mut followed.watched).read_all()?;
+            let records = Reading::of(feed, &mut followed.watched).read_all()?;
             followed.take_events(started, &mut desk.events);
+            // Where there is nothing, nothing was hidden.
+            if records == 0 && in_use(&counters) == Some(0) {
+                return Ok(0);
+            }
             Reading::of(feed, &mut followed.watched).read_all()
         })?;
         followed.take_events(started, &mut desk.events);
@@ -176,14 +181,14 @@ impl Followed {
         let began = moment_after(started);
         self.looked = began;
         self.take_events(started, &mut desk.events);
-        let settings_too = began.ms_since(self.settings_read) >= SETTINGS_EVERY_MS;
-        let counters = self.surroundings.reread(settings_too);
-        if settings_too {
-            self.settings_read = began;
-            self.watched.monitor.set_settings(&self.surroundings.core_settings());
-        }
+        let counters = self.surroundings.reread(false);
         if self.rests(&counters, began) {
             return Ok(());
+        }
+        if began.ms_since(self.settings_read) >= SETTINGS_EVERY_MS {
+            self.settings_read = began;
+            self.surroundings.reread(true);
+            self.watched.monitor.set_settings(&self.surroundings.core_settings());
         }
         let clock = Instant::now();
         self.watched.monitor.begin_sweep(began);
@@ -307,6 +312,13 @@ impl Followed {
         }
         (report, &self.notes)
     }
+}
+
+/// Sockets that are counted; None where TCP sockets are not.
+fn in_use(counters: &Counters) -> Option<u64> {
+    let others = [counters.tcp6_in_use, counters.udp_in_use, counters.udp6_in_use];
+    let others: u64 = others.into_iter().flatten().sum();
+    Some(counters.tcp_in_use? + counters.time_waits? + others)
 }
 
 /// Of the calling thread's namespace. None where that fails: its closes are found by sweeps then, and that is told.

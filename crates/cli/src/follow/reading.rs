@@ -35,12 +35,12 @@ impl<'a> Reading<'a> {
         self.feed.begin_sweep();
         let connected = StateSet::ALL.minus(StateSet::LISTEN).minus(StateSet::BOUND_INACTIVE);
         let tcp = |error| explain::dump(Protocol::Tcp, error);
-        let mut records = self.dump(Protocol::Tcp, StateSet::LISTEN).map_err(tcp)?;
+        let listeners = self.dump(Protocol::Tcp, StateSet::LISTEN).map_err(tcp)?;
         let mut with_bound = self.watched.reads_bound();
         if with_bound {
             self.watched.forget_bound();
         }
-        records += match with_bound {
+        let others = match with_bound {
             true => match self.dump(Protocol::Tcp, connected.union(StateSet::BOUND_INACTIVE)) {
                 // When this was captured, they were not read.
                 Err(Error::NotCaptured { .. }) => {
@@ -52,8 +52,9 @@ impl<'a> Reading<'a> {
             false => self.dump(Protocol::Tcp, connected),
         }
         .map_err(tcp)?;
+        let mut records = listeners + others;
         self.watched.all_connected_read(with_bound, records);
-        self.read_binders(with_bound);
+        self.read_binders(with_bound && others > 0);
         if self.watched.udp_unreadable.is_none() {
             match self.dump(Protocol::Udp, StateSet::ALL) {
                 Ok(more) => records += more,
