@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use sockeye_core::{Closed, Group, GroupLifetimes, LifetimeReport};
+use sockeye_core::{Closed, Group, GroupLifetimes, LifetimeReport, LifetimesBy};
 
 use crate::args::{GroupBy, LifetimesArgs, SnapshotFormat};
 use crate::follow::{Follow, Pace};
@@ -28,7 +28,7 @@ pub(crate) fn run(args: &LifetimesArgs) -> anyhow::Result<()> {
     let for_ = pace.for_.or(args.feed.replay.is_none().then_some(DEFAULT));
     let pace = Pace { for_, ..pace };
     let mut follow = Follow::open(&args.feed, &pace)?;
-    follow.monitor().keep_lifetimes();
+    follow.monitor().keep_lifetimes(LifetimesBy::Ends);
     let mut log = args.hlog.as_deref().map(|path| LogFile::create(path, &follow)).transpose()?;
     if log.is_some() {
         follow.keep_closed();
@@ -85,7 +85,7 @@ fn is_by(group: &GroupLifetimes, by: GroupBy) -> bool {
     match group.group {
         Some(Group::Destination(_)) => by == GroupBy::Destination,
         Some(Group::Listener(_)) => by == GroupBy::Listener,
-        Some(Group::Other) | None => false,
+        Some(Group::Owner(_) | Group::Other) | None => false,
     }
 }
 

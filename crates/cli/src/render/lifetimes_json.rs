@@ -151,7 +151,7 @@ fn group(row: &GroupLifetimes) -> GroupRow<'_> {
             },
         ),
         Some(Group::Listener(local_port)) => ("listener", Name::Listener { protocol: "tcp", local_port }),
-        Some(Group::Other) | None => ("other", Name::Other {}),
+        Some(Group::Owner(_) | Group::Other) | None => ("other", Name::Other {}),
     };
     GroupRow { kind, name, told: told(row) }
 }

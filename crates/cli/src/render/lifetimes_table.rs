@@ -192,7 +192,7 @@ fn name(group: &GroupLifetimes) -> String {
             format!("{} → {}", id.local_address, SocketAddr::new(id.remote_address, id.remote_port))
         }
         Some(Group::Listener(port)) => format!("listener on {port}"),
-        Some(Group::Other) | None => "other".to_owned(),
+        Some(Group::Owner(_) | Group::Other) | None => "other".to_owned(),
     }
 }
 

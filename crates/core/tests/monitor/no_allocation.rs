@@ -89,7 +89,9 @@ fn allocations(sockets: u16) -> u64 {
     for now in (0..4).map(|sweep| Moment(sweep * 1_000)) {
         monitor.begin_sweep(now);
         let before = ALLOCATIONS.get();
-        records.iter().for_each(|record| monitor.observe(record));
+        records.iter().for_each(|record| {
+            monitor.observe(record);
+        });
         allocated = ALLOCATIONS.get() - before;
         assert_eq!(monitor.missing(10), []);
         monitor.end_sweep(now, &counters);
