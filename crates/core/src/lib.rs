@@ -59,7 +59,7 @@ pub use owner_id::OwnerId;
 pub use pool::{Pool, PortRange};
 pub use port_map::{PortHolder, PortMap};
 pub use port_set::PortSet;
-pub use report::{Report, Rest, TcpPool};
+pub use report::{HeldBy, Report, Rest, TcpPool};
 pub use settings::{Counters, Settings, TwReuse};
 pub use sweep::{Settled, Sweep};
 pub use udp::{UdpAddress, UdpPool};

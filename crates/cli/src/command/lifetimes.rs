@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use sockeye_core::{Closed, Group, GroupLifetimes, LifetimeReport, LifetimesBy};
 
-use crate::args::{GroupBy, LifetimesArgs, SnapshotFormat};
+use crate::args::{GroupBy, LifetimesArgs, ReportFormat};
 use crate::follow::{Follow, Pace};
 use crate::render::lifetimes_hlog::IntervalLog;
 use crate::render::{lifetimes_json, lifetimes_table};
@@ -27,9 +27,11 @@ pub(crate) fn run(args: &LifetimesArgs) -> anyhow::Result<()> {
     // A replay goes on to its end.
     let for_ = pace.for_.or(args.feed.replay.is_none().then_some(DEFAULT));
     let pace = Pace { for_, ..pace };
+    // Before a signal is a wish to end: a FIFO keeps us here until somebody reads it.
+    let log = args.hlog.as_deref().map(|path| open_log(path).map(|file| (path, file))).transpose()?;
     let mut follow = Follow::open(&args.feed, &pace)?;
     follow.monitor().keep_lifetimes(LifetimesBy::Ends);
-    let mut log = args.hlog.as_deref().map(|path| LogFile::create(path, &follow)).transpose()?;
+    let mut log = log.map(|(path, file)| LogFile::begin(path, file, &follow)).transpose()?;
     if log.is_some() {
         follow.keep_closed();
     }
@@ -64,19 +66,18 @@ fn render(args: &LifetimesArgs, follow: &mut Follow) -> anyhow::Result<String> {
     let mut notes: Vec<Note> =
         follow.notes().iter().map(|note| Note { id: note.id, message: note.message.clone() }).collect();
     notes.extend(censored(&report));
-    let format = if args.json { SnapshotFormat::Json } else { args.output.unwrap_or(SnapshotFormat::Table) };
-    match format {
-        SnapshotFormat::Json => {
+    match args.output.format() {
+        ReportFormat::Json => {
             let at = follow.timestamp(now);
             lifetimes_json::render(&report, &churn, &notes, at, args.top.unwrap_or(usize::MAX))
         }
-        SnapshotFormat::Table => Ok(lifetimes_table::render(
+        ReportFormat::Table => Ok(lifetimes_table::render(
             &report,
             &churn,
             &notes,
             args.top.unwrap_or(10),
             terminal::width(),
-            Palette::choose(args.color),
+            Palette::choose(args.color.when),
         )),
     }
 }
@@ -103,6 +104,13 @@ fn censored(report: &LifetimeReport) -> Option<Note> {
     })
 }
 
+/// Opens an interval log, and leaves what is in it until there is something to write.
+fn open_log(path: &Path) -> anyhow::Result<File> {
+    let mut how = File::options();
+    how.write(true).create(true).truncate(false);
+    how.open(path).with_context(|| format!("cannot create {}", named(path)))
+}
+
 /// An interval log that grows while it is written, under its own name from the start: whoever follows the file reads what
 /// there is, and a watch that is killed leaves whole lines behind.
 struct LogFile<'a> {
@@ -112,8 +120,11 @@ struct LogFile<'a> {
 }
 
 impl<'a> LogFile<'a> {
-    fn create(path: &'a Path, follow: &Follow) -> anyhow::Result<LogFile<'a>> {
-        let file = File::create(path).with_context(|| format!("cannot create {}", named(path)))?;
+    fn begin(path: &'a Path, file: File, follow: &Follow) -> anyhow::Result<LogFile<'a>> {
+        // A device or a FIFO has no length to cut.
+        if file.metadata().is_ok_and(|metadata| metadata.is_file()) {
+            file.set_len(0).with_context(|| format!("cannot write {}", named(path)))?;
+        }
         let log = IntervalLog::new(follow.timestamp(follow.now()));
         let mut log_file = LogFile { file, path, log };
         let header = log_file.log.header();
