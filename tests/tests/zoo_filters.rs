@@ -6,12 +6,11 @@ mod look;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr, TcpListener};
-use std::num::NonZeroU32;
 use std::ops::ControlFlow;
 
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestCaseResult, TestRunner};
-use sock_diag::filter::{Filter, Names, NoNames};
+use sock_diag::filter::{Filter, NoNames, PortRangeOnly};
 use sock_diag::{
     Cookie, DumpRequest, Error, Exchange, Kernel, Protocol, RecvBuffer, Result, SocketRecord, SocketState,
     Source, StateSet, dump,
@@ -338,38 +337,13 @@ fn a_refused_program_is_said_in_the_summary() {
     });
 }
 
-/// Knows the range of ports and nothing else.
-struct Range;
-
-impl Names for Range {
-    fn service(&self, _: &str) -> Option<u16> {
-        None
-    }
-
-    fn host(&self, _: &str) -> Vec<IpAddr> {
-        Vec::new()
-    }
-
-    fn interface(&self, _: &str) -> Option<NonZeroU32> {
-        None
-    }
-
-    fn cgroup(&self, _: &str) -> Option<u64> {
-        None
-    }
-
-    fn port_range(&self) -> Option<(u16, u16)> {
-        Some((40_000, 40_999))
-    }
-}
-
 #[test]
 fn only_the_kernel_can_say_autobound() {
-    Namespace::new().sysctl("net.ipv4.ip_local_port_range", "40000 40999").run(|| {
+    Namespace::new().port_range("40000 40999").run(|| {
         let chosen_by_kernel = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let by_number = TcpListener::bind(("127.0.0.1", chosen_by_kernel)).unwrap();
         let by_kernel = TcpListener::bind("127.0.0.2:0").unwrap();
-        let filter = Filter::parse("autobound", &Range).unwrap();
+        let filter = Filter::parse("autobound", &PortRangeOnly { first: 40_000, last: 40_999 }).unwrap();
         let request = DumpRequest::all(Protocol::Tcp).filter(&filter);
         let told: Vec<IpAddr> =
             look::records(&request).iter().map(|record| record.id.local_address).collect();

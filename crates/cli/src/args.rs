@@ -3,7 +3,7 @@
 //! What the words mean together is decided by each command.
 
 use std::ffi::OsString;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -96,6 +96,76 @@ pub(crate) struct FeedArgs {
     pub(crate) replay: Option<PathBuf>,
 }
 
+/// How a report is shown that is written all at once.
+#[derive(Args, Debug, Clone, Default)]
+pub(crate) struct ReportOutput {
+    /// One JSON object (the same as --output json)
+    #[arg(long)]
+    json: bool,
+    /// Output format
+    #[arg(short, long, value_name = "FORMAT", value_enum, conflicts_with = "json")]
+    output: Option<ReportFormat>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub(crate) enum ReportFormat {
+    Table,
+    Json,
+}
+
+impl ReportOutput {
+    /// What `--json` and `--output` ask for together.
+    pub(crate) fn format(&self) -> ReportFormat {
+        if self.json { ReportFormat::Json } else { self.output.unwrap_or(ReportFormat::Table) }
+    }
+}
+
+/// How something is shown that is written line by line.
+#[derive(Args, Debug, Clone)]
+pub(crate) struct StreamOutput {
+    /// No header line
+    #[arg(short = 'H', long)]
+    pub(crate) no_header: bool,
+    /// One JSON object per line (the same as --output jsonl)
+    #[arg(long)]
+    json: bool,
+    /// Output format
+    #[arg(short, long, value_name = "FORMAT", value_enum, conflicts_with = "json")]
+    output: Option<StreamFormat>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub(crate) enum StreamFormat {
+    Table,
+    #[value(alias = "json")]
+    Jsonl,
+    Csv,
+}
+
+impl StreamOutput {
+    /// What `--json` and `--output` ask for together.
+    pub(crate) fn format(&self) -> StreamFormat {
+        if self.json { StreamFormat::Jsonl } else { self.output.unwrap_or(StreamFormat::Table) }
+    }
+}
+
+/// Whether text is coloured; the same for every command.
+#[derive(Args, Debug, Clone, Default)]
+pub(crate) struct ColorArgs {
+    /// When to use colour
+    #[arg(long = "color", value_name = "WHEN", value_enum, default_value_t = ColorChoice::Auto)]
+    pub(crate) when: ColorChoice,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, ValueEnum)]
+pub(crate) enum ColorChoice {
+    /// Colour on a terminal, unless NO_COLOR is set
+    #[default]
+    Auto,
+    Always,
+    Never,
+}
+
 #[derive(Args, Debug, Clone)]
 pub(crate) struct PortsArgs {
     /// Who holds this port, or these: 41234, 40000-40100
@@ -119,17 +189,12 @@ pub(crate) struct PortsArgs {
     /// IPv6 sockets only
     #[arg(short = '6', long, conflicts_with = "ipv4")]
     pub(crate) ipv6: bool,
-    /// One JSON object (the same as --output json)
-    #[arg(long)]
-    pub(crate) json: bool,
-    /// Output format
-    #[arg(short, long, value_name = "FORMAT", value_enum, conflicts_with = "json")]
-    pub(crate) output: Option<SnapshotFormat>,
+    #[command(flatten)]
+    pub(crate) output: ReportOutput,
     #[command(flatten)]
     pub(crate) feed: FeedArgs,
-    /// When to use colour
-    #[arg(long, value_name = "WHEN", value_enum, default_value_t = ColorChoice::Auto)]
-    pub(crate) color: ColorChoice,
+    #[command(flatten)]
+    pub(crate) color: ColorArgs,
 }
 
 /// A port, or the first and the last of some.
@@ -168,15 +233,14 @@ fn destination(text: &str) -> Result<SocketAddr, String> {
     match (address.port(), address.ip().is_unspecified()) {
         (0, _) => Err("nothing can be connected to port 0".to_owned()),
         (_, true) => Err("it must be the address of one host".to_owned()),
+        _ if is_of_many(address.ip()) => Err("TCP connects to one host, not to many at once".to_owned()),
         _ => Ok(SocketAddr::new(address.ip().to_canonical(), address.port())),
     }
 }
 
-impl StreamFormat {
-    /// What `--json` and `--output` ask for together.
-    pub(crate) fn of(json: bool, output: Option<StreamFormat>) -> StreamFormat {
-        if json { StreamFormat::Jsonl } else { output.unwrap_or(StreamFormat::Table) }
-    }
+/// A multicast address, or the broadcast one.
+fn is_of_many(address: IpAddr) -> bool {
+    address.is_multicast() || address == IpAddr::V4(Ipv4Addr::BROADCAST)
 }
 
 impl PaceArgs {
@@ -184,15 +248,6 @@ impl PaceArgs {
     pub(crate) fn pace(&self, interval: Duration, count: Option<u64>) -> Pace {
         Pace { interval, count, for_: self.for_, cpu_budget: self.cpu_budget }
     }
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, ValueEnum)]
-pub(crate) enum ColorChoice {
-    /// Colour on a terminal, unless NO_COLOR is set
-    #[default]
-    Auto,
-    Always,
-    Never,
 }
 
 #[derive(Args, Debug, Clone)]
@@ -209,17 +264,12 @@ pub(crate) struct HeadroomArgs {
     /// Try the ports in doubt: a connect() from each to a loopback address where nobody listens, about 15 µs
     #[arg(long, conflicts_with_all = ["replay", "for_"])]
     pub(crate) probe: bool,
-    /// One JSON object (the same as --output json)
-    #[arg(long)]
-    pub(crate) json: bool,
-    /// Output format
-    #[arg(short, long, value_name = "FORMAT", value_enum, conflicts_with = "json")]
-    pub(crate) output: Option<SnapshotFormat>,
+    #[command(flatten)]
+    pub(crate) output: ReportOutput,
     #[command(flatten)]
     pub(crate) feed: FeedArgs,
-    /// When to use colour
-    #[arg(long, value_name = "WHEN", value_enum, default_value_t = ColorChoice::Auto)]
-    pub(crate) color: ColorChoice,
+    #[command(flatten)]
+    pub(crate) color: ColorArgs,
 }
 
 #[derive(Args, Debug, Clone, Default)]
@@ -232,15 +282,10 @@ pub(crate) struct SnapshotArgs {
     /// Which destinations come first
     #[arg(long, value_name = "KEY", value_enum, default_value_t = SortBy::Occupancy)]
     pub(crate) sort: SortBy,
-    /// One JSON object (the same as --output json)
-    #[arg(long)]
-    pub(crate) json: bool,
-    /// Output format
-    #[arg(short, long, value_name = "FORMAT", value_enum, conflicts_with = "json")]
-    pub(crate) output: Option<SnapshotFormat>,
-    /// When to use colour
-    #[arg(long, value_name = "WHEN", value_enum, default_value_t = ColorChoice::Auto)]
-    pub(crate) color: ColorChoice,
+    #[command(flatten)]
+    pub(crate) output: ReportOutput,
+    #[command(flatten)]
+    pub(crate) color: ColorArgs,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, ValueEnum)]
@@ -258,12 +303,6 @@ pub(crate) enum SortBy {
     Closes,
     /// Least headroom, counting what is in doubt as taken
     Headroom,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
-pub(crate) enum SnapshotFormat {
-    Table,
-    Json,
 }
 
 #[derive(Args, Debug, Clone, Default)]
@@ -327,9 +366,8 @@ pub(crate) struct SocketsArgs {
     pub(crate) output: Option<SocketsFormat>,
     #[command(flatten)]
     pub(crate) feed: FeedArgs,
-    /// When to use colour
-    #[arg(long, value_name = "WHEN", value_enum, default_value_t = ColorChoice::Auto)]
-    pub(crate) color: ColorChoice,
+    #[command(flatten)]
+    pub(crate) color: ColorArgs,
     /// Only sockets that match. The words are joined by spaces; quote what the shell would take: ( ) ! < >
     #[arg(value_name = "FILTER")]
     pub(crate) filter: Vec<String>,
@@ -355,18 +393,10 @@ pub(crate) struct ClosesArgs {
     pub(crate) pace: PaceArgs,
     #[command(flatten)]
     pub(crate) feed: FeedArgs,
-    /// No header line
-    #[arg(short = 'H', long)]
-    pub(crate) no_header: bool,
-    /// One JSON object per line (the same as --output jsonl)
-    #[arg(long)]
-    pub(crate) json: bool,
-    /// Output format
-    #[arg(short, long, value_name = "FORMAT", value_enum, conflicts_with = "json")]
-    pub(crate) output: Option<StreamFormat>,
-    /// When to use colour
-    #[arg(long, value_name = "WHEN", value_enum, default_value_t = ColorChoice::Auto)]
-    pub(crate) color: ColorChoice,
+    #[command(flatten)]
+    pub(crate) output: StreamOutput,
+    #[command(flatten)]
+    pub(crate) color: ColorArgs,
     /// Only connections that match. The words are joined by spaces; quote what the shell would take: ( ) ! < >
     #[arg(value_name = "FILTER")]
     pub(crate) filter: Vec<String>,
@@ -390,15 +420,10 @@ pub(crate) struct LifetimesArgs {
     /// Also write an HdrHistogram log to FILE, interval by interval
     #[arg(long, value_name = "FILE")]
     pub(crate) hlog: Option<PathBuf>,
-    /// One JSON object (the same as --output json)
-    #[arg(long)]
-    pub(crate) json: bool,
-    /// Output format
-    #[arg(short, long, value_name = "FORMAT", value_enum, conflicts_with = "json")]
-    pub(crate) output: Option<SnapshotFormat>,
-    /// When to use colour
-    #[arg(long, value_name = "WHEN", value_enum, default_value_t = ColorChoice::Auto)]
-    pub(crate) color: ColorChoice,
+    #[command(flatten)]
+    pub(crate) output: ReportOutput,
+    #[command(flatten)]
+    pub(crate) color: ColorArgs,
 }
 
 /// Kinds of groups of connections.
@@ -425,27 +450,10 @@ pub(crate) struct WatchArgs {
     /// In JSON, list the N worst destinations with their rates; 0 lists none
     #[arg(long, value_name = "N", default_value_t = 10)]
     pub(crate) top: usize,
-    /// No header line
-    #[arg(short = 'H', long)]
-    pub(crate) no_header: bool,
-    /// One JSON object per line (the same as --output jsonl)
-    #[arg(long)]
-    pub(crate) json: bool,
-    /// Output format
-    #[arg(short, long, value_name = "FORMAT", value_enum, conflicts_with = "json")]
-    pub(crate) output: Option<StreamFormat>,
-    /// When to use colour
-    #[arg(long, value_name = "WHEN", value_enum, default_value_t = ColorChoice::Auto)]
-    pub(crate) color: ColorChoice,
-}
-
-/// Formats of what is written line by line.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
-pub(crate) enum StreamFormat {
-    Table,
-    #[value(alias = "json")]
-    Jsonl,
-    Csv,
+    #[command(flatten)]
+    pub(crate) output: StreamOutput,
+    #[command(flatten)]
+    pub(crate) color: ColorArgs,
 }
 
 /// Parses the process' arguments; clap prints help, version and usage errors itself.
@@ -552,6 +560,6 @@ mod tests {
     fn a_bare_call_is_a_snapshot() {
         let bare = parse(["sockeye", "--top", "3", "-o", "json"].map(OsString::from)).unwrap();
         assert!(bare.command.is_none());
-        assert_eq!((bare.snapshot.top, bare.snapshot.output), (Some(3), Some(SnapshotFormat::Json)));
+        assert_eq!((bare.snapshot.top, bare.snapshot.output.format()), (Some(3), ReportFormat::Json));
     }
 }

@@ -18,6 +18,7 @@ mod identity;
 mod interfaces;
 pub mod owners;
 mod port_probe;
+mod run_delay;
 mod services;
 mod settings;
 
@@ -28,6 +29,7 @@ pub use error::{Error, Result};
 pub use identity::Identity;
 pub use interfaces::{Interfaces, interface_index};
 pub use port_probe::{ProbedPorts, probe_ports};
+pub use run_delay::RunDelay;
 pub use services::Services;
 pub use settings::{EstablishedHash, Settings, parse_port_list, parse_port_range};
 

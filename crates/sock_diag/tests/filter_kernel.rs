@@ -18,21 +18,12 @@ const EPHEMERAL: (u16, u16) = (1000, 2000);
 struct Range;
 
 impl Names for Range {
-    fn service(&self, _: &str) -> Option<u16> {
-        None
-    }
     fn host(&self, name: &str) -> Vec<IpAddr> {
         if name == "both" {
             vec![ADDRESSES[1].parse().unwrap(), ADDRESSES[6].parse().unwrap()]
         } else {
             vec![]
         }
-    }
-    fn interface(&self, _: &str) -> Option<NonZeroU32> {
-        None
-    }
-    fn cgroup(&self, _: &str) -> Option<u64> {
-        None
     }
     fn port_range(&self) -> Option<(u16, u16)> {
         Some(EPHEMERAL)

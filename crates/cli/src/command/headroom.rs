@@ -5,12 +5,13 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow, bail, ensure};
+use nix::errno::Errno;
 use sock_diag::{Namespace, Protocol};
 use sockeye_core::{Destination, DestinationId, PortSet, Report, Settled};
 use sockeye_host::probe_ports;
 
 use crate::account::Account;
-use crate::args::{FeedArgs, HeadroomArgs, SnapshotFormat};
+use crate::args::{FeedArgs, HeadroomArgs, ReportFormat};
 use crate::explain;
 use crate::feed::Feed;
 use crate::follow::{Follow, Pace};
@@ -24,6 +25,9 @@ const INTERVAL: Duration = Duration::from_secs(1);
 
 /// Probing stops then; the ports that are left stay in doubt.
 const PROBE_LIMIT: Duration = Duration::from_secs(10);
+
+/// So many UDP ports are tried for one that is free.
+const MOST_BINDS: usize = 1_000;
 
 /// What there is to say about connecting from one local address.
 pub(crate) struct Answer {
@@ -107,12 +111,11 @@ fn tell(
     let passed = !answers.iter().any(|answer| answer.destination.is_exhausted());
     let may_probe = !args.probe && args.for_.is_none() && args.feed.replay.is_none();
     let answers = Answers { answers, report, surroundings, notes, may_probe };
-    let format = if args.json { SnapshotFormat::Json } else { args.output.unwrap_or(SnapshotFormat::Table) };
-    let text = match format {
-        SnapshotFormat::Json => headroom_json::render(&answers)?,
-        SnapshotFormat::Table => {
+    let text = match args.output.format() {
+        ReportFormat::Json => headroom_json::render(&answers)?,
+        ReportFormat::Table => {
             let width = terminal::width().unwrap_or(headroom_screen::DEFAULT_WIDTH);
-            headroom_screen::render(&answers, width, Palette::choose(args.color))
+            headroom_screen::render(&answers, width, Palette::choose(args.color.when))
         }
     };
     let mut out = buffered_stdout();
@@ -165,7 +168,12 @@ fn sources(
 fn chosen_by_kernel(feed: &FeedArgs, to: SocketAddr) -> anyhow::Result<Option<IpAddr>> {
     fn ask(to: SocketAddr) -> io::Result<IpAddr> {
         let any = if to.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
-        let socket = UdpSocket::bind(SocketAddr::new(any, 0))?;
+        // The UDP ports of the range may be used up as well: then one with a number.
+        let numbers = std::iter::once(0).chain((1_024..=u16::MAX).rev().take(MOST_BINDS));
+        let bound = numbers.map(|port| UdpSocket::bind(SocketAddr::new(any, port)));
+        let mut tried = bound
+            .skip_while(|bound| bound.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::AddrInUse));
+        let socket = tried.next().unwrap_or(Err(Errno::EADDRINUSE.into()))?;
         socket.connect(to)?;
         Ok(socket.local_addr()?.ip().to_canonical())
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use sockeye_core::{Closed, Group, GroupLifetimes, LifetimeReport};
 
-use crate::args::{GroupBy, LifetimesArgs, SnapshotFormat};
+use crate::args::{GroupBy, LifetimesArgs, ReportFormat};
 use crate::follow::{Follow, Pace};
 use crate::render::lifetimes_hlog::IntervalLog;
 use crate::render::{lifetimes_json, lifetimes_table};
@@ -64,19 +64,18 @@ fn render(args: &LifetimesArgs, follow: &mut Follow) -> anyhow::Result<String> {
     let mut notes: Vec<Note> =
         follow.notes().iter().map(|note| Note { id: note.id, message: note.message.clone() }).collect();
     notes.extend(censored(&report));
-    let format = if args.json { SnapshotFormat::Json } else { args.output.unwrap_or(SnapshotFormat::Table) };
-    match format {
-        SnapshotFormat::Json => {
+    match args.output.format() {
+        ReportFormat::Json => {
             let at = follow.timestamp(now);
             lifetimes_json::render(&report, &churn, &notes, at, args.top.unwrap_or(usize::MAX))
         }
-        SnapshotFormat::Table => Ok(lifetimes_table::render(
+        ReportFormat::Table => Ok(lifetimes_table::render(
             &report,
             &churn,
             &notes,
             args.top.unwrap_or(10),
             terminal::width(),
-            Palette::choose(args.color),
+            Palette::choose(args.color.when),
         )),
     }
 }

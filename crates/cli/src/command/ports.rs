@@ -9,7 +9,7 @@ use sock_diag::filter::{Filter, NoNames};
 use sock_diag::{DumpRequest, Family, Protocol, SocketRecord, StateSet};
 use sockeye_core::{DestinationId, PortHolder, PortMap, Report, Sweep};
 
-use crate::args::{PortsArgs, SnapshotFormat};
+use crate::args::{PortsArgs, ReportFormat};
 use crate::explain;
 use crate::feed::Feed;
 use crate::render::{ports_json, ports_screen};
@@ -80,9 +80,9 @@ impl Listing<'_> {
 /// Runs the command.
 pub(crate) fn run(args: &PortsArgs) -> anyhow::Result<()> {
     let mut feed = Feed::open(&args.feed)?;
-    let format = if args.json { SnapshotFormat::Json } else { args.output.unwrap_or(SnapshotFormat::Table) };
+    let format = args.output.format();
     let width = || terminal::width().unwrap_or(ports_screen::DEFAULT_WIDTH);
-    let palette = Palette::choose(args.color);
+    let palette = Palette::choose(args.color.when);
     let text = match &args.ports {
         None => {
             let protocol = if args.udp { Protocol::Udp } else { Protocol::Tcp };
@@ -104,8 +104,8 @@ pub(crate) fn run(args: &PortsArgs) -> anyhow::Result<()> {
                 surroundings: feed.surroundings(),
             };
             match format {
-                SnapshotFormat::Json => ports_json::picture(&picture)?,
-                SnapshotFormat::Table => ports_screen::picture(&picture, width(), palette),
+                ReportFormat::Json => ports_json::picture(&picture)?,
+                ReportFormat::Table => ports_screen::picture(&picture, width(), palette),
             }
         }
         Some(ports) => {
@@ -121,8 +121,8 @@ pub(crate) fn run(args: &PortsArgs) -> anyhow::Result<()> {
                 surroundings: feed.surroundings(),
             };
             match format {
-                SnapshotFormat::Json => ports_json::listing(&listing)?,
-                SnapshotFormat::Table => ports_screen::listing(&listing, width(), palette),
+                ReportFormat::Json => ports_json::listing(&listing)?,
+                ReportFormat::Table => ports_screen::listing(&listing, width(), palette),
             }
         }
     };

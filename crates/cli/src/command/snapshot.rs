@@ -5,7 +5,7 @@ use std::io::Write;
 use anyhow::Context as _;
 use sockeye_core::SortKey;
 
-use crate::args::{SnapshotArgs, SnapshotFormat, SortBy};
+use crate::args::{ReportFormat, SnapshotArgs, SortBy};
 use crate::feed::Feed;
 use crate::render::{snapshot_json, snapshot_screen};
 use crate::sweep::sweep;
@@ -18,14 +18,13 @@ pub(crate) fn run(args: &SnapshotArgs) -> anyhow::Result<()> {
     feed.end_sweep()?;
     report.forecast(&feed.surroundings().core_settings());
     report.sort_by(sort_key(args.sort));
-    let format = if args.json { SnapshotFormat::Json } else { args.output.unwrap_or(SnapshotFormat::Table) };
-    let text = match format {
-        SnapshotFormat::Json => {
+    let text = match args.output.format() {
+        ReportFormat::Json => {
             let top = args.top.unwrap_or(usize::MAX);
             snapshot_json::render(&report, feed.surroundings(), &notes, top)?
         }
-        SnapshotFormat::Table => {
-            let palette = Palette::choose(args.color);
+        ReportFormat::Table => {
+            let palette = Palette::choose(args.color.when);
             let width = terminal::width().unwrap_or(snapshot_screen::DEFAULT_WIDTH);
             let top = args.top.unwrap_or(snapshot_screen::DEFAULT_TOP);
             snapshot_screen::render(&report, feed.surroundings(), &notes, top, width, palette)

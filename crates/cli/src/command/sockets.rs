@@ -183,7 +183,7 @@ fn sink(args: &SocketsArgs, settings: &Settings) -> anyhow::Result<Box<dyn Socke
                 oneline: args.oneline,
                 width: terminal::width(),
             },
-            Palette::choose(args.color),
+            Palette::choose(args.color.when),
         )),
     })
 }

@@ -41,15 +41,15 @@ enum Lines {
 
 impl Lines {
     fn new(args: &WatchArgs) -> Lines {
-        match StreamFormat::of(args.json, args.output) {
+        match args.output.format() {
             StreamFormat::Table => Lines::Table(watch_table::Table::new(
-                !args.no_header,
+                !args.output.no_header,
                 terminal::width(),
                 terminal::height(),
-                Palette::choose(args.color),
+                Palette::choose(args.color.when),
             )),
             StreamFormat::Jsonl => Lines::Json { top: args.top },
-            StreamFormat::Csv => Lines::Csv { header: !args.no_header },
+            StreamFormat::Csv => Lines::Csv { header: !args.output.no_header },
         }
     }
 

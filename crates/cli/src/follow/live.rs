@@ -8,6 +8,7 @@ use anyhow::Context as _;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use sock_diag::{DestroyEvents, DiagMsg, Event, Protocol, RecvBuffer};
 use sockeye_core::{Moment, When};
+use sockeye_host::RunDelay;
 
 use super::Pace;
 use super::budget::{Budget, processor_ms};
@@ -49,6 +50,8 @@ pub(super) struct Live {
     buffer: RecvBuffer,
     pub(super) pending: Pending,
     records_until_events: u32,
+    /// None where the kernel does not tell.
+    run_delay: Option<RunDelay>,
     stop: Stop,
     /// Someone has wished the end.
     pub(super) stopped: bool,
@@ -86,6 +89,7 @@ impl Live {
             buffer: RecvBuffer::new(),
             pending: Pending::default(),
             records_until_events: RECORDS_BETWEEN_EVENTS,
+            run_delay: RunDelay::open().ok(),
             stop,
             stopped: false,
             // What a sweep costs is known after the first.
@@ -141,6 +145,7 @@ impl Live {
                 let events = self.events.as_ref();
                 watched.extend(events.map(|events| PollFd::new(events.as_fd(), PollFlags::POLLIN)));
             }
+            let delayed_before = self.run_delay_ms();
             let timeout = if rest == 0 { left } else { left.min(rest) };
             let timeout = u32::try_from(timeout).ok().and_then(|ms| PollTimeout::try_from(ms).ok());
             match poll(&mut watched, timeout.unwrap_or(PollTimeout::MAX)) {
@@ -150,7 +155,9 @@ impl Live {
             if rest > 0 {
                 continue;
             }
-            self.heard = self.now();
+            // The queue was empty when the wait began, and woke us; on a busy machine some time before we ran.
+            let delayed_ms = self.run_delay_ms().saturating_sub(delayed_before);
+            self.heard = self.now().minus_ms(delayed_ms).max(now);
             let read = self.read_events()?;
             if self.budget.is_some() && read <= MANY_EVENTS {
                 self.rests_until = self.now().plus_ms(REST_MS);
@@ -159,6 +166,12 @@ impl Live {
                 return Ok(Woken::Events);
             }
         }
+    }
+
+    /// Time this thread has waited for a processor so far, milliseconds, rounded up.
+    fn run_delay_ms(&self) -> u64 {
+        let total = self.run_delay.as_ref().and_then(RunDelay::total);
+        total.map_or(0, |total| total.as_nanos().div_ceil(1_000_000) as u64)
     }
 
     /// Reads what events are there, without waiting; they are pending then.

@@ -3,13 +3,16 @@
 use std::ops::ControlFlow;
 
 use sock_diag::{Cookie, DumpRequest, Error, Family, Protocol, SocketId, SocketRecord, StateSet};
-use sockeye_core::{Closed, ClosedBy};
+use sockeye_core::{Closed, ClosedBy, Moment};
 
 use super::Follow;
+use super::live::Live;
 use crate::explain;
 
 /// Most lookups of one sweep, some microseconds each; what is left is looked up after the next.
 const MOST_LOOKUPS: usize = 2_000;
+/// Who closed first is asked so soon after the end at the latest: from then on connect() may take over a TIME_WAIT.
+const TELLING_MS: u64 = 1_000;
 
 impl Follow {
     /// All dumps: listeners, then the connected with (now and then) the bound, then UDP. Returns the sockets read.
@@ -86,7 +89,12 @@ impl Follow {
 
     /// Who closed first, of connections that only their events have told of: the side that did has a TIME_WAIT now.
     fn ask_who_closed(&mut self, closed: &mut [Closed]) -> anyhow::Result<()> {
-        let unknown = closed.iter_mut().filter(|one| one.closed_by == ClosedBy::Unknown && one.end.is_some());
+        // A replay has the answers to what was asked.
+        let asked_at = self.live.as_ref().map_or(Moment::default(), Live::now);
+        let unknown = closed.iter_mut().filter(|one| {
+            let may_tell = asked_at.ms_since(one.at.earliest) <= TELLING_MS;
+            one.closed_by == ClosedBy::Unknown && one.end.is_some() && may_tell
+        });
         for one in unknown.take(MOST_LOOKUPS) {
             let (Some(local), Some(remote)) = (one.local, one.remote) else { continue };
             if one.protocol != Protocol::Tcp || remote.port() == 0 {

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use sockeye_core::{Bar, Bounded, Churn, Group, GroupLifetimes, LifetimeReport};
 
 use super::closes_table::unit;
+use super::paragraph::paragraph;
 use super::snapshot_screen::{grouped, shortened};
 use crate::sweep::Note;
 use crate::terminal::{Harmless, Palette};
@@ -17,6 +18,9 @@ const MOST: usize = 120;
 
 /// Columns of a bar's label, its count and its cumulated share, with the gaps between.
 const BESIDE_BAR: usize = 2 + 14 + 2 + 2 + 9 + 2 + 6;
+
+/// `NOTE  `, before a note.
+const NOTE_WIDTH: usize = 6;
 
 /// Columns of a group's numbers.
 const BESIDE_NAME: usize = 2 + 11 + 9 + 11 + 11 + 11;
@@ -161,28 +165,9 @@ impl Screen {
             "\n{heading}SEEN{reset}  {seen} {dim}of the connections the kernel counted{reset} · {lost}"
         );
         for note in notes {
-            let _ = write!(self.text, "{warn}NOTE{reset}  ");
-            self.wrapped(&Harmless(&note.message).to_string());
+            let message = paragraph(&Harmless(&note.message).to_string(), NOTE_WIDTH, self.width);
+            let _ = writeln!(self.text, "{warn}NOTE{reset}  {message}");
         }
-    }
-
-    /// Text behind a note's label, broken at its spaces.
-    fn wrapped(&mut self, text: &str) {
-        const LABEL: usize = "NOTE  ".len();
-        let mut column = LABEL;
-        for word in text.split(' ') {
-            let length = word.chars().count();
-            if column > LABEL && column + 1 + length > self.width {
-                let _ = write!(self.text, "\n{:LABEL$}", "");
-                column = LABEL;
-            } else if column > LABEL {
-                self.text.push(' ');
-                column += 1;
-            }
-            self.text.push_str(word);
-            column += length;
-        }
-        self.text.push('\n');
     }
 }
 

@@ -1,46 +1,14 @@
 //! A sweep of sockets that are known allocates nothing per record: counted by the allocator itself.
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
+#[path = "../counting/mod.rs"]
+mod counting;
+
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
+use counting::allocations_of;
 use sock_diag::fake::tcp_record;
 use sock_diag::{Cookie, Family, Protocol, SocketRecord, SocketState, Timer, TimerKind};
 use sockeye_core::{Counters, Moment, Monitor, Settings};
-
-struct Counting;
-
-thread_local! {
-    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
-}
-
-fn count() {
-    // The thread's cell is gone while the thread ends; nobody reads the count then.
-    let _ = ALLOCATIONS.try_with(|count| count.set(count.get() + 1));
-}
-
-// SAFETY: every call is handed to the system's allocator unchanged.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        count();
-        // SAFETY: the caller keeps alloc's contract.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        // SAFETY: the caller keeps dealloc's contract, and `alloc` above is the system's.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-
-    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        count();
-        // SAFETY: the caller keeps realloc's contract, and `alloc` above is the system's.
-        unsafe { System.realloc(pointer, layout, size) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
 
 /// Outgoing, incoming over both families, TIME_WAIT and UDP sockets, two listeners.
 fn mixture(sockets: u16) -> Vec<SocketRecord> {
@@ -88,9 +56,7 @@ fn allocations(sockets: u16) -> u64 {
     let mut allocated = 0;
     for now in (0..4).map(|sweep| Moment(sweep * 1_000)) {
         monitor.begin_sweep(now);
-        let before = ALLOCATIONS.get();
-        records.iter().for_each(|record| monitor.observe(record));
-        allocated = ALLOCATIONS.get() - before;
+        allocated = allocations_of(|| records.iter().for_each(|record| monitor.observe(record)));
         assert_eq!(monitor.missing(10), []);
         monitor.end_sweep(now, &counters);
         let churn = monitor.tick(now).churn.clone().unwrap();

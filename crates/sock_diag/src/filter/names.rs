@@ -5,20 +5,40 @@ use std::num::NonZeroU32;
 
 /// Resolves the names in a filter text. Numbers and address literals never come here.
 ///
-/// Every method answers None (or an empty list) for what it does not know; the parser makes an error of that,
-/// pointing at the word.
+/// Every method answers None (or an empty list) for what it does not know, as all do that are not implemented; the parser
+/// makes an error of that, pointing at the word.
 pub trait Names {
     /// The port of a service such as `ssh`, as in `/etc/services`.
-    fn service(&self, name: &str) -> Option<u16>;
+    fn service(&self, _name: &str) -> Option<u16> {
+        None
+    }
+
     /// The addresses of a host name; all of them are matched.
-    fn host(&self, name: &str) -> Vec<IpAddr>;
+    fn host(&self, _name: &str) -> Vec<IpAddr> {
+        Vec::new()
+    }
+
     /// The index of a network interface, in the network namespace the filter is for.
-    fn interface(&self, name: &str) -> Option<NonZeroU32>;
+    fn interface(&self, _name: &str) -> Option<NonZeroU32> {
+        None
+    }
+
     /// The id of a cgroup v2: the inode of the directory `path` names, relative to the mount of cgroup2.
-    fn cgroup(&self, path: &str) -> Option<u64>;
+    fn cgroup(&self, _path: &str) -> Option<u64> {
+        None
+    }
+
     /// First and last port of `net.ipv4.ip_local_port_range`: what `autobound` means besides the kernel's flag.
-    fn port_range(&self) -> Option<(u16, u16)>;
+    fn port_range(&self) -> Option<(u16, u16)> {
+        None
+    }
 }
+
+/// Knows no name at all: filters may hold literals only, and no `autobound`.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NoNames;
+
+impl Names for NoNames {}
 
 /// Knows the range of ephemeral ports alone: filters may hold literals and `autobound`.
 #[derive(Clone, Copy, Debug)]
@@ -30,49 +50,7 @@ pub struct PortRangeOnly {
 }
 
 impl Names for PortRangeOnly {
-    fn service(&self, _name: &str) -> Option<u16> {
-        None
-    }
-
-    fn host(&self, _name: &str) -> Vec<IpAddr> {
-        Vec::new()
-    }
-
-    fn interface(&self, _name: &str) -> Option<NonZeroU32> {
-        None
-    }
-
-    fn cgroup(&self, _path: &str) -> Option<u64> {
-        None
-    }
-
     fn port_range(&self) -> Option<(u16, u16)> {
         Some((self.first, self.last))
-    }
-}
-
-/// Knows no name at all: filters may hold literals only, and no `autobound`.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct NoNames;
-
-impl Names for NoNames {
-    fn service(&self, _name: &str) -> Option<u16> {
-        None
-    }
-
-    fn host(&self, _name: &str) -> Vec<IpAddr> {
-        Vec::new()
-    }
-
-    fn interface(&self, _name: &str) -> Option<NonZeroU32> {
-        None
-    }
-
-    fn cgroup(&self, _path: &str) -> Option<u64> {
-        None
-    }
-
-    fn port_range(&self) -> Option<(u16, u16)> {
-        None
     }
 }
