@@ -44,8 +44,8 @@ pub struct AccountRow {
     pub owner: OwnerId,
     /// Alive now.
     pub live: u64,
-    /// Ended and still followed: TIME_WAIT ones and the just departed.
-    pub gone: u64,
+    /// In TIME_WAIT (or orphans in FIN_WAIT2) as of the last sweep.
+    pub time_wait: u64,
     /// Opens and closes. A connection is opened by its owner when that becomes known.
     pub rates: Rates,
 }

@@ -272,14 +272,23 @@ impl Ledger {
         self.lines[account as usize].owner
     }
 
-    /// Every account of connections that has something to tell.
-    pub(crate) fn rows(&self) -> impl Iterator<Item = AccountRow> {
-        let accounts = OTHER..self.lines.len() as Account;
-        accounts.filter(|account| !self.lines[*account as usize].is_idle()).map(|account| {
-            let Line { group, owner, sockets, live, .. } = self.lines[account as usize];
-            let gone = u64::from(sockets.saturating_sub(live));
-            AccountRow { group, owner, live: live.into(), gone, rates: self.rates(account).at_least_zero() }
+    /// How many accounts there are, used or not.
+    pub(crate) fn accounts(&self) -> usize {
+        self.lines.len()
+    }
+
+    /// Every account of connections that has something to tell; `time_wait`: how many of its sockets are in TIME_WAIT.
+    pub(crate) fn rows(&self, time_wait: &[u64]) -> Vec<AccountRow> {
+        let accounts = (0..).zip(self.lines.iter().zip(time_wait)).skip(OTHER as usize);
+        let told = accounts.filter(|(_, (line, _))| !line.is_idle());
+        told.map(|(account, (line, time_wait))| AccountRow {
+            group: line.group,
+            owner: line.owner,
+            live: line.live.into(),
+            time_wait: *time_wait,
+            rates: self.rates(account).at_least_zero(),
         })
+        .collect()
     }
 
     /// Notes what happened to a socket of these accounts.
@@ -533,8 +542,9 @@ mod tests {
         ledger.tick(Moment(1_000));
         let owned = ledger.hand_over(unknown, OwnerId(7), true, true);
         assert_eq!(ledger.hand_over(also, OwnerId(7), true, true), owned);
-        let row = |ledger: &Ledger, owner| ledger.rows().find(|row| row.owner == owner);
-        assert_eq!(row(&ledger, OwnerId(7)).map(|row| (row.live, row.gone)), Some((2, 0)));
+        let rows = |ledger: &Ledger| ledger.rows(&vec![0; ledger.accounts()]);
+        let row = |ledger: &Ledger, owner| rows(ledger).into_iter().find(|row| row.owner == owner);
+        assert_eq!(row(&ledger, OwnerId(7)).map(|row| row.live), Some(2));
         ledger.note([TCP, owned], Happening::Closed, Source::Event);
         ledger.end_sweep(Moment(2_000));
         ledger.tick(Moment(2_000));
@@ -544,13 +554,13 @@ mod tests {
             "the group's are what they were"
         );
         let row = row(&ledger, OwnerId(7)).unwrap();
-        assert_eq!((row.live, row.gone, row.rates.opens[0], row.rates.closes[0]), (1, 1, 2.0, 1.0));
+        assert_eq!((row.live, row.rates.opens[0], row.rates.closes[0]), (1, 2.0, 1.0));
         // Both accounts of the group are closed when all is past.
         [owned, owned].into_iter().for_each(|account| ledger.leave(account));
         for second in [100, 200, 300] {
             ledger.end_sweep(Moment(second * 1_000));
             ledger.tick(Moment(second * 1_000));
         }
-        assert_eq!((ledger.rates_of(destination(443)), ledger.rows().count()), (None, 0));
+        assert_eq!((ledger.rates_of(destination(443)), rows(&ledger).len()), (None, 0));
     }
 }

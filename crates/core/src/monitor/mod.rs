@@ -197,9 +197,18 @@ impl Monitor {
 
     /// Connections by group and owner: every pair that has some, or had some within the longest window of rates.
     ///
-    /// Cost: a walk over these pairs.
-    pub fn accounts(&self) -> impl Iterator<Item = AccountRow> {
-        self.ledger.rows()
+    /// Cost: a walk over all sockets, and over these pairs.
+    pub fn accounts(&self) -> Vec<AccountRow> {
+        let generation = self.sweeps as u8;
+        let mut waiting = vec![0; self.ledger.accounts()];
+        for slot in self.table.slots() {
+            let socket = self.table.socket(slot);
+            // Who is gone without a trace is followed for two sweeps more.
+            if !socket.is_live() && socket.seen == generation && !socket.is(Flag::Udp) {
+                waiting[socket.group as usize] += 1;
+            }
+        }
+        self.ledger.rows(&waiting)
     }
 
     fn observe_other(&mut self, record: &SocketRecord) {

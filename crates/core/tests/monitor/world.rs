@@ -481,7 +481,7 @@ impl World {
             assert!(flow.at_start + flow.opened <= truth.opened + flow.at_start);
             assert!(flow.closed <= truth.closed, "no false close: {churn:?} {truth:?}");
         }
-        let live: u64 = self.monitor.accounts().map(|row| row.live).sum();
+        let live: u64 = self.monitor.accounts().iter().map(|row| row.live).sum();
         assert_eq!(live, flow.live(), "every connection is in one account");
         let sum =
             (churn.outgoing.opened + churn.incoming.opened, churn.outgoing.closed + churn.incoming.closed);
