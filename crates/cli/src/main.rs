@@ -2,6 +2,7 @@
 
 mod account;
 mod args;
+mod by;
 mod command;
 mod explain;
 mod feed;
@@ -14,6 +15,7 @@ mod stop;
 mod surroundings;
 mod sweep;
 mod terminal;
+mod whose;
 
 use std::io::Write;
 use std::process::ExitCode;

@@ -577,6 +577,11 @@ impl Monitor {
         &mut self.report
     }
 
+    /// The report as of the last [`tick`](Self::tick).
+    pub fn report_mut(&mut self) -> &mut Report {
+        &mut self.report
+    }
+
     /// Connections that have ended since the last call, in the order they became known.
     pub fn take_closed(&mut self) -> Vec<Closed> {
         self.closed.as_mut().map(std::mem::take).unwrap_or_default()
