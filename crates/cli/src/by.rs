@@ -99,7 +99,8 @@ pub(crate) struct OwnerName {
 pub(crate) fn rows(by: By, monitor: &Monitor, whose: Option<&Whose>) -> Vec<Row> {
     let accounts = monitor.accounts();
     let mut rows: BTreeMap<Key, Row> = BTreeMap::new();
-    let sole = sole_owners(&accounts);
+    let may_be = |one, process| whose.is_some_and(|whose| whose.may_be(one, process));
+    let sole = sole_owners(&accounts, may_be);
     for account in &accounts {
         let is_outgoing = matches!(account.group, Group::Destination(_));
         let is_incoming = matches!(account.group, Group::Listener(_));
@@ -109,7 +110,9 @@ pub(crate) fn rows(by: By, monitor: &Monitor, whose: Option<&Whose>) -> Vec<Row>
             By::Destination | By::Listener => (Key::Group(account.group), false),
             // What nobody saw alive goes to whom else than the only one who goes there.
             By::Owner | By::Cgroup | By::User => match (account.owner, sole.get(&account.group)) {
-                (OwnerId::UNKNOWN, Some(Some(owner))) => (Key::Owner(*owner), true),
+                (owner, Some(Some(sole))) if owner == OwnerId::UNKNOWN || may_be(owner, *sole) => {
+                    (Key::Owner(*sole), true)
+                }
                 (owner, _) => (Key::Owner(owner), false),
             },
         };
@@ -133,16 +136,21 @@ enum Key {
 }
 
 /// For each destination and listener the owner of all its connections whose owner is known; None where there are several.
-fn sole_owners(accounts: &[AccountRow]) -> BTreeMap<Group, Option<OwnerId>> {
-    let mut sole = BTreeMap::new();
+/// `may_be`: whether somebody who is half known can be somebody who is known.
+fn sole_owners(
+    accounts: &[AccountRow],
+    may_be: impl Fn(OwnerId, OwnerId) -> bool,
+) -> BTreeMap<Group, Option<OwnerId>> {
+    let mut owners: BTreeMap<Group, Vec<OwnerId>> = BTreeMap::new();
     let known =
         accounts.iter().filter(|account| account.owner != OwnerId::UNKNOWN && account.group != Group::Other);
-    for account in known {
-        sole.entry(account.group)
-            .and_modify(|owner: &mut Option<OwnerId>| *owner = owner.filter(|owner| *owner == account.owner))
-            .or_insert(Some(account.owner));
-    }
-    sole
+    known.for_each(|account| owners.entry(account.group).or_default().push(account.owner));
+    let sole = |owners: Vec<OwnerId>| {
+        let is_somebody_else = |one: &&OwnerId| !owners.iter().any(|other| may_be(**one, *other));
+        let mut different = owners.iter().filter(is_somebody_else);
+        different.next().copied().filter(|_| different.next().is_none())
+    };
+    owners.into_iter().map(|(group, owners)| (group, sole(owners))).collect()
 }
 
 fn row(key: Key, by: By, whose: Option<&Whose>) -> Row {

@@ -103,7 +103,8 @@ impl Whose {
         self.work = owners.work(budget);
         for (inode, process) in owners.answers() {
             if let (Some(sought), Some(_)) = (self.sought.remove(&inode), process) {
-                let number = self.number(Known { process, ..Known::default() });
+                let origin = monitor.owner(sought).and_then(|owner| self.known.get(owner.0 as usize));
+                let number = self.number(Known { process, ..origin.copied().unwrap_or_default() });
                 monitor.own(sought, number);
             }
         }
@@ -112,7 +113,12 @@ impl Whose {
     }
 
     fn number(&mut self, known: Known) -> OwnerId {
-        if let Some(number) = self.numbers.get(&known) {
+        // A process is one owner, whatever user its sockets have.
+        let key = match known.process {
+            Some(_) => Known { uid: None, cgroup: None, ..known },
+            None => known,
+        };
+        if let Some(number) = self.numbers.get(&key) {
             return *number;
         }
         let number = self.free.pop().unwrap_or_else(|| {
@@ -120,7 +126,7 @@ impl Whose {
             OwnerId(self.known.len() as u32 - 1)
         });
         self.known[number.0 as usize] = known;
-        self.numbers.insert(known, number);
+        self.numbers.insert(key, number);
         number
     }
 
@@ -144,6 +150,14 @@ impl Whose {
         }
     }
 
+    /// Whether one owner, of whom only user and cgroup are known, may be a process that is known.
+    pub(crate) fn may_be(&self, one: OwnerId, process: OwnerId) -> bool {
+        let known = |owner: OwnerId| self.known.get(owner.0 as usize).copied().unwrap_or_default();
+        let (one, process) = (known(one), known(process));
+        let same_origin = (one.uid, one.cgroup) == (process.uid, process.cgroup);
+        one.process.is_none() && process.process.is_some() && same_origin
+    }
+
     /// Who that is.
     pub(crate) fn who(&self, owner: OwnerId) -> Who<'_> {
         let known = self.known.get(owner.0 as usize).copied().unwrap_or_default();
@@ -164,8 +178,8 @@ impl Whose {
                 "a capture does not hold processes: its sockets are told by user and cgroup".to_owned()
             }
             (Some(_), Facet::Process, Work { denied: 1.., .. }) => format!(
-                "{} processes may not be looked into: sockets of theirs are told by user and cgroup; run as root, or \
-                 with CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH",
+                "processes that may not be looked into: {}; sockets of theirs are told by user and cgroup; run as root, \
+                 or with CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH",
                 self.work.denied
             ),
             _ => return None,

@@ -20,6 +20,7 @@ pub(crate) fn run(args: &SnapshotArgs) -> anyhow::Result<()> {
     let (mut report, notes, groups) = match args.by {
         None => {
             let (report, notes) = sweep(&mut feed)?;
+            feed.end_sweep()?;
             (report, notes, None)
         }
         Some(by) => {
@@ -28,7 +29,6 @@ pub(crate) fn run(args: &SnapshotArgs) -> anyhow::Result<()> {
         }
     };
     let groups = groups.as_ref().map(|(by, rows)| (*by, rows.as_slice()));
-    feed.end_sweep()?;
     report.forecast(&feed.surroundings().core_settings());
     report.sort_by(sort_key(args.sort));
     let text = match args.output.format() {
@@ -67,6 +67,7 @@ fn look_by(feed: &mut Feed, by: By) -> anyhow::Result<(Report, Vec<Note>, Vec<Ro
         }
         Told::BoundByNumber(cookie, port) => monitor.observe_bound(cookie, port),
     })?;
+    feed.end_sweep()?;
     let begin = Instant::now();
     while let Some(whose) = &mut whose {
         if !whose.work(&mut monitor, STEP) || begin.elapsed() > SEARCH {

@@ -195,6 +195,12 @@ impl Monitor {
         }
     }
 
+    /// Whose a followed TCP socket is; None when it is not followed.
+    pub fn owner(&self, cookie: Cookie) -> Option<OwnerId> {
+        let socket = self.table.socket(self.table.find(cookie)?);
+        Some(self.ledger.owner(socket.group))
+    }
+
     /// Connections by group and owner: every pair that has some, or had some within the longest window of rates.
     ///
     /// Cost: a walk over all sockets, and over these pairs.
