@@ -50,6 +50,12 @@ impl Processes {
         text.split_ascii_whitespace().nth(4)?.parse().ok()
     }
 
+    /// Whether there is a process of this number and name.
+    pub(super) fn is_named(&self, pid: u32, name: &[u8]) -> bool {
+        let identity = self.proc.as_ref().and_then(|proc| Identity::read(proc, pid).ok());
+        identity.is_some_and(|identity| identity.name.as_bytes() == name)
+    }
+
     /// User of a process; None when it has ended.
     pub(super) fn uid(&self, pid: u32) -> Option<u32> {
         owner::folder_uid(self.proc.as_ref()?, pid).ok()

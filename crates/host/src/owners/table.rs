@@ -80,6 +80,11 @@ impl Process {
         self.slots.open()
     }
 
+    /// Its descriptors that are open for a socket, and the sockets' inodes.
+    pub(super) fn sockets(&self) -> impl Iterator<Item = (u32, u32)> {
+        self.slots.sockets()
+    }
+
     /// See [`Slots::next_doubtful`].
     pub(super) fn next_doubtful(&self, from: u32, closed_in_a_row: u32) -> u32 {
         self.slots.next_doubtful(from, closed_in_a_row)
@@ -243,7 +248,7 @@ impl Table {
     /// The process has ended.
     pub(super) fn remove(&mut self, pid: u32) -> Option<Process> {
         let process = self.processes.remove(&pid)?;
-        for (descriptor, inode) in process.slots.sockets() {
+        for (descriptor, inode) in process.sockets() {
             self.let_go(inode, Holder { pid, descriptor });
         }
         Some(process)
