@@ -2,8 +2,10 @@
 //!
 //! Leaves to others: reading descriptors (`numbered`, `reading`) and deciding whose to read (`search`).
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::num::NonZeroU32;
+
+use hashbrown::HashMap;
 
 use super::numbered::Target;
 
@@ -205,6 +207,11 @@ impl Table {
                 Some(_) => self.shared.entry(inode).or_default().push(holder),
             }
         }
+    }
+
+    /// Makes room for so many more sockets, so that no reading has to.
+    pub(super) fn expect(&mut self, sockets: usize) {
+        self.holders.reserve(sockets);
     }
 
     fn let_go(&mut self, inode: u32, holder: Holder) {
