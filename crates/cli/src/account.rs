@@ -2,7 +2,7 @@
 //!
 //! Core's numbers as reasons that add up; how they are shown is for the renderers.
 
-use sockeye_core::{Destination, Doubt, Report, Settings, TwReuse};
+use sockeye_core::{Destination, Doubt, PortRange, Report, Settings, TwReuse};
 
 /// The ports of the range, taken away reason by reason: what is left after `certain` is the headroom's upper bound, after
 /// `perhaps` the lower.
@@ -89,13 +89,14 @@ fn remedies(report: &Report, destination: &Destination, settings: &Settings, wai
     let mut remedies = Vec::new();
     let range = pool.pool.range();
     // Below are the ports of servers.
-    let wide = (range.first.min(1024), u16::MAX);
-    let more = u32::from(wide.1 - wide.0) + 1 - range.count().min(u32::from(wide.1 - wide.0) + 1);
+    let wide = PortRange { first: range.first.min(1024), last: u16::MAX };
+    let wider = Settings { port_range: Some(wide), ..settings.clone() };
+    let more = wider.pool().ports().count().saturating_sub(pool.pool.ports().count());
     if more > 0 {
         remedies.push(Remedy {
             id: "port_range",
             ports: more,
-            command: Some(format!("sysctl -w net.ipv4.ip_local_port_range='{} {}'", wide.0, wide.1)),
+            command: Some(format!("sysctl -w net.ipv4.ip_local_port_range='{} {}'", wide.first, wide.last)),
             message: "reserve the ports of your own servers with net.ipv4.ip_local_reserved_ports".to_owned(),
         });
     }

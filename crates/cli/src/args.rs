@@ -3,7 +3,7 @@
 //! What the words mean together is decided by each command.
 
 use std::ffi::OsString;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -230,17 +230,15 @@ fn destination(text: &str) -> Result<SocketAddr, String> {
                    `getent ahosts NAME` tells the addresses"
             .to_owned(),
     })?;
-    match (address.port(), address.ip().is_unspecified()) {
+    let is_one_host = match address.ip().to_canonical() {
+        IpAddr::V4(v4) => !(v4.is_unspecified() || v4.is_multicast() || v4.is_broadcast()),
+        IpAddr::V6(v6) => !(v6.is_unspecified() || v6.is_multicast()),
+    };
+    match (address.port(), is_one_host) {
         (0, _) => Err("nothing can be connected to port 0".to_owned()),
-        (_, true) => Err("it must be the address of one host".to_owned()),
-        _ if is_of_many(address.ip()) => Err("TCP connects to one host, not to many at once".to_owned()),
+        (_, false) => Err("it must be the address of one host".to_owned()),
         _ => Ok(SocketAddr::new(address.ip().to_canonical(), address.port())),
     }
-}
-
-/// A multicast address, or the broadcast one.
-fn is_of_many(address: IpAddr) -> bool {
-    address.is_multicast() || address == IpAddr::V4(Ipv4Addr::BROADCAST)
 }
 
 impl PaceArgs {

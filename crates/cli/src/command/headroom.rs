@@ -5,7 +5,6 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow, bail, ensure};
-use nix::errno::Errno;
 use sock_diag::{Namespace, Protocol};
 use sockeye_core::{Destination, DestinationId, PortSet, Report, Settled};
 use sockeye_host::probe_ports;
@@ -25,9 +24,6 @@ const INTERVAL: Duration = Duration::from_secs(1);
 
 /// Probing stops then; the ports that are left stay in doubt.
 const PROBE_LIMIT: Duration = Duration::from_secs(10);
-
-/// So many UDP ports are tried for one that is free.
-const MOST_BINDS: usize = 1_000;
 
 /// What there is to say about connecting from one local address.
 pub(crate) struct Answer {
@@ -51,7 +47,8 @@ pub(crate) fn run(args: &HeadroomArgs) -> anyhow::Result<bool> {
     let to = args.destination;
     let from = args.from.map(|from| from.to_canonical());
     if let Some(from) = from {
-        ensure!(!from.is_unspecified(), "--from must be one address, not {from}");
+        let is_one = !(from.is_unspecified() || from.is_multicast());
+        ensure!(is_one, "--from must be one address, not {from}");
         ensure!(from.is_ipv4() == to.is_ipv4(), "{from} cannot connect to {to}: one is IPv4, the other IPv6");
     }
     // Asked before the sweep: it takes a UDP port for a moment, which is no business of the report.
@@ -166,14 +163,16 @@ fn sources(
 ///
 /// connect() of a UDP socket sends nothing.
 fn chosen_by_kernel(feed: &FeedArgs, to: SocketAddr) -> anyhow::Result<Option<IpAddr>> {
+    // A UDP socket needs a port of its own first. Where the range has none to give, and the answer matters most, one
+    // outside of it does as well.
+    fn with_any_port(any: IpAddr) -> io::Result<UdpSocket> {
+        UdpSocket::bind((any, 0)).or_else(|error| {
+            (1024..=u16::MAX).rev().find_map(|port| UdpSocket::bind((any, port)).ok()).ok_or(error)
+        })
+    }
     fn ask(to: SocketAddr) -> io::Result<IpAddr> {
         let any = if to.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
-        // The UDP ports of the range may be used up as well: then one with a number.
-        let numbers = std::iter::once(0).chain((1_024..=u16::MAX).rev().take(MOST_BINDS));
-        let bound = numbers.map(|port| UdpSocket::bind(SocketAddr::new(any, port)));
-        let mut tried = bound
-            .skip_while(|bound| bound.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::AddrInUse));
-        let socket = tried.next().unwrap_or(Err(Errno::EADDRINUSE.into()))?;
+        let socket = with_any_port(any)?;
         socket.connect(to)?;
         Ok(socket.local_addr()?.ip().to_canonical())
     }
