@@ -138,18 +138,6 @@ impl Owners {
         self.progress()
     }
 
-    /// Reads every descriptor of one process. False when there is none, or it may not be looked into.
-    pub fn read_process(&mut self, pid: u32) -> bool {
-        let Some(mut reading) = self.processes.begin(pid, Depth::Every, None, 0) else { return false };
-        let mut found = Vec::new();
-        loop {
-            match self.processes.go_on(&mut reading, &mut found, 0) {
-                Step::Unfinished => found.clear(),
-                step => return step == Step::Finished,
-            }
-        }
-    }
-
     /// Reads every descriptor of the processes of this name, of which the kernel keeps the first 15 bytes. The sockets they
     /// have open; None when nobody is called so, or none of them may be looked into. Cost: a file for each process, and 1 to
     /// 3 µs for each of their descriptors.
@@ -171,6 +159,18 @@ impl Owners {
     pub fn sockets_of(&self, pid: u32) -> Vec<u32> {
         let process = self.processes.table.processes.get(&pid);
         process.into_iter().flat_map(|process| process.sockets()).map(|(_, inode)| inode).collect()
+    }
+
+    /// Reads every descriptor of one process. False when there is none, or it may not be looked into.
+    pub fn read_process(&mut self, pid: u32) -> bool {
+        let Some(mut reading) = self.processes.begin(pid, Depth::Every, None, 0) else { return false };
+        let mut found = Vec::new();
+        loop {
+            match self.processes.go_on(&mut reading, &mut found, 0) {
+                Step::Unfinished => found.clear(),
+                step => return step == Step::Finished,
+            }
+        }
     }
 
     fn progress(&self) -> Work {
