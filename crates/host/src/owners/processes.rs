@@ -6,7 +6,7 @@ use std::num::NonZeroU32;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
-use rustix::fs::{CWD, Mode, OFlags, openat};
+use rustix::fs::{CWD, Mode, OFlags, openat, readlinkat_raw};
 use rustix::io::Errno;
 
 use super::numbered::Numbered;
@@ -42,8 +42,13 @@ impl Processes {
     }
 
     /// The number that was given out last, to a process or a thread: while it stays the same nobody new has come. None
-    /// when `/proc` does not say.
+    /// when `/proc` does not say, or shows another pid namespace than ours, of which that file tells.
     pub(super) fn latest_pid(&self) -> Option<u32> {
+        let mut ourselves = [0; 16];
+        let length = readlinkat_raw(self.proc.as_ref()?, c"self", &mut ourselves[..]).ok()?;
+        if ourselves[..length] != *std::process::id().to_string().as_bytes() {
+            return None;
+        }
         let flags = OFlags::RDONLY | OFlags::CLOEXEC;
         let file = openat(self.proc.as_ref()?, c"loadavg", flags, Mode::empty()).ok()?;
         let text = std::io::read_to_string(std::fs::File::from(file)).ok()?;
