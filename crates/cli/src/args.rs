@@ -357,8 +357,8 @@ pub(crate) struct SocketsArgs {
     /// Socket memory
     #[arg(short, long)]
     pub(crate) memory: bool,
-    /// Not yet: sockeye does not show owners
-    #[arg(short, long, hide = true)]
+    /// The processes that hold each socket; without root those of your own
+    #[arg(short, long)]
     pub(crate) processes: bool,
     /// A JSON array (the same as --output json)
     #[arg(long)]

@@ -8,6 +8,7 @@ mod explain;
 mod feed;
 mod follow;
 mod help;
+mod holders;
 mod names;
 mod quantity;
 mod render;

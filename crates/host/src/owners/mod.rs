@@ -84,6 +84,9 @@ pub struct Work {
     pub denied: usize,
 }
 
+/// TASK_COMM_LEN without the zero at its end.
+const LONGEST_NAME: usize = 15;
+
 impl Owners {
     /// Of this host.
     pub fn of_this_host() -> Owners {
@@ -133,6 +136,29 @@ impl Owners {
             self.read_process(pid);
         }
         self.progress()
+    }
+
+    /// Reads every descriptor of the processes of this name, of which the kernel keeps the first 15 bytes. The sockets they
+    /// have open; None when nobody is called so, or none of them may be looked into. Cost: a file for each process, and 1 to
+    /// 3 µs for each of their descriptors.
+    pub fn read_named(&mut self, name: &[u8]) -> Option<Vec<u32>> {
+        let mut pids = Vec::new();
+        let mut listing = self.processes.list()?;
+        while listing.list(&mut pids).unwrap_or(false) {}
+        let kept = &name[..name.len().min(LONGEST_NAME)];
+        let mut sockets = None;
+        for pid in pids {
+            if self.processes.is_named(pid, kept) && self.read_process(pid) {
+                sockets.get_or_insert_with(Vec::new).extend(self.sockets_of(pid));
+            }
+        }
+        sockets
+    }
+
+    /// The sockets that a process has open, as far as it was read; by descriptor.
+    pub fn sockets_of(&self, pid: u32) -> Vec<u32> {
+        let process = self.processes.table.processes.get(&pid);
+        process.into_iter().flat_map(|process| process.sockets()).map(|(_, inode)| inode).collect()
     }
 
     /// Reads every descriptor of one process. False when there is none, or it may not be looked into.

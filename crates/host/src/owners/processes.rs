@@ -6,7 +6,7 @@ use std::num::NonZeroU32;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
-use rustix::fs::{CWD, Mode, OFlags, openat};
+use rustix::fs::{CWD, Mode, OFlags, openat, readlinkat_raw};
 use rustix::io::Errno;
 
 use super::numbered::Numbered;
@@ -42,12 +42,23 @@ impl Processes {
     }
 
     /// The number that was given out last, to a process or a thread: while it stays the same nobody new has come. None
-    /// when `/proc` does not say.
+    /// when `/proc` does not say, or shows another pid namespace than ours, of which that file tells.
     pub(super) fn latest_pid(&self) -> Option<u32> {
+        let mut ourselves = [0; 16];
+        let length = readlinkat_raw(self.proc.as_ref()?, c"self", &mut ourselves[..]).ok()?;
+        if ourselves[..length] != *std::process::id().to_string().as_bytes() {
+            return None;
+        }
         let flags = OFlags::RDONLY | OFlags::CLOEXEC;
         let file = openat(self.proc.as_ref()?, c"loadavg", flags, Mode::empty()).ok()?;
         let text = std::io::read_to_string(std::fs::File::from(file)).ok()?;
         text.split_ascii_whitespace().nth(4)?.parse().ok()
+    }
+
+    /// Whether there is a process of this number and name.
+    pub(super) fn is_named(&self, pid: u32, name: &[u8]) -> bool {
+        let identity = self.proc.as_ref().and_then(|proc| Identity::read(proc, pid).ok());
+        identity.is_some_and(|identity| identity.name.as_bytes() == name)
     }
 
     /// User of a process; None when it has ended.

@@ -8,8 +8,10 @@
 //!
 //! Leaves to others: how a process is read (`processes`, `reading`).
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::VecDeque;
 use std::num::NonZeroU32;
+
+use hashbrown::{HashMap, HashSet};
 
 use super::cgroup_paths::CgroupPaths;
 use super::numbered::Numbered;
@@ -115,6 +117,8 @@ struct Pass {
     visited: HashSet<u32>,
     reading: Option<Reading>,
     listing: Option<(Numbered, Vec<u32>)>,
+    /// What it did not find, when it is over.
+    left: Option<Vec<u32>>,
 }
 
 /// Where a pass is. Each stage fills the queue of visits, in one step or several.
@@ -134,7 +138,7 @@ enum Stage {
     Everyone,
     /// Nobody is left to be added to the queue.
     Last,
-    /// Nobody is left to ask.
+    /// Nobody is left to ask: what was not found is handed on.
     End,
 }
 
@@ -144,6 +148,9 @@ struct Visit {
     depth: Depth,
     cgroup: Option<u64>,
 }
+
+/// Wishes that are handled at once, a few hundred microseconds; and whose memory is not worth giving back.
+const FEW: usize = 4096;
 
 /// Sockets without owner that are remembered, so that they are not sought again.
 const MOST_NOBODYS: usize = 262_144;
@@ -155,6 +162,10 @@ impl Search {
     }
 
     pub(super) fn answers(&mut self) -> Vec<(u32, Option<NonZeroU32>)> {
+        if self.wanted.is_empty() {
+            // The first look at a host wants more than any later one.
+            self.wanted.shrink_to(FEW);
+        }
         std::mem::take(&mut self.answers)
     }
 
@@ -170,6 +181,7 @@ impl Search {
         let now = self.passes;
         self.wanted.insert(inode, Want { origin, kind: Kind::Familiar, wanted_at: now, here_since: now });
         self.lane(Kind::Familiar).add(origin);
+        processes.table.expect(self.wanted.len());
     }
 
     pub(super) fn gone(&mut self, inode: u32) {
@@ -187,10 +199,14 @@ impl Search {
             Some(pass) => pass,
             None => self.begin(kind),
         };
-        self.step_of(&mut pass, processes, cgroups);
-        if pass.stage == Stage::End {
-            self.end(&pass);
-        } else if !self.lane(kind).sought.is_empty() {
+        let goes_on = match pass.stage {
+            Stage::End => self.hand_on(&mut pass),
+            _ => {
+                self.step_of(&mut pass, processes, cgroups);
+                true
+            }
+        };
+        if goes_on && !self.lane(kind).sought.is_empty() {
             self.lane(kind).pass = Some(pass);
         }
         true
@@ -222,6 +238,7 @@ impl Search {
             visited: HashSet::new(),
             reading: None,
             listing: None,
+            left: None,
         }
     }
 
@@ -339,14 +356,17 @@ impl Search {
         goes_on
     }
 
-    /// Everybody was asked: what was sought from the beginning of the pass goes on to the next search, or has no owner.
-    fn end(&mut self, pass: &Pass) {
-        let left = self.wanted.iter().filter(|(_, w)| w.kind == pass.kind && w.here_since < pass.number);
-        let left: Vec<u32> = left.map(|(inode, _)| *inode).collect();
+    /// Everybody was asked: what was sought from the beginning of the pass goes on to the next search, or has no owner. A
+    /// few at a time; false when that is done.
+    fn hand_on(&mut self, pass: &mut Pass) -> bool {
+        let left = pass.left.get_or_insert_with(|| {
+            let covered = |want: &Want| want.kind == pass.kind && want.here_since < pass.number;
+            self.wanted.iter().filter(|(_, want)| covered(want)).map(|(inode, _)| *inode).collect()
+        });
         if self.nobodys.len() > MOST_NOBODYS {
             self.nobodys.clear();
         }
-        for inode in left {
+        for inode in left.drain(left.len().saturating_sub(FEW)..) {
             let Some(want) = self.drop_want(inode) else { continue };
             if let Some(kind) = pass.kind.next() {
                 self.lane(kind).add(want.origin);
@@ -357,6 +377,7 @@ impl Search {
                 self.answers.push((inode, None));
             }
         }
+        !left.is_empty()
     }
 }
 

@@ -2,8 +2,10 @@
 //!
 //! Leaves to others: reading descriptors (`numbered`, `reading`) and deciding whose to read (`search`).
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::num::NonZeroU32;
+
+use hashbrown::HashMap;
 
 use super::numbered::Target;
 
@@ -78,6 +80,11 @@ impl Process {
     /// Descriptors that were open when last seen, ascending.
     pub(super) fn open(&self) -> impl Iterator<Item = u32> {
         self.slots.open()
+    }
+
+    /// Its descriptors that are open for a socket, and the sockets' inodes.
+    pub(super) fn sockets(&self) -> impl Iterator<Item = (u32, u32)> {
+        self.slots.sockets()
     }
 
     /// See [`Slots::next_doubtful`].
@@ -202,6 +209,11 @@ impl Table {
         }
     }
 
+    /// Makes room for so many more sockets, so that no reading has to.
+    pub(super) fn expect(&mut self, sockets: usize) {
+        self.holders.reserve(sockets);
+    }
+
     fn let_go(&mut self, inode: u32, holder: Holder) {
         if let Some(others) = self.shared.get_mut(&inode) {
             match others.iter().position(|other| *other == holder) {
@@ -243,7 +255,7 @@ impl Table {
     /// The process has ended.
     pub(super) fn remove(&mut self, pid: u32) -> Option<Process> {
         let process = self.processes.remove(&pid)?;
-        for (descriptor, inode) in process.slots.sockets() {
+        for (descriptor, inode) in process.sockets() {
             self.let_go(inode, Holder { pid, descriptor });
         }
         Some(process)
