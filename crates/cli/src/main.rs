@@ -2,12 +2,14 @@
 
 mod account;
 mod args;
+mod by;
 mod command;
 mod explain;
 mod feed;
 mod fleet;
 mod follow;
 mod help;
+mod holders;
 mod names;
 mod quantity;
 mod render;
@@ -15,6 +17,7 @@ mod stop;
 mod surroundings;
 mod sweep;
 mod terminal;
+mod whose;
 
 use std::io::Write;
 use std::process::ExitCode;

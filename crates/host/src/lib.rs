@@ -17,6 +17,7 @@ mod files;
 mod identity;
 mod interfaces;
 mod namespaces;
+pub mod owners;
 mod port_probe;
 mod run_delay;
 mod services;

@@ -13,6 +13,7 @@ use crate::args::{SocketsArgs, SocketsFormat};
 use crate::explain;
 use crate::feed::Feed;
 use crate::fleet;
+use crate::holders::Holders;
 use crate::names::HostNames;
 use crate::render::socket_fields::{Extra, Socket};
 use crate::render::socket_formats::{Csv, Json, SocketSink};
@@ -88,19 +89,20 @@ pub(crate) struct Listing<'a> {
 
 /// Runs the command.
 pub(crate) fn run(args: &SocketsArgs) -> anyhow::Result<()> {
-    if args.processes {
-        let _ = writeln!(io::stderr(), "sockeye: -p: which process owns a socket is not shown yet");
-    }
     if args.fleet.all_netns {
         return fleet::sockets::run(args);
     }
     let mut feed = Feed::open(&args.feed)?;
-    let filter = parse_filter(args, &HostNames::new(feed.surroundings()))?;
+    if args.processes && feed.is_replay() {
+        anyhow::bail!("-p: a capture keeps sockets, not the processes that held them; leave -p out");
+    }
+    let filter = parse_filter(args, &names(&feed))?;
     let settings = Settings::of(args, filter.as_ref());
     let cgroups = if args.extended { cgroups(&feed) } else { HashMap::new() };
     let listing = Listing { settings: &settings, filter: filter.as_ref(), cgroups: &cgroups, netns: None };
+    let mut holders = args.processes.then(Holders::read);
     let mut sink = sink(args, &settings)?;
-    let Some(mut refused) = list(&mut feed, &listing, sink.as_mut())? else {
+    let Some(mut refused) = list(&mut feed, &listing, holders.as_mut(), sink.as_mut())? else {
         if args.feed.capture.is_some() {
             let _ =
                 writeln!(io::stderr(), "sockeye: the output was closed before the end: no capture is kept");
@@ -118,7 +120,15 @@ pub(crate) fn run(args: &SocketsArgs) -> anyhow::Result<()> {
     for error in refused {
         let _ = writeln!(io::stderr(), "sockeye: {error:#}");
     }
+    if let Some(note) = holders.and_then(|holders| holders.note()) {
+        let _ = writeln!(io::stderr(), "sockeye: {note}");
+    }
     feed.finish()
+}
+
+fn names(feed: &Feed) -> HostNames<'_> {
+    let names = HostNames::new(feed.surroundings());
+    if feed.is_replay() { names.without_processes() } else { names }
 }
 
 /// The filter that was typed; None without one.
@@ -138,6 +148,7 @@ pub(crate) fn parse_filter(args: &SocketsArgs, names: &dyn Names) -> anyhow::Res
 pub(crate) fn list(
     feed: &mut Feed,
     listing: &Listing<'_>,
+    mut holders: Option<&mut Holders>,
     sink: &mut dyn SocketSink,
 ) -> anyhow::Result<Option<Vec<anyhow::Error>>> {
     let Listing { settings, filter, cgroups, netns } = *listing;
@@ -160,12 +171,14 @@ pub(crate) fn list(
             if let Some((id, path)) = cgroup {
                 shown_cgroups.entry(*id).or_insert_with(|| path.clone());
             }
+            let holders = holders.as_mut().map(|holders| holders.of(&record)).unwrap_or_default();
             written = sink.socket(&Socket {
                 record,
                 diag,
                 netns,
                 interface: interface.map(String::as_str),
                 cgroup: cgroup.map(|(_, path)| path.as_str()),
+                holders: &holders,
             });
             if written.is_err() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         });
@@ -195,7 +208,8 @@ pub(crate) fn cgroups(feed: &Feed) -> HashMap<u64, String> {
 
 pub(crate) fn sink(args: &SocketsArgs, settings: &Settings) -> anyhow::Result<Box<dyn SocketSink>> {
     let out = buffered_stdout();
-    let extra = Extra { info: args.info, memory: args.memory, netns: args.fleet.all_netns };
+    let extra =
+        Extra { netns: args.fleet.all_netns, owner: args.processes, info: args.info, memory: args.memory };
     let format = if args.json { SocketsFormat::Json } else { args.output.unwrap_or(SocketsFormat::Table) };
     Ok(match format {
         SocketsFormat::Json => Box::new(Json::new(out, extra, false)),
@@ -209,6 +223,7 @@ pub(crate) fn sink(args: &SocketsArgs, settings: &Settings) -> anyhow::Result<Bo
                 header: !args.no_header,
                 netns: args.fleet.all_netns,
                 protocol: settings.protocols.len() > 1,
+                holders: args.processes,
                 // As in ss: -e shows timers too.
                 timers: args.timers || args.extended,
                 extended: args.extended,

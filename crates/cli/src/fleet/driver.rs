@@ -317,7 +317,7 @@ impl Fleet {
             let sweep = followed.sweep;
             let (report, notes) = followed.tick(now);
             report.sort_by(SortKey::Occupancy);
-            members.push(MemberTick { found, tick: Tick { report, notes, at, sweep } });
+            members.push(MemberTick { found, tick: Tick { report, notes, at, sweep, groups: None } });
         }
         if let Some(note) = no_events(&members) {
             notes.push(note);

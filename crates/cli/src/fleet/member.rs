@@ -143,7 +143,7 @@ impl Followed {
         let (settings, counted) = (surroundings.core_settings(), surroundings.core_counters());
         let mut followed = Followed {
             cookie,
-            watched: Watched::new(Monitor::new(&settings, &counted, began, events.is_some())),
+            watched: Watched::new(Monitor::new(&settings, &counted, began, events.is_some()), None),
             surroundings,
             events,
             heard: began,

@@ -16,6 +16,7 @@ use super::way::{self, Barred};
 use crate::args::{FeedArgs, SocketsArgs};
 use crate::command::sockets::{Listing, Settings, cgroups, list, parse_filter, sink};
 use crate::feed::Feed;
+use crate::holders::Holders;
 use crate::names::HostNames;
 use crate::render::socket_formats::SocketSink;
 use crate::surroundings::Surroundings;
@@ -38,22 +39,24 @@ fn list_all(args: &SocketsArgs) -> anyhow::Result<()> {
     let home = muster.home;
     muster.namespaces.sort_by_key(|found| (found.inode != home, found.inode));
     let feed = Feed::open(&FeedArgs::default())?;
-    let hosts = Hosts::default();
+    let known = Known::default();
     // At home a filter that makes no sense is an error; elsewhere it may name an interface that is not there.
-    let filter = parse_filter(args, &hosts.with(feed.surroundings()))?;
+    let filter = parse_filter(args, &known.with(feed.surroundings()))?;
     let settings = Settings::of(args, filter.as_ref());
     let lister = Lister {
         args,
         settings: &settings,
         cgroups: if args.extended { cgroups(&feed) } else { HashMap::new() },
-        hosts,
+        known,
     };
     drop(feed);
+    let mut holders = args.processes.then(Holders::read);
     let mut sink = sink(args, &settings)?;
     let mut visited: Vec<Visited<Vec<String>>> = Vec::new();
     for found in &muster.namespaces {
         let entered = if found.inode == home { Ok(()) } else { way::enter(found) };
-        let listed = entered.and_then(|()| lister.list(found, sink.as_mut()).map_err(Barred::Failed));
+        let mut list = || lister.list(found, holders.as_mut(), sink.as_mut()).map_err(Barred::Failed);
+        let listed = entered.and_then(|()| list());
         match listed {
             Ok(None) => return Ok(()),
             Ok(Some(refused)) => visited.push(Ok(refused)),
@@ -66,6 +69,9 @@ fn list_all(args: &SocketsArgs) -> anyhow::Result<()> {
     for refused in refused {
         let _ = writeln!(io::stderr(), "sockeye: {refused}");
     }
+    if let Some(note) = holders.and_then(|holders| holders.note()) {
+        let _ = writeln!(io::stderr(), "sockeye: {note}");
+    }
     for note in muster.notes(&visited) {
         let _ = writeln!(io::stderr(), "sockeye: {}", Harmless(&note.message));
     }
@@ -77,42 +83,49 @@ struct Lister<'a> {
     args: &'a SocketsArgs,
     settings: &'a Settings,
     cgroups: HashMap<u64, String>,
-    hosts: Hosts,
+    known: Known,
 }
 
 impl Lister<'_> {
     /// Of the namespace the thread is in. None when whoever reads the output had enough.
-    fn list(&self, found: &FoundNamespace, sink: &mut dyn SocketSink) -> anyhow::Result<Option<Vec<String>>> {
+    fn list(
+        &self,
+        found: &FoundNamespace,
+        holders: Option<&mut Holders>,
+        sink: &mut dyn SocketSink,
+    ) -> anyhow::Result<Option<Vec<String>>> {
         let mut feed = Feed::open(&FeedArgs::default())?;
         // Interfaces have other indices in each namespace.
-        let filter = parse_filter(self.args, &self.hosts.with(feed.surroundings()))?;
+        let filter = parse_filter(self.args, &self.known.with(feed.surroundings()))?;
         let listing = Listing {
             settings: self.settings,
             filter: filter.as_ref(),
             cgroups: &self.cgroups,
             netns: Some(found),
         };
-        let refused = list(&mut feed, &listing, sink)?;
+        let refused = list(&mut feed, &listing, holders, sink)?;
         Ok(refused.map(|refused| refused.iter().map(|error| format!("{error:#}")).collect()))
     }
 }
 
-/// Addresses of the hosts that a filter names, asked for once: other namespaces have other networks, and perhaps no way to
-/// the name server.
+/// What a filter names beside interfaces, looked up once: other namespaces have other networks, perhaps without a way to the
+/// name server, and processes are the same seen from anywhere.
 #[derive(Default)]
-struct Hosts {
-    known: RefCell<HashMap<String, Vec<IpAddr>>>,
+struct Known {
+    hosts: RefCell<HashMap<String, Vec<IpAddr>>>,
+    of_pids: RefCell<HashMap<u32, Option<Vec<u32>>>>,
+    of_names: RefCell<HashMap<String, Option<Vec<u32>>>>,
 }
 
-impl Hosts {
+impl Known {
     fn with<'a>(&'a self, surroundings: &'a Surroundings) -> FleetNames<'a> {
-        FleetNames { here: HostNames::new(surroundings), hosts: self }
+        FleetNames { here: HostNames::new(surroundings), known: self }
     }
 }
 
 struct FleetNames<'a> {
     here: HostNames<'a>,
-    hosts: &'a Hosts,
+    known: &'a Known,
 }
 
 impl Names for FleetNames<'_> {
@@ -121,8 +134,8 @@ impl Names for FleetNames<'_> {
     }
 
     fn host(&self, name: &str) -> Vec<IpAddr> {
-        let mut known = self.hosts.known.borrow_mut();
-        known.entry(name.to_owned()).or_insert_with(|| self.here.host(name)).clone()
+        let mut hosts = self.known.hosts.borrow_mut();
+        hosts.entry(name.to_owned()).or_insert_with(|| self.here.host(name)).clone()
     }
 
     fn interface(&self, name: &str) -> Option<NonZeroU32> {
@@ -131,6 +144,20 @@ impl Names for FleetNames<'_> {
 
     fn cgroup(&self, path: &str) -> Option<u64> {
         self.here.cgroup(path)
+    }
+
+    fn user(&self, name: &str) -> Option<u32> {
+        self.here.user(name)
+    }
+
+    fn sockets_of_pid(&self, pid: u32) -> Option<Vec<u32>> {
+        let mut of_pids = self.known.of_pids.borrow_mut();
+        of_pids.entry(pid).or_insert_with(|| self.here.sockets_of_pid(pid)).clone()
+    }
+
+    fn sockets_of_name(&self, name: &str) -> Option<Vec<u32>> {
+        let mut of_names = self.known.of_names.borrow_mut();
+        of_names.entry(name.to_owned()).or_insert_with(|| self.here.sockets_of_name(name)).clone()
     }
 
     fn port_range(&self) -> Option<(u16, u16)> {

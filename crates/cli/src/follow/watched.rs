@@ -1,11 +1,13 @@
 //! What is told to the Monitor, and what is remembered beside it: bound sockets between their walks, and losses.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use sock_diag::{Cookie, Event, SocketRecord};
 use sockeye_core::{Counters, Moment, Monitor, TcpEnd, When};
 
 use crate::sweep::Note;
+use crate::whose::Whose;
 
 /// With fewer sockets than this the walk of the bind hash is cheap enough for every sweep.
 const WALK_IS_CHEAP: u64 = 20_000;
@@ -15,6 +17,7 @@ const SWEEPS_PER_WALK: u32 = 10;
 /// The monitor and its surroundings.
 pub(crate) struct Watched {
     pub(crate) monitor: Monitor,
+    pub(crate) whose: Option<Whose>,
     /// The last moment the monitor was told.
     pub(crate) now: Moment,
     /// Bound sockets as they were last read, to be told again in sweeps that do not read them. Few on any host.
@@ -30,9 +33,10 @@ pub(crate) struct Watched {
 }
 
 impl Watched {
-    pub(crate) fn new(monitor: Monitor) -> Watched {
+    pub(crate) fn new(monitor: Monitor, whose: Option<Whose>) -> Watched {
         Watched {
             monitor,
+            whose,
             now: Moment::default(),
             bound: BTreeMap::new(),
             bound_age: 0,
@@ -50,7 +54,17 @@ impl Watched {
         if record.is_bound_inactive() {
             self.bound.insert(record.id.cookie, *record);
         }
-        self.monitor.observe(record);
+        let is_new = self.monitor.observe(record);
+        if let (true, Some(whose)) = (is_new, &mut self.whose) {
+            whose.meet(&mut self.monitor, record);
+        }
+    }
+
+    /// Goes on looking for the owners of sockets, for as long as this.
+    pub(super) fn find_owners(&mut self, budget: Duration) {
+        if let Some(whose) = &mut self.whose {
+            whose.work(&mut self.monitor, budget);
+        }
     }
 
     /// A destroy event, or the loss of some.
@@ -131,6 +145,8 @@ impl Watched {
         if let Some(message) = &self.udp_unreadable {
             note("protocol_unreadable", message.clone());
         }
+        notes.extend(self.whose.as_ref().and_then(Whose::note));
+        let mut note = |id, message| notes.push(Note { id, message });
         if self.malformed > 0 {
             note("malformed", format!("messages that could not be read as sockets: {}", self.malformed));
         }

@@ -49,7 +49,7 @@ pub(crate) fn one(
     notes: &[Note],
     top: usize,
 ) -> anyhow::Result<String> {
-    snapshot_json::object(report, surroundings, NetnsRow::found(found), notes, top)
+    snapshot_json::object(report, surroundings, NetnsRow::found(found), notes, top, None)
 }
 
 /// The object and a newline.

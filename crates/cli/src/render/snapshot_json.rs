@@ -7,6 +7,8 @@ use serde::Serialize;
 use sock_diag::{Protocol, SocketState};
 use sockeye_core::{Bindable, Destination, Report, SocketCounts};
 
+use crate::by::{self, By};
+use crate::render::group_json::{self, Groups};
 use crate::render::netns_json::NetnsRow;
 use crate::surroundings::Surroundings;
 use crate::sweep::Note;
@@ -25,6 +27,8 @@ struct Snapshot<'a> {
     destinations: Vec<DestinationRow>,
     /// All of them, shown or not.
     destination_count: usize,
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    groups: Option<Groups<'a>>,
     listeners: Vec<ListenerRow>,
     closes: Closes,
     warnings: Vec<WarningRow>,
@@ -155,8 +159,9 @@ pub(crate) fn render(
     surroundings: &Surroundings,
     notes: &[Note],
     top: usize,
+    groups: Option<(By, &[by::Row])>,
 ) -> anyhow::Result<String> {
-    let mut text = object(report, surroundings, NetnsRow::of(surroundings), notes, top)?;
+    let mut text = object(report, surroundings, NetnsRow::of(surroundings), notes, top, groups)?;
     text.push('\n');
     Ok(text)
 }
@@ -168,6 +173,7 @@ pub(super) fn object(
     netns: NetnsRow,
     notes: &[Note],
     top: usize,
+    groups: Option<(By, &[by::Row])>,
 ) -> anyhow::Result<String> {
     let range = report.tcp.pool.range();
     let snapshot = Snapshot {
@@ -210,6 +216,7 @@ pub(super) fn object(
         udp_states: states(&report.sockets, Protocol::Udp),
         destinations: report.destinations.iter().take(top).map(destination).collect(),
         destination_count: report.destinations.len(),
+        groups: groups.map(|(by, rows)| group_json::groups(rows, by, top, false)),
         listeners: report
             .listeners
             .iter()

@@ -4,13 +4,14 @@ use serde::Serialize;
 use sockeye_core::{Churn, Destination, Flow, RATE_WINDOWS_S, Rates};
 
 use crate::follow::Tick;
+use crate::render::group_json::{Groups, groups};
 use crate::render::netns_json::NetnsRow;
 use crate::render::snapshot_json::{self, WarningRow, rounded};
 use crate::render::watch_table::time_wait;
 use crate::terminal::write_json;
 
 #[derive(Serialize)]
-struct Line {
+struct Line<'a> {
     schema: &'static str,
     /// Where there are several.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -43,6 +44,8 @@ struct Line {
     destinations: Vec<DestinationRow>,
     destination_count: usize,
     listeners: Vec<ListenerRow>,
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    groups: Option<Groups<'a>>,
     warnings: Vec<WarningRow>,
 }
 
@@ -144,6 +147,7 @@ pub(crate) fn line(tick: &Tick<'_>, netns: Option<NetnsRow>, top: usize) -> anyh
                 rates: listener.rates.as_ref().map(rates),
             })
             .collect(),
+        groups: tick.groups.as_ref().map(|(by, rows)| groups(rows, *by, top, true)),
         warnings: warnings
             .map(|warning| WarningRow { id: warning.id(), message: warning.to_string() })
             .chain(notes)
