@@ -50,13 +50,14 @@ fn list_all(args: &SocketsArgs) -> anyhow::Result<()> {
         known,
     };
     drop(feed);
+    // Inodes are the machine's: one reading serves all namespaces.
     let mut holders = args.processes.then(Holders::read);
     let mut sink = sink(args, &settings)?;
     let mut visited: Vec<Visited<Vec<String>>> = Vec::new();
     for found in &muster.namespaces {
         let entered = if found.inode == home { Ok(()) } else { way::enter(found) };
-        let mut list = || lister.list(found, holders.as_mut(), sink.as_mut()).map_err(Barred::Failed);
-        let listed = entered.and_then(|()| list());
+        let listed = entered
+            .and_then(|()| lister.list(found, holders.as_mut(), sink.as_mut()).map_err(Barred::Failed));
         match listed {
             Ok(None) => return Ok(()),
             Ok(Some(refused)) => visited.push(Ok(refused)),

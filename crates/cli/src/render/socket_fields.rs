@@ -161,17 +161,6 @@ pub(crate) const FIELDS: &[Field] = &[
     }),
 ];
 
-/// The fields of a socket that is one of many namespaces', before all others.
-const NETNS_FIELDS: &[Field] = &[
-    netns("inode", |s| Value::number(s.netns.map(|netns| netns.inode))),
-    netns("name", |s| s.netns.and_then(|netns| netns.name.named()).map_or(Value::Absent, Value::Text)),
-    netns("label", |s| s.netns.map_or(Value::Absent, |netns| Value::Text(netns.name.to_string()))),
-];
-
-const fn netns(name: &'static str, value: for<'a> fn(&Socket<'a>) -> Value<'a>) -> Field {
-    Field { group: Group::Netns, name, value }
-}
-
 /// A field of the owner: its name, its value.
 type OwnerField = (&'static str, for<'a> fn(&Holder<'a>) -> Value<'a>);
 
@@ -199,11 +188,22 @@ fn text(name: Option<&Name>) -> Value<'_> {
     })
 }
 
+/// The fields of a socket that is one of many namespaces', before all others.
+const NETNS_FIELDS: &[Field] = &[
+    netns("inode", |s| Value::number(s.netns.map(|netns| netns.inode))),
+    netns("name", |s| s.netns.and_then(|netns| netns.name.named()).map_or(Value::Absent, Value::Text)),
+    netns("label", |s| s.netns.map_or(Value::Absent, |netns| Value::Text(netns.name.to_string()))),
+];
+
+const fn netns(name: &'static str, value: for<'a> fn(&Socket<'a>) -> Value<'a>) -> Field {
+    Field { group: Group::Netns, name, value }
+}
+
 /// What was asked for beside [`FIELDS`].
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Extra {
-    pub(crate) netns: bool,
     pub(crate) owner: bool,
+    pub(crate) netns: bool,
     pub(crate) info: bool,
     pub(crate) memory: bool,
 }
