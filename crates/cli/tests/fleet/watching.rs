@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, SysconfVar, sysconf};
 use serde_json::Value;
-use sockeye_tests::within;
+use sockeye_tests::{wait_until, within};
 
 /// Nothing here takes so long.
 pub(crate) const LIMIT: Duration = Duration::from_secs(60);
@@ -57,6 +57,10 @@ impl Watching {
         let (id, ended) = (child.id(), Arc::new(AtomicBool::new(false)));
         let is_over = Arc::clone(&ended);
         let looks = thread::spawn(move || {
+            // Until then it has the test's own descriptors: the kernel closes them a moment after spawn() is through.
+            wait_until("it is itself", LIMIT, || {
+                fs::read_to_string(format!("/proc/{id}/comm")).is_ok_and(|comm| comm == "sockeye\n")
+            });
             let mut most = Taken { threads: 0, descriptors: 0, resident_kib: 0 };
             while !is_over.load(Ordering::Relaxed) {
                 most = Taken::by(id).map_or(most, |now| most.or_more(now));
