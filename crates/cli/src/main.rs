@@ -14,6 +14,7 @@ mod stop;
 mod surroundings;
 mod sweep;
 mod terminal;
+mod top;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -43,6 +44,7 @@ fn main() -> ExitCode {
         Some(Command::Ports(args)) => command::ports::run(args).map(passed),
         Some(Command::Snapshot(args)) => command::snapshot::run(args).map(passed),
         Some(Command::Sockets(args)) => command::sockets::run(args).map(passed),
+        Some(Command::Top(args)) => command::top::run(args).map(passed),
         Some(Command::Watch(args)) => command::watch::run(args).map(passed),
     };
     match done {

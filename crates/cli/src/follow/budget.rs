@@ -48,7 +48,7 @@ impl Budget {
 }
 
 /// Processor time of this process so far, user and kernel.
-pub(super) fn processor_ms() -> f64 {
+pub(crate) fn processor_ms() -> f64 {
     match clock_gettime(ClockId::CLOCK_PROCESS_CPUTIME_ID) {
         Ok(time) => time.tv_sec() as f64 * 1e3 + time.tv_nsec() as f64 / 1e6,
         // Every Linux has this clock; without it nothing would be spent.

@@ -6,6 +6,7 @@
 
 mod budget;
 mod live;
+mod onlooker;
 mod reading;
 mod told;
 mod watched;
@@ -14,7 +15,9 @@ use std::time::Duration;
 
 use sockeye_core::{Closed, Moment, Monitor, Report};
 
+pub(crate) use self::budget::processor_ms;
 use self::live::{Live, Woken};
+pub(crate) use self::onlooker::Onlooker;
 pub(crate) use self::told::Told;
 use self::watched::Watched;
 use crate::args::FeedArgs;

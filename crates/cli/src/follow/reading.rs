@@ -18,6 +18,9 @@ impl Follow {
     /// All dumps: listeners, then the connected with (now and then) the bound, then UDP. Returns the sockets read.
     pub(super) fn read_all(&mut self) -> anyhow::Result<u64> {
         self.feed.begin_sweep();
+        if let Some(onlooker) = &mut self.watched.onlooker {
+            onlooker.begin(&self.feed.surroundings().core_settings());
+        }
         let connected = StateSet::ALL.minus(StateSet::LISTEN).minus(StateSet::BOUND_INACTIVE);
         let tcp = |error| explain::dump(Protocol::Tcp, error);
         let mut records = self.dump(Protocol::Tcp, StateSet::LISTEN).map_err(tcp)?;
@@ -60,6 +63,9 @@ impl Follow {
         if let Ok(bound) = self.feed.bound_by_number() {
             for (cookie, port) in bound {
                 self.watched.monitor.observe_bound(Cookie(*cookie), *port);
+                if let Some(onlooker) = &mut self.watched.onlooker {
+                    onlooker.bound(*port);
+                }
             }
         }
     }

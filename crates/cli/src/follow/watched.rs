@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use sock_diag::{Cookie, Event, SocketRecord};
 use sockeye_core::{Counters, Moment, Monitor, TcpEnd, When};
 
+use super::onlooker::Onlooker;
 use crate::sweep::Note;
 
 /// With fewer sockets than this the walk of the bind hash is cheap enough for every sweep.
@@ -15,6 +16,8 @@ const SWEEPS_PER_WALK: u32 = 10;
 /// The monitor and its surroundings.
 pub(super) struct Watched {
     pub(super) monitor: Monitor,
+    /// Who sees the records of sweeps beside the monitor.
+    pub(super) onlooker: Option<Box<dyn Onlooker>>,
     /// The last moment the monitor was told.
     pub(super) now: Moment,
     /// Bound sockets as they were last read, to be told again in sweeps that do not read them. Few on any host.
@@ -33,6 +36,7 @@ impl Watched {
     pub(super) fn new(monitor: Monitor) -> Watched {
         Watched {
             monitor,
+            onlooker: None,
             now: Moment::default(),
             bound: BTreeMap::new(),
             bound_age: 0,
@@ -51,6 +55,9 @@ impl Watched {
             self.bound.insert(record.id.cookie, *record);
         }
         self.monitor.observe(record);
+        if let Some(onlooker) = &mut self.onlooker {
+            onlooker.record(record);
+        }
     }
 
     /// A destroy event, or the loss of some.
@@ -103,6 +110,9 @@ impl Watched {
         self.bound_age += 1;
         for record in self.bound.values() {
             self.monitor.observe(record);
+            if let Some(onlooker) = &mut self.onlooker {
+                onlooker.record(record);
+            }
         }
     }
 

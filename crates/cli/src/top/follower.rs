@@ -1,0 +1,225 @@
+//! The thread that follows the sockets: every tick becomes a look, and what the screen wants is gathered on the way.
+
+use std::cell::RefCell;
+use std::fs;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use sock_diag::SocketRecord;
+use sockeye_core::{LifetimeReport, Settings};
+
+use super::gathering::Gathering;
+use super::look::{Cost, Detail, Look, Place};
+use super::past::{Past, State};
+use super::wanted::Wanted;
+use crate::account::Account;
+use crate::args::{FeedArgs, TopArgs};
+use crate::follow::{Follow, Onlooker, SweepCost, processor_ms};
+
+/// A longer first interval is not waited for: an empty screen tells nothing.
+const LONG: Duration = Duration::from_secs(2);
+/// Estimating lifetimes takes at most one part in so many of the time, while they are looked at and while not.
+const LOOKED_AT: u32 = 20;
+const IN_REACH: u32 = 200;
+
+/// Follows until the end that was asked for, a signal, or an error; which of them it was is left in the past.
+pub(crate) fn follow(args: &TopArgs, wanted: &Arc<Wanted>, past: &Past) {
+    let state = match follow_namespaces(args, wanted, past) {
+        Ok(()) => State::Over,
+        Err(error) => State::Failed(format!("{error:#}")),
+    };
+    wanted.call_by(None);
+    past.set_state(state);
+}
+
+/// One namespace after another, as they are chosen.
+fn follow_namespaces(args: &TopArgs, wanted: &Arc<Wanted>, past: &Past) -> anyhow::Result<()> {
+    let pace = args.pace.pace(args.interval, None);
+    let mut current = None;
+    let mut follow = Follow::open(&args.feed, &pace)?;
+    loop {
+        let Some(chosen) = follow_one(follow, &current, wanted, past)? else { return Ok(()) };
+        follow = match Follow::open(&feed_of(args, &chosen), &pace) {
+            Ok(follow) => {
+                current = chosen;
+                follow
+            }
+            Err(error) => {
+                past.answer(format!("{error:#}"));
+                let mut wants = wanted.now();
+                wants.namespace.clone_from(&current);
+                wanted.set(wants, false);
+                Follow::open(&feed_of(args, &current), &pace)?
+            }
+        };
+        past.clear();
+    }
+}
+
+fn feed_of(args: &TopArgs, namespace: &Option<String>) -> FeedArgs {
+    let mut feed = args.feed.clone();
+    if let Some(name) = namespace {
+        feed.netns = Some(name.clone());
+    }
+    feed
+}
+
+/// Follows one namespace. Some: another one is wanted; None: it is over.
+#[allow(clippy::type_complexity, reason = "whether there is another one, and whether that has a name")]
+fn follow_one(
+    mut follow: Follow,
+    current: &Option<String>,
+    wanted: &Arc<Wanted>,
+    past: &Past,
+) -> anyhow::Result<Option<Option<String>>> {
+    let gathering = Rc::new(RefCell::new(Gathering::new(Arc::clone(wanted))));
+    follow.look_on(Box::new(SharedGathering(Rc::clone(&gathering))));
+    follow.monitor().keep_lifetimes();
+    wanted.call_by(Some(follow.caller()?));
+    let mut wants = wanted.now();
+    follow.set_interval(wants.interval);
+    if wants.interval > LONG {
+        wanted.set(wants.clone(), true);
+    }
+    let place = Arc::new(place_of(&follow));
+    let mut meter = Meter::new(follow.is_replay());
+    let mut lifetimes = Lifetimes::default();
+    let mut number = 0;
+    let mut last_at: Option<jiff::Timestamp> = None;
+    loop {
+        let settings = follow.surroundings().core_settings();
+        let Some(tick) = follow.next()? else { break };
+        number += 1;
+        let at = tick.at;
+        if follow_is_late(&mut last_at, at, meter.is_replay, wanted) {
+            break;
+        }
+        let swept = tick.sweep;
+        let mut look = Look::of(tick.report, tick.notes, number, at);
+        look.detail = wants.focus.and_then(|id| {
+            let destination = *tick.report.destination(&id)?;
+            let closes = tick.report.closes_of(&destination);
+            Some(Arc::new(Detail { id, account: Account::of(tick.report, &destination, &settings), closes }))
+        });
+        look.place = Arc::clone(&place);
+        gathering.borrow_mut().fill(&mut look, swept.is_some());
+        look.lifetimes = lifetimes.of(&mut follow, wants.lifetimes);
+        look.cost = meter.cost(swept, &look);
+        past.push(look);
+        let now = wanted.now();
+        if now.ends {
+            break;
+        }
+        if now.namespace != *current {
+            follow.finish()?;
+            return Ok(Some(now.namespace));
+        }
+        if now.interval != wants.interval {
+            follow.set_interval(now.interval);
+        }
+        wants = now;
+    }
+    follow.finish()?;
+    Ok(None)
+}
+
+/// A replay waits until this tick's time has come. Whether it is to end instead.
+fn follow_is_late(
+    last: &mut Option<jiff::Timestamp>,
+    at: jiff::Timestamp,
+    is_replay: bool,
+    wanted: &Wanted,
+) -> bool {
+    let before = last.replace(at);
+    if let Some(before) = before.filter(|_| is_replay) {
+        wanted.wait(Duration::try_from(at.duration_since(before)).unwrap_or_default());
+    }
+    wanted.now().ends
+}
+
+fn place_of(follow: &Follow) -> Place {
+    let surroundings = follow.surroundings();
+    let inode = surroundings.netns_inode.map(|inode| inode.to_string());
+    Place {
+        host_name: surroundings.host_name.clone(),
+        kernel_release: surroundings.kernel_release.clone(),
+        namespace: surroundings.netns_name.clone().or(inode).unwrap_or_default(),
+        is_replay: follow.is_replay(),
+    }
+}
+
+/// The gathering is the follower's own as well: both are of one thread, and never at the same time.
+struct SharedGathering(Rc<RefCell<Gathering>>);
+
+impl Onlooker for SharedGathering {
+    fn begin(&mut self, settings: &Settings) {
+        self.0.borrow_mut().begin(settings);
+    }
+
+    fn record(&mut self, record: &SocketRecord) {
+        self.0.borrow_mut().record(record);
+    }
+
+    fn bound(&mut self, port: u16) {
+        self.0.borrow_mut().bound(port);
+    }
+}
+
+/// Lifetimes, estimated as often as their cost allows.
+#[derive(Default)]
+struct Lifetimes {
+    last: Option<Arc<LifetimeReport>>,
+    /// When that was, and how long it took.
+    made: Option<(Instant, Duration)>,
+}
+
+impl Lifetimes {
+    fn of(&mut self, follow: &mut Follow, looked_at: bool) -> Option<Arc<LifetimeReport>> {
+        let part = if looked_at { LOOKED_AT } else { IN_REACH };
+        if self.made.is_none_or(|(at, took)| at.elapsed() >= took * part) {
+            let began = Instant::now();
+            let now = follow.now();
+            self.last = follow.monitor().lifetimes(now).map(Arc::new);
+            self.made = Some((Instant::now(), began.elapsed()));
+        }
+        self.last.clone()
+    }
+}
+
+/// Measures ourselves.
+struct Meter {
+    is_replay: bool,
+    /// When it was last measured, and the processor time until then.
+    last: Option<(Instant, f64)>,
+    sweep: Option<SweepCost>,
+}
+
+impl Meter {
+    fn new(is_replay: bool) -> Meter {
+        Meter { is_replay, last: None, sweep: None }
+    }
+
+    fn cost(&mut self, swept: Option<SweepCost>, look: &Look) -> Cost {
+        self.sweep = swept.or(self.sweep);
+        let (now, spent) = (Instant::now(), processor_ms());
+        let before = self.last.replace((now, spent));
+        let cpu_share = before.filter(|_| !self.is_replay).and_then(|(then, spent_then)| {
+            let wall_ms = now.duration_since(then).as_secs_f64() * 1e3;
+            (wall_ms > 0.0).then(|| (spent - spent_then) / wall_ms)
+        });
+        Cost {
+            sweep: self.sweep,
+            swept_ago_ms: if swept.is_some() { 0 } else { look.churn.at.ms_since(look.churn.swept_at) },
+            cpu_share,
+            resident_bytes: resident_bytes(),
+        }
+    }
+}
+
+/// Resident memory of this process.
+fn resident_bytes() -> Option<u64> {
+    let status = fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok().map(|kib| kib << 10)
+}
