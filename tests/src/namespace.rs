@@ -72,6 +72,11 @@ impl Namespace {
         self.setting(name, value, false)
     }
 
+    /// The ports that connect() may choose: `40000 40099` for those hundred.
+    pub fn port_range(self, range: &str) -> Namespace {
+        self.sysctl("net.ipv4.ip_local_port_range", range)
+    }
+
     /// Without IPv6: no address, not even `::1`.
     pub fn no_ipv6(self) -> Namespace {
         self.setting("net.ipv6.conf.all.disable_ipv6", "1", true).setting(

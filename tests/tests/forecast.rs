@@ -159,7 +159,7 @@ fn forecast(report: &Report, to: IpAddr) -> Option<(Destination, Forecast)> {
 /// keep the rate, of which nothing was forecast, it runs again, towards another address: that has a pool of its own.
 fn looks(load: Load, ports: u16, sysctls: &[(&str, &str)], judge: impl Fn(&[Look], Outcome) -> Verdict) {
     let namespace = Namespace::new()
-        .sysctl("net.ipv4.ip_local_port_range", &format!("40000 {}", 39_999 + ports))
+        .port_range(&format!("40000 {}", 39_999 + ports))
         .sysctl("net.ipv4.tcp_tw_reuse", "0");
     let namespace = sysctls.iter().fold(namespace, |namespace, (name, value)| namespace.sysctl(name, value));
     namespace.deadline(Duration::from_secs(120)).run(|| {

@@ -5,44 +5,17 @@ mod dial;
 mod look;
 
 use std::fs;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
-use dial::{PortBy, accept, bound, dial, dial_udp, dial_until_refused, listener, port_of};
+use dial::{LOCALHOST, PortBy, accept, bound, dial, dial_udp, dial_until_refused, ip, listener, port_of};
+use look::headroom;
 use nix::errno::Errno;
 use sock_diag::{Protocol, SocketState};
-use sockeye_core::{DestinationId, Headroom, Report};
-use sockeye_tests::{Namespace, wait_until};
+use sockeye_tests::{Dice, Namespace, wait_until};
 
 const LIMIT: Duration = Duration::from_secs(20);
-const LOCALHOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
-
-fn ip(text: &str) -> IpAddr {
-    text.parse().unwrap()
-}
-
-fn range(range: &str) -> Namespace {
-    Namespace::new().sysctl("net.ipv4.ip_local_port_range", range)
-}
-
-/// What the report says of connect() from `source` to `to`; for a destination without sockets, what follows from the
-/// pool alone.
-fn headroom(report: &Report, source: IpAddr, to: SocketAddr) -> Headroom {
-    let id = DestinationId {
-        protocol: Protocol::Tcp,
-        local_address: source.to_canonical(),
-        remote_address: to.ip().to_canonical(),
-        remote_port: to.port(),
-    };
-    match report.destination(&id) {
-        Some(destination) => destination.headroom,
-        None => {
-            let (usable, suspects) = (report.tcp.usable, report.tcp.suspects.count());
-            Headroom { min: usable - suspects, max: usable, ..Headroom::default() }
-        }
-    }
-}
 
 // Facts.
 
@@ -61,7 +34,7 @@ fn a_port_with_an_explicit_binder_is_skipped_by_connect_for_every_destination() 
         }),
     ];
     for (what, hold) in holders {
-        range("40000 40001").run(|| {
+        Namespace::new().port_range("40000 40001").run(|| {
             let held = hold();
             let doors = [listener(ip("127.0.0.1"), 20_001), listener(ip("127.0.0.2"), 20_001)];
             let mut open = Vec::new();
@@ -81,7 +54,7 @@ fn a_port_with_an_explicit_binder_is_skipped_by_connect_for_every_destination() 
 
 #[test]
 fn a_port_that_connect_chose_serves_every_destination() {
-    range("40000 40001").run(|| {
+    Namespace::new().port_range("40000 40001").run(|| {
         let doors: Vec<TcpListener> =
             (1..=5).map(|n| listener(ip(&format!("127.0.0.{n}")), 20_000)).collect();
         let mut open = Vec::new();
@@ -94,7 +67,7 @@ fn a_port_that_connect_chose_serves_every_destination() {
 
 #[test]
 fn connect_prefers_the_parity_of_the_first_port_and_bind_the_other() {
-    range("40000 40099").run(|| {
+    Namespace::new().port_range("40000 40099").run(|| {
         let door = listener(LOCALHOST, 20_000);
         let to = door.local_addr().unwrap();
         let ports = |by| -> Vec<(u16, OwnedFd)> {
@@ -109,7 +82,7 @@ fn connect_prefers_the_parity_of_the_first_port_and_bind_the_other() {
 
 #[test]
 fn bind_runs_out_per_local_address_with_eaddrinuse() {
-    range("40000 40009").run(|| {
+    Namespace::new().port_range("40000 40009").run(|| {
         let doors = [listener(ip("127.0.0.1"), 20_000), listener(ip("127.0.0.2"), 20_000)];
         let mut open = Vec::new();
         let mut failed = Errno::UnknownErrno;
@@ -139,7 +112,7 @@ fn close_one(source: IpAddr, door: &TcpListener) {
 
 #[test]
 fn time_wait_keeps_its_port_from_its_destination_alone() {
-    range("40000 40009").sysctl("net.ipv4.tcp_tw_reuse", "0").run(|| {
+    Namespace::new().port_range("40000 40009").sysctl("net.ipv4.tcp_tw_reuse", "0").run(|| {
         let doors = [listener(ip("127.0.0.1"), 20_000), listener(ip("127.0.0.2"), 20_000)];
         for _ in 0..10 {
             close_one(LOCALHOST, &doors[0]);
@@ -154,23 +127,6 @@ fn time_wait_keeps_its_port_from_its_destination_alone() {
 }
 
 // Predictions.
-
-/// SplitMix64: scenarios that are the same in the process that starts a body and in the one that runs it.
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self, sides: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (mixed ^ (mixed >> 31)) % sides
-    }
-
-    fn one_of<'a, T>(&mut self, all: &'a [T]) -> &'a T {
-        &all[self.roll(all.len() as u64) as usize]
-    }
-}
 
 /// What a scenario is made of, beside the sockets that are opened in it.
 #[derive(Clone, Debug)]
@@ -220,7 +176,8 @@ impl Scenario {
 
     fn namespace(&self) -> Namespace {
         let reserved: Vec<String> = self.reserved.iter().map(u16::to_string).collect();
-        let namespace = range(&format!("{} {}", self.first, self.first + (self.ports - 1)))
+        let namespace = Namespace::new()
+            .port_range(&format!("{} {}", self.first, self.first + (self.ports - 1)))
             .sysctl("net.ipv4.ip_local_reserved_ports", &reserved.join(","))
             .sysctl("net.ipv4.tcp_tw_reuse", &self.tw_reuse.to_string());
         let own = self.sources.iter().chain(self.servers).filter(|text| text.starts_with("fd00"));
@@ -357,7 +314,7 @@ fn hidden_binds_stay_within_the_interval() {
 
 #[test]
 fn a_port_that_connect_shared_on_one_address_may_be_bound_on_another() {
-    range("40000 40001").run(|| {
+    Namespace::new().port_range("40000 40001").run(|| {
         let doors = [listener(ip("127.0.1.1"), 20_000), listener(ip("127.0.1.2"), 20_000)];
         let to = doors.each_ref().map(|door| door.local_addr().unwrap());
         let mut open: Vec<OwnedFd> = to.iter().flat_map(|to| dial_until_refused(LOCALHOST, *to)).collect();
@@ -373,7 +330,7 @@ fn a_port_that_connect_shared_on_one_address_may_be_bound_on_another() {
 
 #[test]
 fn an_odd_range_is_an_interval_of_one() {
-    range("40000 40098").run(|| {
+    Namespace::new().port_range("40000 40098").run(|| {
         let doors: Vec<TcpListener> =
             (1..=12).map(|n| listener(ip(&format!("127.0.1.{n}")), 20_000)).collect();
         let to: Vec<SocketAddr> = doors.iter().map(|door| door.local_addr().unwrap()).collect();
@@ -394,7 +351,7 @@ fn an_odd_range_is_an_interval_of_one() {
 
 #[test]
 fn a_range_of_one_port_is_exact() {
-    range("40000 40000").run(|| {
+    Namespace::new().port_range("40000 40000").run(|| {
         let door = listener(LOCALHOST, 20_000);
         let to = door.local_addr().unwrap();
         assert_eq!(look::report().tcp.usable, 1);
@@ -412,7 +369,8 @@ fn the_udp_pool_is_one_for_all_destinations() {
         let first = 30_000 + dice.roll(20_000) as u16;
         let ports = 10 + dice.roll(60) as u16;
         let reserved = first + dice.roll(ports.into()) as u16;
-        range(&format!("{first} {}", first + (ports - 1)))
+        Namespace::new()
+            .port_range(&format!("{first} {}", first + (ports - 1)))
             .sysctl("net.ipv4.ip_local_reserved_ports", &reserved.to_string())
             .run(|| {
                 let mut open = Vec::new();

@@ -14,33 +14,13 @@ use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use dial::{Client, accept, dial_udp, dial_until_refused, listener, port_of, try_bind, try_bind_udp};
+use look::headroom;
 use nix::errno::Errno;
 use sock_diag::{Protocol, SocketState};
-use sockeye_core::{Bindable, DestinationId, Headroom, Report};
-use sockeye_tests::{Namespace, wait_until};
+use sockeye_core::{Bindable, Headroom};
+use sockeye_tests::{Dice, Namespace, wait_until};
 
 const LIMIT: Duration = Duration::from_secs(20);
-
-/// SplitMix64: scenarios that are the same in the process that starts a body and in the one that runs it.
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self, sides: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (mixed ^ (mixed >> 31)) % sides
-    }
-
-    fn one_of<'a, T>(&mut self, all: &'a [T]) -> &'a T {
-        &all[self.roll(all.len() as u64) as usize]
-    }
-
-    fn chance(&mut self, percent: u64) -> bool {
-        self.roll(100) < percent
-    }
-}
 
 /// Sources, servers.
 const PLACES: [(&[&str], &[&str]); 3] = [
@@ -154,7 +134,7 @@ impl Scenario {
         let reserved: Vec<String> = self.reserved.iter().map(u16::to_string).collect();
         let range = format!("{} {}", self.first, self.first + (self.ports - 1));
         let namespace = Namespace::new()
-            .sysctl("net.ipv4.ip_local_port_range", &range)
+            .port_range(&range)
             .sysctl("net.ipv4.ip_local_reserved_ports", &reserved.join(","))
             .sysctl("net.ipv4.tcp_tw_reuse", &self.tw_reuse.to_string());
         let mut own: Vec<&str> =
@@ -380,18 +360,6 @@ fn bind_all_udp(dice: &mut Dice, ports: u16) {
 
 const FIRST_UDP: u16 = 40_000;
 
-/// What the report says of connect() from `source` to `to`; for a destination without sockets, what follows from the
-/// pool alone.
-fn headroom(report: &Report, source: IpAddr, to: SocketAddr) -> Headroom {
-    let id = DestinationId {
-        protocol: Protocol::Tcp,
-        local_address: source.to_canonical(),
-        remote_address: to.ip().to_canonical(),
-        remote_port: to.port(),
-    };
-    report.towards(&id).headroom
-}
-
 fn try_listen(address: IpAddr, port: u16) -> Option<TcpListener> {
     TcpListener::bind((address, port)).ok()
 }
@@ -478,7 +446,7 @@ fn udp_bind_with_port_zero_finds_what_is_told() {
         let ports = 6 + dice.roll(60) as u16;
         let reserved = FIRST_UDP + dice.roll(ports.into()) as u16;
         Namespace::new()
-            .sysctl("net.ipv4.ip_local_port_range", &format!("{FIRST_UDP} {}", FIRST_UDP + (ports - 1)))
+            .port_range(&format!("{FIRST_UDP} {}", FIRST_UDP + (ports - 1)))
             .sysctl("net.ipv4.ip_local_reserved_ports", &reserved.to_string())
             .address("fd00::1".parse().unwrap())
             .run(|| bind_all_udp(&mut dice, ports));

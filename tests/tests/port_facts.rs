@@ -7,28 +7,19 @@ mod look;
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
-use dial::{Client, PortBy, accept, dial, dial_until_refused, listener, port_of, try_bind};
+use dial::{Client, LOCALHOST, PortBy, accept, dial, dial_until_refused, ip, listener, port_of, try_bind};
+use look::headroom;
 use nix::errno::Errno;
 use sock_diag::filter::{Filter, PortRangeOnly};
 use sock_diag::{DumpRequest, Protocol, SocketState, StateSet};
-use sockeye_core::{DestinationId, Headroom, Report};
 use sockeye_host::{Host, probe_ports};
 use sockeye_tests::{Namespace, wait_until};
 
 const LIMIT: Duration = Duration::from_secs(20);
-const LOCALHOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
-
-fn ip(text: &str) -> IpAddr {
-    text.parse().unwrap()
-}
-
-fn range(range: &str) -> Namespace {
-    Namespace::new().sysctl("net.ipv4.ip_local_port_range", range)
-}
 
 fn doors<const N: usize>() -> [TcpListener; N] {
     std::array::from_fn(|n| listener(Ipv4Addr::new(127, 0, 1, n as u8 + 1).into(), 20_000))
@@ -36,17 +27,6 @@ fn doors<const N: usize>() -> [TcpListener; N] {
 
 fn place(door: &TcpListener) -> SocketAddr {
     door.local_addr().unwrap()
-}
-
-/// What the report says of connect() from `source`.
-fn headroom(report: &Report, source: IpAddr, to: SocketAddr) -> Headroom {
-    let id = DestinationId {
-        protocol: Protocol::Tcp,
-        local_address: source,
-        remote_address: to.ip(),
-        remote_port: to.port(),
-    };
-    report.towards(&id).headroom
 }
 
 /// The ports of the range with a socket that the kernel says bound its number.
@@ -64,7 +44,7 @@ fn time_waits() -> u32 {
 
 #[test]
 fn the_kernel_tells_who_bound_a_number_and_nobody_else() {
-    range("40000 40099").run(|| {
+    Namespace::new().port_range("40000 40099").run(|| {
         let [door] = doors();
         let to = place(&door);
         let binding = Client::binding(LOCALHOST);
@@ -126,7 +106,7 @@ fn the_port_of_a_hidden_bind_is_skipped_and_only_a_probe_tells() {
     ];
     for (what, hide) in hidden {
         // The reuse of TIME_WAIT, ripe at once, does not help: the bucket is explicit.
-        range("40000 40001").sysctl("net.ipv4.tcp_tw_reuse", "1").run(|| {
+        Namespace::new().port_range("40000 40001").sysctl("net.ipv4.tcp_tw_reuse", "1").run(|| {
             fs::write("/proc/sys/net/ipv4/tcp_tw_reuse_delay", "1").unwrap();
             let doors: [TcpListener; 3] = doors();
             let _held = hide(&doors[0]);
@@ -153,7 +133,7 @@ fn the_port_of_a_hidden_bind_is_skipped_and_only_a_probe_tells() {
 fn two_histories_leave_the_same_sockets_and_a_different_headroom() {
     let mut seen = Vec::new();
     for (bound, truth) in [(0, 100), (10, 90)] {
-        range("40000 40099").run(|| {
+        Namespace::new().port_range("40000 40099").run(|| {
             let [door, other] = doors();
             let mut open: Vec<OwnedFd> =
                 (0..60 - bound).map(|_| Client::unbound().dial(place(&door)).unwrap()).collect();
@@ -182,7 +162,7 @@ fn two_histories_leave_the_same_sockets_and_a_different_headroom() {
 
 #[test]
 fn bind_with_so_reuseaddr_looks_in_the_lower_half_of_the_range_first() {
-    range("40000 40099").run(|| {
+    Namespace::new().port_range("40000 40099").run(|| {
         let [door] = doors();
         let reusing = Client { reuse: true, ..Client::binding(LOCALHOST) };
         let open: Vec<OwnedFd> = (0..100).map(|_| reusing.dial(place(&door)).unwrap()).collect();
@@ -196,20 +176,23 @@ fn bind_with_so_reuseaddr_looks_in_the_lower_half_of_the_range_first() {
     });
     // So a bind() may have taken ports that connect() prefers while most of the others are free.
     let reserved: Vec<String> = (40_001..40_040).step_by(2).map(|port: u16| port.to_string()).collect();
-    range("40000 40099").sysctl("net.ipv4.ip_local_reserved_ports", &reserved.join(",")).run(|| {
-        let [door, other] = doors();
-        let reusing = Client { reuse: true, ..Client::binding(LOCALHOST) };
-        let open: Vec<OwnedFd> = (0..10).map(|_| reusing.dial(place(&door)).unwrap()).collect();
-        assert_eq!(open.iter().filter(|fd| port_of(fd).is_multiple_of(2)).count(), 5);
-        let told = headroom(&look::report(), LOCALHOST, place(&other));
-        assert_eq!((told.min, told.max), (70, 80), "{told:?}");
-        assert_eq!(dial_until_refused(LOCALHOST, place(&other)).len(), 70);
-    });
+    Namespace::new()
+        .port_range("40000 40099")
+        .sysctl("net.ipv4.ip_local_reserved_ports", &reserved.join(","))
+        .run(|| {
+            let [door, other] = doors();
+            let reusing = Client { reuse: true, ..Client::binding(LOCALHOST) };
+            let open: Vec<OwnedFd> = (0..10).map(|_| reusing.dial(place(&door)).unwrap()).collect();
+            assert_eq!(open.iter().filter(|fd| port_of(fd).is_multiple_of(2)).count(), 5);
+            let told = headroom(&look::report(), LOCALHOST, place(&other));
+            assert_eq!((told.min, told.max), (70, 80), "{told:?}");
+            assert_eq!(dial_until_refused(LOCALHOST, place(&other)).len(), 70);
+        });
 }
 
 #[test]
 fn parity_within_a_range_of_the_socket() {
-    range("40000 40099").run(|| {
+    Namespace::new().port_range("40000 40099").run(|| {
         let [door] = doors();
         let even = |client: Client| {
             let open: Vec<OwnedFd> = (0..20).map(|_| client.dial(place(&door)).unwrap()).collect();
@@ -227,7 +210,7 @@ fn parity_within_a_range_of_the_socket() {
 
 #[test]
 fn a_probe_leaves_nothing_behind() {
-    range("40000 40009").run(|| {
+    Namespace::new().port_range("40000 40009").run(|| {
         let [door] = doors();
         let client = Client::unbound().dial(place(&door)).unwrap();
         let _server = accept(&door);
@@ -253,7 +236,7 @@ fn a_probe_leaves_nothing_behind() {
 fn the_reuse_delay_is_told_to_20_ms() {
     const DELAY_MS: u64 = 400;
     const EACH: Duration = Duration::from_millis(5);
-    range("40000 40119").sysctl("net.ipv4.tcp_tw_reuse", "1").run(|| {
+    Namespace::new().port_range("40000 40119").sysctl("net.ipv4.tcp_tw_reuse", "1").run(|| {
         fs::write("/proc/sys/net/ipv4/tcp_tw_reuse_delay", DELAY_MS.to_string()).unwrap();
         let [door] = doors();
         let begin = Instant::now();

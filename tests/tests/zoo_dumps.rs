@@ -245,10 +245,8 @@ fn lookup_finds_each_by_its_cookie_and_connections_by_their_ends() {
 fn a_sweep_counts_what_proc_net_lists() {
     const RANGE: PortRange = PortRange { first: 30_000, last: 49_999 };
     const RESERVED: (u16, u16) = (30_100, 30_199);
-    Namespace::new()
-        .sysctl("net.ipv4.ip_local_port_range", "30000 49999")
-        .sysctl("net.ipv4.ip_local_reserved_ports", "30100-30199")
-        .run(|| {
+    Namespace::new().port_range("30000 49999").sysctl("net.ipv4.ip_local_reserved_ports", "30100-30199").run(
+        || {
             let zoo = zoo();
             // Held, though not in the pool: below the range, and reserved.
             let _outside = std::net::TcpListener::bind(("127.0.0.1", 20_000)).unwrap();
@@ -292,7 +290,8 @@ fn a_sweep_counts_what_proc_net_lists() {
             assert_eq!((report.tcp.held as usize, report.tcp.reserved), (held.len(), 100));
             assert_eq!(report.tcp.usable, RANGE.count() - 100 - report.tcp.held);
             sums_agree(&report);
-        });
+        },
+    );
 }
 
 /// Conservation: every socket is in one place.

@@ -339,7 +339,7 @@ fn a_refused_program_is_said_in_the_summary() {
 
 #[test]
 fn only_the_kernel_can_say_autobound() {
-    Namespace::new().sysctl("net.ipv4.ip_local_port_range", "40000 40999").run(|| {
+    Namespace::new().port_range("40000 40999").run(|| {
         let chosen_by_kernel = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let by_number = TcpListener::bind(("127.0.0.1", chosen_by_kernel)).unwrap();
         let by_kernel = TcpListener::bind("127.0.0.2:0").unwrap();

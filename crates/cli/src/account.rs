@@ -2,7 +2,7 @@
 //!
 //! Core's numbers as reasons that add up; how they are shown is for the renderers.
 
-use sockeye_core::{Destination, Doubt, PortSet, Report, Settings, TwReuse};
+use sockeye_core::{Destination, Doubt, PortRange, Report, Settings, TwReuse};
 
 /// The ports of the range, taken away reason by reason: what is left after `certain` is the headroom's upper bound, after
 /// `perhaps` the lower.
@@ -38,18 +38,19 @@ pub(crate) struct Remedy {
 impl Account {
     pub(crate) fn of(report: &Report, destination: &Destination, settings: &Settings) -> Account {
         let (pool, headroom) = (&report.tcp, &destination.headroom);
-        let listening: PortSet = report.listeners.iter().map(|listener| listener.port).collect();
-        let listened = pool.held_ports.intersection(&listening).count();
-        let explicit = pool.explicit_ports.intersection(&pool.held_ports).minus(&listening).count();
         // Ports that no other connect() to it gets, in TIME_WAIT as far as there are such sockets.
         let taken = pool.usable - headroom.max;
         let reusable = headroom.reusable_time_wait + headroom.undecided_time_wait;
         let waiting = taken.min(destination.traffic.time_wait.saturating_sub(reusable));
         let certain = [
             ("reserved", pool.reserved, "reserved (net.ipv4.ip_local_reserved_ports)"),
-            ("listeners", listened, "held by listeners"),
-            ("explicit", explicit, "held by connected sockets that bound their port"),
-            ("bound", pool.held - listened - explicit, "held by sockets that are bound and not connected"),
+            ("listeners", pool.held_by.listeners, "held by listeners"),
+            (
+                "bound_by_number",
+                pool.held_by.bound_by_number,
+                "held by connected sockets that bound their port",
+            ),
+            ("bound", pool.held_by.bound, "held by sockets that are bound and not connected"),
             ("live", taken - waiting, "in use by connections to this destination"),
             ("time_wait", waiting, "in TIME_WAIT towards this destination, each for up to 60 s"),
         ];
@@ -88,13 +89,14 @@ fn remedies(report: &Report, destination: &Destination, settings: &Settings, wai
     let mut remedies = Vec::new();
     let range = pool.pool.range();
     // Below are the ports of servers.
-    let wide = (range.first.min(1024), u16::MAX);
-    let more = u32::from(wide.1 - wide.0) + 1 - range.count().min(u32::from(wide.1 - wide.0) + 1);
+    let wide = PortRange { first: range.first.min(1024), last: u16::MAX };
+    let wider = Settings { port_range: Some(wide), ..settings.clone() };
+    let more = wider.pool().ports().count().saturating_sub(pool.pool.ports().count());
     if more > 0 {
         remedies.push(Remedy {
             id: "port_range",
             ports: more,
-            command: Some(format!("sysctl -w net.ipv4.ip_local_port_range='{} {}'", wide.0, wide.1)),
+            command: Some(format!("sysctl -w net.ipv4.ip_local_port_range='{} {}'", wide.first, wide.last)),
             message: "reserve the ports of your own servers with net.ipv4.ip_local_reserved_ports".to_owned(),
         });
     }

@@ -234,9 +234,13 @@ fn destination(text: &str) -> Result<SocketAddr, String> {
                    `getent ahosts NAME` tells the addresses"
             .to_owned(),
     })?;
-    match (address.port(), address.ip().is_unspecified()) {
+    let is_one_host = match address.ip().to_canonical() {
+        IpAddr::V4(v4) => !(v4.is_unspecified() || v4.is_multicast() || v4.is_broadcast()),
+        IpAddr::V6(v6) => !(v6.is_unspecified() || v6.is_multicast()),
+    };
+    match (address.port(), is_one_host) {
         (0, _) => Err("nothing can be connected to port 0".to_owned()),
-        (_, true) => Err("it must be the address of one host".to_owned()),
+        (_, false) => Err("it must be the address of one host".to_owned()),
         _ => Ok(SocketAddr::new(address.ip().to_canonical(), address.port())),
     }
 }

@@ -119,10 +119,6 @@ fn number(snapshot: &Value, pointer: &str) -> u64 {
     snapshot.pointer(pointer).and_then(Value::as_u64).unwrap_or_else(|| panic!("{pointer} of {snapshot}"))
 }
 
-fn port_range(range: &str) -> Namespace {
-    Namespace::new().sysctl("net.ipv4.ip_local_port_range", range)
-}
-
 /// A listener and connections to it, both ends of each.
 fn connections(count: usize) -> (TcpListener, Vec<TcpStream>) {
     let listener = TcpListener::bind("127.0.0.1:20000").unwrap();
@@ -222,7 +218,7 @@ fn without_ipv6_there_is_ipv4() {
 
 #[test]
 fn a_range_of_two_ports_fills_up() {
-    port_range("40000 40001").run(|| {
+    Namespace::new().port_range("40000 40001").run(|| {
         let _one = connections(1);
         let half = snapshot(|_| {});
         assert_eq!(half["pool"]["tcp"]["range"], 2);
@@ -242,7 +238,7 @@ fn a_range_of_two_ports_fills_up() {
 
 #[test]
 fn a_range_of_one_port_is_a_pool() {
-    port_range("40000 40000").run(|| {
+    Namespace::new().port_range("40000 40000").run(|| {
         let empty = snapshot(|_| {});
         assert_eq!((number(&empty, "/pool/tcp/range"), number(&empty, "/pool/tcp/usable")), (1, 1));
         let _open = connections(1);
@@ -271,7 +267,7 @@ fn where_all_ports_are_reserved_none_is_usable_and_a_note_says_so() {
 
 #[test]
 fn a_reserved_list_of_every_second_port_is_read_whole() {
-    port_range("1024 65535").run(|| {
+    Namespace::new().port_range("1024 65535").run(|| {
         // A write to this file takes a page at most, and further writes add to the list.
         let mut file = File::create("/proc/sys/net/ipv4/ip_local_reserved_ports").unwrap();
         let ports: Vec<String> = (1025..=65_535).step_by(2).map(|port| port.to_string()).collect();

@@ -332,7 +332,7 @@ fn without_destroy_events_it_goes_on_and_says_so() {
 
 #[test]
 fn another_namespace_is_watched_with_its_own_settings() {
-    Namespace::new().sysctl("net.ipv4.ip_local_port_range", "40000 40099").run(|| {
+    Namespace::new().port_range("40000 40099").run(|| {
         let listener = TcpListener::bind("127.0.0.1:20000").unwrap();
         let _open = (TcpStream::connect("127.0.0.1:20000").unwrap(), listener.accept().unwrap());
         let mut command = sockeye(&format!("watch 100ms --json -N {}", std::process::id()));

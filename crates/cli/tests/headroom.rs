@@ -124,8 +124,12 @@ fn wrong_usage_says_what_to_do() {
         ("headroom example.org:80", "getent ahosts"),
         ("headroom 10.0.9.12:0", "port 0"),
         ("headroom 0.0.0.0:80", "one host"),
+        ("headroom 224.0.0.1:80", "one host"),
+        ("headroom [ff02::1]:80", "one host"),
+        ("headroom 255.255.255.255:80", "one host"),
         ("headroom 10.0.9.12:80 --from ::1", "one is IPv4, the other IPv6"),
         ("headroom 10.0.9.12:80 --from 0.0.0.0", "--from must be one address"),
+        ("headroom 10.0.9.12:80 --from 224.0.0.1", "--from must be one address"),
         ("headroom 10.0.9.12:80 --for 1ms", "10ms"),
         ("headroom 10.0.9.12:80 --for 1s --probe", "cannot be used with"),
     ] {
@@ -177,9 +181,7 @@ fn connect_all(to: SocketAddr) -> Vec<TcpStream> {
 }
 
 fn twenty_ports() -> Namespace {
-    Namespace::new()
-        .sysctl("net.ipv4.ip_local_port_range", "40000 40019")
-        .sysctl("net.ipv4.tcp_tw_reuse", "0")
+    Namespace::new().port_range("40000 40019").sysctl("net.ipv4.tcp_tw_reuse", "0")
 }
 
 #[test]
@@ -230,6 +232,22 @@ fn the_kernel_of_another_namespace_chooses_the_address() {
     });
 }
 
+#[test]
+fn an_address_is_chosen_where_no_port_is_left_to_ask_with() {
+    Namespace::new().sysctl("net.ipv4.ip_local_reserved_ports", "1-65535").run(|| {
+        for (to, from) in [("127.0.0.1:80", "127.0.0.1"), ("[::1]:80", "::1")] {
+            let (told, code) = json(to);
+            assert_eq!((bounds(&told), code), ((0, 0), 1), "{told}");
+            assert_eq!(told["destination"]["local_address"], from);
+            let remedies = told["remedies"].as_array().unwrap();
+            assert!(
+                remedies.iter().all(|remedy| remedy["id"] != "port_range"),
+                "all of it is reserved: {told}"
+            );
+        }
+    });
+}
+
 /// A connection of a program that binds before it connects.
 fn bind_and_connect(to: SocketAddr) -> OwnedFd {
     let flags = SockFlag::SOCK_CLOEXEC;
@@ -252,7 +270,7 @@ fn a_probe_settles_what_records_leave_open() {
         for place in [String::new(), format!("-N {}", std::process::id())] {
             let (told, code) = json(&format!("{to} --from 127.0.0.1 --probe {place}"));
             assert_eq!((bounds(&told), code), ((16, 16), 0), "{told}");
-            assert_eq!(told["because"][0]["id"], "explicit", "{told}");
+            assert_eq!(told["because"][0]["id"], "bound_by_number", "{told}");
         }
         assert_eq!(connect_all(to).len(), 16);
         drop(hidden);
@@ -261,9 +279,7 @@ fn a_probe_settles_what_records_leave_open() {
 
 #[test]
 fn opens_are_counted_while_it_watches() {
-    let namespace = Namespace::new()
-        .sysctl("net.ipv4.ip_local_port_range", "40000 40999")
-        .sysctl("net.ipv4.tcp_tw_reuse", "0");
+    let namespace = Namespace::new().port_range("40000 40999").sysctl("net.ipv4.tcp_tw_reuse", "0");
     namespace.run(|| {
         let phase = Phase { per_second: 60, lasts: Duration::from_secs(60) };
         let churn = Churn::start(&[phase], 1).unwrap();

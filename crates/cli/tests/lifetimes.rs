@@ -71,6 +71,41 @@ fn a_log_has_a_line_for_each_interval_and_group() {
     assert!(said.stderr.contains("cannot create") && said.stderr.contains("absent/x.hlog"), "{said:?}");
 }
 
+#[test]
+fn a_log_that_nobody_reads_yet_keeps_no_signal_away() {
+    let directory = TempDir::new().unwrap();
+    let log = directory.path().join("fifo");
+    nix::unistd::mkfifo(&log, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_sockeye"))
+        .args(["lifetimes", "--for", "10ms", "--hlog"])
+        .arg(&log)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let deadline = std::time::Instant::now() + Duration::from_secs(20);
+    let wait = || {
+        assert!(std::time::Instant::now() < deadline);
+        std::thread::sleep(Duration::from_millis(20));
+    };
+    // It waits in openat() for whoever reads.
+    let doing = || std::fs::read_to_string(format!("/proc/{}/syscall", child.id())).unwrap();
+    let opening = format!("{} ", libc::SYS_openat);
+    let mut before = doing();
+    loop {
+        wait();
+        let now = doing();
+        if now == before && now.starts_with(&opening) {
+            break;
+        }
+        before = now;
+    }
+    kill(Pid::from_raw(child.id() as i32), Signal::SIGTERM).unwrap();
+    while child.try_wait().unwrap().is_none() {
+        wait();
+    }
+}
+
 /// What they may be off where the program has to wait for a processor: an event is read late, and nobody knows how late.
 const STARVED_MS: u64 = 500;
 /// From this share of its time on.

@@ -1,6 +1,18 @@
-//! Addresses as numbers: IPv4 and v4-mapped IPv6 are one space, as they are for the kernel's port checks.
+//! Addresses as numbers: IPv4 and v4-mapped IPv6 are one space, as they are for the kernel's port checks. And what the
+//! wildcards cover.
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+pub(crate) const ANY4: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+pub(crate) const ANY6: IpAddr = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
+
+/// Whether the first is a wildcard that stands for the second, too: its sockets keep their ports from those on the other,
+/// and the other way round.
+///
+/// `::` is taken to cover IPv4, which IPV6_V6ONLY would deny: a record does not tell it.
+pub(crate) fn covers(wildcard: IpAddr, address: IpAddr) -> bool {
+    wildcard == ANY6 || wildcard == ANY4 && address.is_ipv4()
+}
 
 /// An address as two halves of its 128 bits, IPv4 as v4-mapped. Two words rather than a u128, whose alignment
 /// would cost a third more in every table.
@@ -31,6 +43,14 @@ impl Address {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn wildcards_cover_their_family_and_the_greater_one_both() {
+        let [v4, v6] = ["10.0.0.7", "fe80::1"].map(|text| text.parse().unwrap());
+        assert_eq!([v4, v6, ANY4, ANY6].map(|address| covers(ANY4, address)), [true, false, true, false]);
+        assert_eq!([v4, v6, ANY4, ANY6].map(|address| covers(ANY6, address)), [true; 4]);
+        assert!(!covers(v4, v4) && !covers(v6, v6), "they are no wildcards");
+    }
 
     #[test]
     fn mapped_and_plain_are_the_same() {

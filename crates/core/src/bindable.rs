@@ -3,9 +3,9 @@
 //! Unlike connect(), bind() does not know a destination: any socket on the address, or on one that covers it, keeps its
 //! port from it.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 
-use crate::address::Address;
+use crate::address::{ANY4, ANY6, Address, covers};
 use crate::fold::Endpoints;
 use crate::pool::Pool;
 use crate::port_set::PortSet;
@@ -43,9 +43,9 @@ pub(crate) fn bindable(
         let chunks = holders.chunk_by(|a, b| a.0 == b.0).filter(|of| wanted(of[0].0.ip()));
         chunks.flatten().map(|(_, port)| *port).collect()
     };
-    let wild6 = on(&|ip| ip == ANY6);
-    let wild4 = wild6.union(&on(&|ip| ip == ANY4));
-    let mut taken4 = on(&|ip| ip.is_ipv4() || ip == ANY6);
+    let wild6 = on(&|ip| covers(ip, ANY6));
+    let wild4 = on(&|ip| covers(ip, ANY4));
+    let mut taken4 = on(&|ip| covers(ANY4, ip) || covers(ip, ANY4));
     let mut taken = on(&|_| true);
 
     let usable = pool.ports().count();
@@ -81,7 +81,7 @@ pub(crate) fn bindable(
     for of_address in chunks.clone() {
         let address = local(&of_address[0]);
         let ports = of_address.iter().map(|one| one.port()).filter(|port| pool.ports().contains(*port));
-        if address.ip().is_ipv4() {
+        if covers(ANY4, address.ip()) {
             taken4.extend(ports.clone());
         }
         taken.extend(ports.clone());
@@ -100,6 +100,3 @@ pub(crate) fn bindable(
     addresses.sort_unstable_by_key(|address| (address.max, address.local_address));
     addresses
 }
-
-const ANY4: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
-const ANY6: IpAddr = IpAddr::V6(Ipv6Addr::UNSPECIFIED);

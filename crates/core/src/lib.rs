@@ -55,7 +55,7 @@ pub use monitor::{Missing, Monitor};
 pub use pool::{Pool, PortRange};
 pub use port_map::{PortHolder, PortMap};
 pub use port_set::PortSet;
-pub use report::{Report, Rest, TcpPool};
+pub use report::{HeldBy, Report, Rest, TcpPool};
 pub use settings::{Counters, Settings, TwReuse};
 pub use sweep::{Settled, Sweep};
 pub use udp::{UdpAddress, UdpPool};

@@ -27,6 +27,8 @@ pub struct TcpPool {
     pub usable: u32,
     /// The ports counted as held.
     pub held_ports: PortSet,
+    /// The same ports by what holds them.
+    pub held_by: HeldBy,
     /// Held ports that connected sockets (or their TIME_WAIT) are known to have bound explicitly: told by the kernel, by
     /// whoever followed them, or by a probe.
     pub explicit: u32,
@@ -37,6 +39,17 @@ pub struct TcpPool {
     pub bindable: Vec<Bindable>,
     /// Usable ports that connected sockets may have bound explicitly; see [`Headroom`](crate::Headroom).
     pub suspects: PortSet,
+}
+
+/// Held ports of the pool by what holds them. A port counts once, for the first of several: the sum is `held`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct HeldBy {
+    /// Ports with a listener.
+    pub listeners: u32,
+    /// Ports without one that connected sockets (or their TIME_WAIT) are known to have bound explicitly.
+    pub bound_by_number: u32,
+    /// The others: sockets on them are bound and not connected.
+    pub bound: u32,
 }
 
 /// One namespace at one sweep.

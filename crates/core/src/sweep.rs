@@ -18,7 +18,7 @@ use crate::port_origin::PortOrigin;
 use crate::port_set::PortSet;
 use crate::port_use::PortUse;
 use crate::recent::RecentCookies;
-use crate::report::{Report, TcpPool};
+use crate::report::{HeldBy, Report, TcpPool};
 use crate::settings::{Counters, Settings};
 use crate::udp::UdpPorts;
 
@@ -295,6 +295,13 @@ impl Sweep {
         let explicit = self.explicit.union(&settled.skipped).intersection(self.pool.ports());
         let held = known.union(&settled.skipped).intersection(self.pool.ports());
         let usable = self.pool.ports().minus(&held);
+        let listened = held.intersection(&self.listening).count();
+        let by_number = explicit.minus(&self.listening).count();
+        let held_by = HeldBy {
+            listeners: listened,
+            bound_by_number: by_number,
+            bound: held.count() - listened - by_number,
+        };
         let ground = Ground { pool: &self.pool, usable: &usable, shared: &settled.shared, here: &here };
         let folded = fold(&self.uses, &endpoints, &ground);
         let bindable = bindable(
@@ -322,6 +329,7 @@ impl Sweep {
                 held: held.count(),
                 usable: usable.count(),
                 held_ports: held,
+                held_by,
                 explicit: explicit.count(),
                 explicit_ports: explicit,
                 bindable,

@@ -1,11 +1,11 @@
 //! UDP ports: one pool for all destinations, because a UDP socket gets its port before it knows where to.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 
 use hashbrown::HashMap;
 use sock_diag::SocketRecord;
 
-use crate::address::Address;
+use crate::address::{ANY4, ANY6, Address, covers};
 use crate::pool::Pool;
 use crate::port_set::PortSet;
 
@@ -88,12 +88,10 @@ impl UdpPorts {
             let of_those = on.iter().filter(|(ip, _)| wanted(*ip));
             of_those.flat_map(|(_, uses)| uses.iter().map(|entry| *entry as u16)).collect()
         };
-        let any4 = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
-        let any6 = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
         let all = ports_where(&|_| true);
-        let all4 = ports_where(&|ip| ip.is_ipv4() || ip == any6);
-        let wild6 = ports_where(&|ip| ip == any6);
-        let wild4 = wild6.union(&ports_where(&|ip| ip == any4));
+        let all4 = ports_where(&|ip| covers(ANY4, ip) || covers(ip, ANY4));
+        let wild6 = ports_where(&|ip| covers(ip, ANY6));
+        let wild4 = ports_where(&|ip| covers(ip, ANY4));
         let mut addresses: Vec<UdpAddress> = on
             .iter()
             .map(|(ip, uses)| {
@@ -102,8 +100,8 @@ impl UdpPorts {
                     own + wild.count()
                 };
                 let in_use = match ip {
-                    ip if *ip == any4 => all4.count(),
-                    ip if *ip == any6 => all.count(),
+                    ip if *ip == ANY4 => all4.count(),
+                    ip if *ip == ANY6 => all.count(),
                     IpAddr::V4(_) => beside(&wild4),
                     IpAddr::V6(_) => beside(&wild6),
                 };

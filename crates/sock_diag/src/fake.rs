@@ -9,7 +9,7 @@ use netlink_packet_core::{NLM_F_MULTIPART, NLMSG_DONE, NLMSG_ERROR};
 use zerocopy::IntoBytes;
 
 use crate::error::{Error, Result};
-use crate::record::{Cookie, Family, Protocol, SocketId, SocketRecord, Timer, TimerKind};
+use crate::record::{Protocol, SocketRecord};
 use crate::request::{SOCK_DIAG_BY_FAMILY, stamp};
 use crate::source::{Exchange, RecvBuffer, Source};
 use crate::state::SocketState;
@@ -69,28 +69,7 @@ impl Message {
 
 /// A TCP record that says nothing but its state and addresses: everything else is zero or unknown.
 pub fn tcp_record(state: SocketState, local: SocketAddr, remote: SocketAddr) -> SocketRecord {
-    SocketRecord {
-        protocol: Protocol::Tcp,
-        family: if local.is_ipv4() { Family::Inet } else { Family::Inet6 },
-        state,
-        id: SocketId {
-            local_address: local.ip(),
-            local_port: local.port(),
-            remote_address: remote.ip(),
-            remote_port: remote.port(),
-            interface: None,
-            cookie: Cookie(0),
-        },
-        timer: Timer { kind: TimerKind::Off, expires_ms: 0, retransmits: 0 },
-        rqueue_bytes: 0,
-        wqueue_bytes: 0,
-        uid: None,
-        inode: None,
-        mark: None,
-        cgroup_id: None,
-        options: None,
-        shutdown: None,
-    }
+    SocketRecord::bare(Protocol::Tcp, state, local, remote)
 }
 
 /// `struct inet_diag_msg` and the attributes that come unasked, as the kernel would send them for `record`.

@@ -1,7 +1,7 @@
 //! One socket as one dump told it: the small `Copy` value everything after decoding works on.
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU32;
 
 use crate::state::{SocketState, StateSet};
@@ -274,6 +274,37 @@ pub struct SocketRecord {
 }
 
 impl SocketRecord {
+    /// A record that says nothing but this: everything else is zero or unknown, the cookie too.
+    pub fn bare(
+        protocol: Protocol,
+        state: SocketState,
+        local: SocketAddr,
+        remote: SocketAddr,
+    ) -> SocketRecord {
+        SocketRecord {
+            protocol,
+            family: if local.is_ipv4() { Family::Inet } else { Family::Inet6 },
+            state,
+            id: SocketId {
+                local_address: local.ip(),
+                local_port: local.port(),
+                remote_address: remote.ip(),
+                remote_port: remote.port(),
+                interface: None,
+                cookie: Cookie(0),
+            },
+            timer: Timer { kind: TimerKind::Off, expires_ms: 0, retransmits: 0 },
+            rqueue_bytes: 0,
+            wqueue_bytes: 0,
+            uid: None,
+            inode: None,
+            mark: None,
+            cgroup_id: None,
+            options: None,
+            shutdown: None,
+        }
+    }
+
     /// Whether this is a TIME_WAIT bucket: a mini socket without file, owner or buffers, told by its timer.
     /// Its state may be FIN_WAIT2 (an orphan) as well as TIME_WAIT.
     #[inline]

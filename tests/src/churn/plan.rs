@@ -3,6 +3,8 @@
 use std::io;
 use std::time::Duration;
 
+use crate::dice::Dice;
+
 /// A stretch of time with one rate.
 #[derive(Clone, Copy, Debug)]
 pub struct Phase {
@@ -252,22 +254,4 @@ fn most_open(actions: &[Action], all: &[Drawn]) -> usize {
         most = most.max(open);
     }
     most
-}
-
-/// Random numbers: splitmix64.
-struct Dice(u64);
-
-impl Dice {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    /// From 0 on and below 1.
-    fn unit(&mut self) -> f64 {
-        (self.next() >> 11) as f64 / (1_u64 << 53) as f64
-    }
 }

@@ -1,7 +1,7 @@
 //! TCP and UDP sockets whose port is chosen in every way there is: by connect(), by bind(), by number.
 #![allow(dead_code, reason = "every test program takes the part it needs")]
 
-use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::Duration;
 
@@ -11,6 +11,13 @@ use nix::sys::socket::{
     setsockopt, socket, sockopt,
 };
 use sockeye_tests::wait_for;
+
+pub(crate) const LOCALHOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+
+/// An address as it is written.
+pub(crate) fn ip(text: &str) -> IpAddr {
+    text.parse().unwrap()
+}
 
 /// Who gives a client its port.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

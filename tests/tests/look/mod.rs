@@ -1,6 +1,7 @@
 //! One look at the calling process's namespace through the library, taken as the snapshot takes it.
 #![allow(dead_code, reason = "every test program takes the part it needs")]
 
+use std::net::{IpAddr, SocketAddr};
 use std::ops::ControlFlow;
 use std::time::Duration;
 
@@ -8,7 +9,9 @@ use sock_diag::filter::{Filter, PortRangeOnly};
 use sock_diag::{
     DumpRequest, DumpSummary, Kernel, Protocol, RecvBuffer, SocketRecord, SocketState, Source, StateSet, dump,
 };
-use sockeye_core::{Counters, PortRange, PortSet, Report, Settings, Settled, Sweep, TwReuse};
+use sockeye_core::{
+    Counters, DestinationId, Headroom, PortRange, PortSet, Report, Settings, Settled, Sweep, TwReuse,
+};
 use sockeye_host::{Host, probe_ports};
 
 /// The records a dump hands on, and its summary.
@@ -86,4 +89,15 @@ fn sweep() -> Sweep {
         sweep.observe_bound(record.id.local_port);
     }
     sweep
+}
+
+/// What a report says of connect() from `source` to `to`.
+pub(crate) fn headroom(report: &Report, source: IpAddr, to: SocketAddr) -> Headroom {
+    let id = DestinationId {
+        protocol: Protocol::Tcp,
+        local_address: source.to_canonical(),
+        remote_address: to.ip().to_canonical(),
+        remote_port: to.port(),
+    };
+    report.towards(&id).headroom
 }

@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use anyhow::Context as _;
 use sock_diag::filter::Filter;
-use sock_diag::{Family, SocketId, SocketRecord, SocketState, Timer, TimerKind};
+use sock_diag::{SocketRecord, SocketState};
 use sockeye_core::Closed;
 
 use crate::args::{ClosesArgs, StreamFormat};
@@ -109,28 +109,8 @@ fn is_wanted(filter: &Filter, closed: &Closed) -> bool {
         IpAddr::V6(_) => SocketAddr::from(([0; 16], 0)),
     };
     let remote = closed.remote.unwrap_or(none);
-    let record = SocketRecord {
-        protocol: closed.protocol,
-        family: if local.is_ipv4() { Family::Inet } else { Family::Inet6 },
-        state: SocketState::Close,
-        id: SocketId {
-            local_address: local.ip(),
-            local_port: local.port(),
-            remote_address: remote.ip(),
-            remote_port: remote.port(),
-            interface: None,
-            cookie: closed.cookie,
-        },
-        timer: Timer { kind: TimerKind::Off, expires_ms: 0, retransmits: 0 },
-        rqueue_bytes: 0,
-        wqueue_bytes: 0,
-        uid: None,
-        inode: None,
-        mark: None,
-        cgroup_id: None,
-        options: None,
-        shutdown: None,
-    };
+    let mut record = SocketRecord::bare(closed.protocol, SocketState::Close, local, remote);
+    record.id.cookie = closed.cookie;
     // Filters with terms that a record may not answer were refused.
     filter.matches(&record).unwrap_or(false)
 }

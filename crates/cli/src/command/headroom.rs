@@ -47,7 +47,8 @@ pub(crate) fn run(args: &HeadroomArgs) -> anyhow::Result<bool> {
     let to = args.destination;
     let from = args.from.map(|from| from.to_canonical());
     if let Some(from) = from {
-        ensure!(!from.is_unspecified(), "--from must be one address, not {from}");
+        let is_one = !(from.is_unspecified() || from.is_multicast());
+        ensure!(is_one, "--from must be one address, not {from}");
         ensure!(from.is_ipv4() == to.is_ipv4(), "{from} cannot connect to {to}: one is IPv4, the other IPv6");
     }
     // Asked before the sweep: it takes a UDP port for a moment, which is no business of the report.
@@ -162,9 +163,16 @@ fn sources(
 ///
 /// connect() of a UDP socket sends nothing.
 fn chosen_by_kernel(feed: &FeedArgs, to: SocketAddr) -> anyhow::Result<Option<IpAddr>> {
+    // A UDP socket needs a port of its own first. Where the range has none to give, and the answer matters most, one
+    // outside of it does as well.
+    fn with_any_port(any: IpAddr) -> io::Result<UdpSocket> {
+        UdpSocket::bind((any, 0)).or_else(|error| {
+            (1024..=u16::MAX).rev().find_map(|port| UdpSocket::bind((any, port)).ok()).ok_or(error)
+        })
+    }
     fn ask(to: SocketAddr) -> io::Result<IpAddr> {
         let any = if to.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
-        let socket = UdpSocket::bind(SocketAddr::new(any, 0))?;
+        let socket = with_any_port(any)?;
         socket.connect(to)?;
         Ok(socket.local_addr()?.ip().to_canonical())
     }

@@ -27,9 +27,11 @@ pub(crate) fn run(args: &LifetimesArgs) -> anyhow::Result<()> {
     // A replay goes on to its end.
     let for_ = pace.for_.or(args.feed.replay.is_none().then_some(DEFAULT));
     let pace = Pace { for_, ..pace };
+    // Before a signal is a wish to end: a FIFO keeps us here until somebody reads it.
+    let log = args.hlog.as_deref().map(|path| open_log(path).map(|file| (path, file))).transpose()?;
     let mut follow = Follow::open(&args.feed, &pace)?;
     follow.monitor().keep_lifetimes();
-    let mut log = args.hlog.as_deref().map(|path| LogFile::create(path, &follow)).transpose()?;
+    let mut log = log.map(|(path, file)| LogFile::begin(path, file, &follow)).transpose()?;
     if log.is_some() {
         follow.keep_closed();
     }
@@ -102,6 +104,13 @@ fn censored(report: &LifetimeReport) -> Option<Note> {
     })
 }
 
+/// Opens an interval log, and leaves what is in it until there is something to write.
+fn open_log(path: &Path) -> anyhow::Result<File> {
+    let mut how = File::options();
+    how.write(true).create(true).truncate(false);
+    how.open(path).with_context(|| format!("cannot create {}", named(path)))
+}
+
 /// An interval log that grows while it is written, under its own name from the start: whoever follows the file reads what
 /// there is, and a watch that is killed leaves whole lines behind.
 struct LogFile<'a> {
@@ -111,8 +120,11 @@ struct LogFile<'a> {
 }
 
 impl<'a> LogFile<'a> {
-    fn create(path: &'a Path, follow: &Follow) -> anyhow::Result<LogFile<'a>> {
-        let file = File::create(path).with_context(|| format!("cannot create {}", named(path)))?;
+    fn begin(path: &'a Path, file: File, follow: &Follow) -> anyhow::Result<LogFile<'a>> {
+        // A device or a FIFO has no length to cut.
+        if file.metadata().is_ok_and(|metadata| metadata.is_file()) {
+            file.set_len(0).with_context(|| format!("cannot write {}", named(path)))?;
+        }
         let log = IntervalLog::new(follow.timestamp(follow.now()));
         let mut log_file = LogFile { file, path, log };
         let header = log_file.log.header();

@@ -137,6 +137,8 @@ fn towards(args: &PortsArgs, protocol: Protocol) -> anyhow::Result<Option<Destin
     let (Some(from), Some(to)) = (args.from, args.to) else { return Ok(None) };
     let (from, to): (IpAddr, SocketAddr) = (from.to_canonical(), to);
     ensure!(protocol == Protocol::Tcp, "of UDP a port is taken for every destination: leave out --to");
+    let is_one = !from.is_unspecified() && !from.is_multicast();
+    ensure!(is_one, "--from must be one address, not {from}");
     ensure!(from.is_ipv4() == to.is_ipv4(), "{from} cannot connect to {to}: one is IPv4, the other IPv6");
     Ok(Some(DestinationId {
         protocol,

@@ -132,8 +132,8 @@ impl Watched {
             note(
                 "events_lost",
                 format!(
-                    "destroy events lost: {}{more}; those closes are found by sweeps; run as root, or raise \
-                     net.core.rmem_max, for a larger buffer",
+                    "destroy events lost: {}{more}; connections that lived between two sweeps are missing, other closes \
+                     are found by sweeps; a larger buffer (as root, or with a higher net.core.rmem_max) loses fewer",
                     self.lost
                 ),
             );

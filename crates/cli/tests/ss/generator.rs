@@ -5,38 +5,10 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use sock_diag::Family;
+use sockeye_tests::Dice;
 
 use crate::model::{Atom, Case, Comparison, Expr, Join, STATE_WORDS, Shown, Side};
 use crate::world::{CHOSEN_PORTS, World};
-
-/// Numbers that look random and are the same in every run (SplitMix64).
-pub(crate) struct Dice(pub(crate) u64);
-
-impl Dice {
-    fn roll(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, limit: usize) -> usize {
-        (self.roll() % limit as u64) as usize
-    }
-
-    fn percent(&mut self, chance: usize) -> bool {
-        self.below(100) < chance
-    }
-
-    fn pick<'t, T>(&mut self, from: &'t [T]) -> &'t T {
-        &from[self.below(from.len())]
-    }
-
-    fn word(&mut self, from: &[&'static str]) -> &'static str {
-        from[self.below(from.len())]
-    }
-}
 
 /// What a generator may use.
 pub(crate) struct Generator<'w> {
@@ -59,8 +31,8 @@ impl<'w> Generator<'w> {
         let mut letters: Vec<&str> = Vec::new();
         let mut shown = Shown::ByDefault;
         // All states most often: it is where differences can show. Twice: the last one counts.
-        for _ in 0..if self.dice.percent(6) { 2 } else { 1 } {
-            let roll = self.dice.below(100);
+        for _ in 0..if self.dice.chance(6) { 2 } else { 1 } {
+            let roll = self.dice.roll(100);
             if roll < 65 {
                 letters.push("a");
                 shown = Shown::All;
@@ -70,12 +42,12 @@ impl<'w> Generator<'w> {
             }
         }
         let (tcp, udp) =
-            *self.dice.pick(&[(true, false), (true, false), (true, true), (false, true), (false, false)]);
+            *self.dice.one_of(&[(true, false), (true, false), (true, true), (false, true), (false, false)]);
         letters.extend(tcp.then_some("t"));
         letters.extend(udp.then_some("u"));
         let mut family = None;
-        for _ in 0..if self.dice.percent(4) { 2 } else { 1 } {
-            match self.dice.below(100) {
+        for _ in 0..if self.dice.chance(4) { 2 } else { 1 } {
+            match self.dice.roll(100) {
                 0..18 => {
                     letters.push("4");
                     family = Some(Family::Inet);
@@ -88,50 +60,51 @@ impl<'w> Generator<'w> {
             }
         }
         self.family = family;
-        let options = match (letters.is_empty(), self.dice.percent(50)) {
+        let options = match (letters.is_empty(), self.dice.chance(50)) {
             (true, _) => vec![],
             (false, true) => vec![format!("-{}", letters.concat())],
             (false, false) => letters.iter().map(|letter| format!("-{letter}")).collect(),
         };
-        let clauses = match self.dice.below(100) {
+        let clauses = match self.dice.roll(100) {
             0..62 => 0,
             62..80 => 1,
             80..93 => 2,
             _ => 3,
         };
-        let clauses =
-            (0..clauses).map(|_| (self.dice.percent(55), self.dice.below(STATE_WORDS.len()))).collect();
-        let expr = self.dice.percent(88).then(|| self.expr(3));
+        let clauses = (0..clauses)
+            .map(|_| (self.dice.chance(55), self.dice.roll(STATE_WORDS.len() as u64) as usize))
+            .collect();
+        let expr = self.dice.chance(88).then(|| self.expr(3));
         Case { options, tcp, udp, family, shown, clauses, expr }
     }
 
     fn expr(&mut self, depth: usize) -> Expr {
-        let roll = self.dice.below(100);
+        let roll = self.dice.roll(100);
         if depth == 0 || roll < 40 {
             return Expr::Atom(self.atom());
         }
         if roll < 55 {
-            let not = self.dice.word(&["not", "!"]);
+            let not = self.word(&["not", "!"]);
             return Expr::Not(not, Box::new(self.expr(depth - 1)));
         }
-        let roll = self.dice.below(100);
-        let operands = 2 + self.dice.below(3);
+        let roll = self.dice.roll(100);
+        let operands = 2 + self.dice.roll(3);
         let join = |generator: &mut Self| {
             let is_or = match roll {
                 0..32 => false,
                 32..86 => true,
-                _ => generator.dice.percent(50),
+                _ => generator.dice.chance(50),
             };
             match is_or {
-                false => Join::And(generator.dice.word(&["and", "&", "&&", "", ""])),
-                true => Join::Or(generator.dice.word(&["or", "|", "||"])),
+                false => Join::And(generator.word(&["and", "&", "&&", "", ""])),
+                true => Join::Or(generator.word(&["or", "|", "||"])),
             }
         };
         Expr::List((0..operands).map(|_| (join(self), self.expr(depth - 1))).collect())
     }
 
     fn atom(&mut self) -> Atom {
-        match self.dice.below(100) {
+        match self.dice.roll(100) {
             0..44 => self.host(),
             44..74 => self.port(),
             74..79 => {
@@ -141,14 +114,14 @@ impl<'w> Generator<'w> {
             }
             79..84 => {
                 let (equal, operator) = self.equality();
-                let (index, name) = *self.dice.pick(&[(1, "lo"), (1, "1")]);
+                let (index, name) = *self.dice.one_of(&[(1, "lo"), (1, "1")]);
                 Atom::Device { index, equal, words: words(&["dev", operator, name]) }
             }
             84..90 if self.marks => {
                 let (equal, operator) = self.equality();
-                let value = *self.dice.pick(&[0_u32, 1, 0x5eed, 0x8000_0000, 7]);
-                let mask = *self.dice.pick(&[u32::MAX, u32::MAX, 1, 0xff, 0x8000_0000]);
-                let number = if self.dice.percent(50) { format!("{value}") } else { format!("{value:#x}") };
+                let value = *self.dice.one_of(&[0_u32, 1, 0x5eed, 0x8000_0000, 7]);
+                let mask = *self.dice.one_of(&[u32::MAX, u32::MAX, 1, 0xff, 0x8000_0000]);
+                let number = if self.dice.chance(50) { format!("{value}") } else { format!("{value:#x}") };
                 let text = if mask == u32::MAX { number } else { format!("{number}/{mask:#x}") };
                 Atom::Mark { value, mask, equal, words: words(&["fwmark", operator, &text]) }
             }
@@ -163,24 +136,24 @@ impl<'w> Generator<'w> {
 
     fn host(&mut self) -> Atom {
         let side = self.side();
-        let family = match self.dice.below(100) {
+        let family = match self.dice.roll(100) {
             0..3 => Some(Family::Inet),
             3..6 => Some(Family::Inet6),
             _ => None,
         };
         // ss refuses addresses of another family than the options': a few of those are enough.
-        let wanted = family.or(self.family.filter(|_| !self.dice.percent(8)));
+        let wanted = family.or(self.family.filter(|_| !self.dice.chance(8)));
         let address = self.some_address();
         let fits = wanted.is_none_or(|family| address.is_ipv4() == (family == Family::Inet));
-        let address = (fits && !self.dice.percent(15)).then_some(address);
+        let address = (fits && !self.dice.chance(15)).then_some(address);
         let prefix = address.map(|address| {
             let lengths: &[u8] = match address {
                 IpAddr::V4(_) => &[32, 32, 32, 31, 30, 24, 16, 8, 1, 0],
                 IpAddr::V6(_) => &[128, 128, 128, 127, 120, 104, 96, 80, 64, 0],
             };
-            (address, *self.dice.pick(lengths))
+            (address, *self.dice.one_of(lengths))
         });
-        let port = self.dice.percent(40).then(|| self.some_port());
+        let port = self.dice.chance(40).then(|| self.some_port());
         let mut value = match family {
             None => String::new(),
             Some(family) => format!("{}:", family.name()),
@@ -194,10 +167,10 @@ impl<'w> Generator<'w> {
         };
         match port {
             Some(port) => value += &format!(":{port}"),
-            None if self.dice.percent(20) => value += ":*",
+            None if self.dice.chance(20) => value += ":*",
             None => {}
         }
-        Atom::Host { side, family, prefix, port, value, equals: self.dice.word(&["", "", "=", "==", "eq"]) }
+        Atom::Host { side, family, prefix, port, value, equals: self.word(&["", "", "=", "==", "eq"]) }
     }
 
     fn port(&mut self) -> Atom {
@@ -209,45 +182,50 @@ impl<'w> Generator<'w> {
             (Comparison::Greater, &[">", "gt"]),
             (Comparison::GreaterOrEqual, &[">=", "ge", "geq"]),
         ];
-        let (comparison, spellings) = self.dice.pick(OPERATORS);
+        let (comparison, spellings) = self.dice.one_of(OPERATORS);
         Atom::Port {
             side: self.side(),
             comparison: *comparison,
             port: self.some_port(),
-            operator: self.dice.word(spellings),
-            colon: self.dice.percent(60),
+            operator: self.word(spellings),
+            colon: self.dice.chance(60),
         }
     }
 
     fn side(&mut self) -> Side {
-        *self.dice.pick(&[Side::Local, Side::Remote])
+        *self.dice.one_of(&[Side::Local, Side::Remote])
     }
 
     fn equality(&mut self) -> (bool, &'static str) {
-        *self.dice.pick(&[(true, ""), (true, "="), (true, "eq"), (false, "!="), (false, "ne")])
+        *self.dice.one_of(&[(true, ""), (true, "="), (true, "eq"), (false, "!="), (false, "ne")])
     }
 
     fn some_address(&mut self) -> IpAddr {
-        if self.dice.percent(12) {
-            return *self.dice.pick(&[
+        if self.dice.chance(12) {
+            return *self.dice.one_of(&[
                 Ipv4Addr::new(10, 1, 2, 3).into(),
                 Ipv4Addr::UNSPECIFIED.into(),
                 Ipv6Addr::UNSPECIFIED.into(),
                 Ipv4Addr::new(127, 0, 0, 9).to_ipv6_mapped().into(),
             ]);
         }
-        let animal = self.dice.pick(&self.world.animals);
-        if self.dice.percent(50) { animal.local.ip() } else { animal.remote.ip() }
+        let animal = self.dice.one_of(&self.world.animals);
+        if self.dice.chance(50) { animal.local.ip() } else { animal.remote.ip() }
+    }
+
+    fn word(&mut self, from: &[&'static str]) -> &'static str {
+        let word: &&str = self.dice.one_of(from);
+        word
     }
 
     fn some_port(&mut self) -> u16 {
-        match self.dice.below(100) {
-            0..20 => *self.dice.pick(&[0, 1, 1023, 1024, 32_768, 60_999, 61_000, 65_535]),
-            20..45 => *self.dice.pick(&CHOSEN_PORTS),
+        match self.dice.roll(100) {
+            0..20 => *self.dice.one_of(&[0, 1, 1023, 1024, 32_768, 60_999, 61_000, 65_535]),
+            20..45 => *self.dice.one_of(&CHOSEN_PORTS),
             _ => {
-                let animal = self.dice.pick(&self.world.animals);
-                let port = if self.dice.percent(50) { animal.local.port() } else { animal.remote.port() };
-                match self.dice.below(10) {
+                let animal = self.dice.one_of(&self.world.animals);
+                let port = if self.dice.chance(50) { animal.local.port() } else { animal.remote.port() };
+                match self.dice.roll(10) {
                     0 => port.saturating_sub(1),
                     1 => port.saturating_add(1),
                     _ => port,

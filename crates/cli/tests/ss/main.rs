@@ -15,9 +15,9 @@ use std::fs;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use generator::{Dice, Generator};
+use generator::Generator;
 use model::{Case, Flaw};
-use sockeye_tests::{Namespace, drop_privilege, in_namespace};
+use sockeye_tests::{Dice, Namespace, drop_privilege, in_namespace};
 use world::{Program, World, ss_is_there};
 
 /// Nothing in the zoo changes by itself for this long.

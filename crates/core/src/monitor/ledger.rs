@@ -266,7 +266,7 @@ impl Ledger {
         for window in &mut stream.windows {
             window.intervals += 1;
             window.entries += entries;
-            window.length_ms += length_ms;
+            window.length_ms = window.length_ms.saturating_add(length_ms);
         }
         for index in 0..WINDOWS {
             self.shorten(source, index);
@@ -284,7 +284,7 @@ impl Ledger {
             let oldest =
                 stream.intervals.len().checked_sub(intervals).and_then(|at| stream.intervals.get(at));
             let Some(oldest) = oldest else { return };
-            if intervals <= 1 || length_ms - oldest.length_ms < long_enough {
+            if intervals <= 1 || length_ms.saturating_sub(oldest.length_ms) < long_enough {
                 return;
             }
             let first = stream.entries.len() - entries;
@@ -295,7 +295,7 @@ impl Ledger {
             stream.windows[index] = Window {
                 intervals: intervals - 1,
                 entries: entries - oldest.entries as usize,
-                length_ms: length_ms - oldest.length_ms,
+                length_ms: length_ms.saturating_sub(oldest.length_ms),
             };
         }
     }
@@ -388,6 +388,17 @@ mod tests {
         // Until the next one it is the best that is known.
         ledger.tick(Moment(6_000));
         assert_eq!(ledger.flow(TCP).rates.opens[0], 10.0);
+    }
+
+    #[test]
+    fn intervals_as_long_as_no_clock_runs_are_no_panic() {
+        let mut ledger = Ledger::new(Moment(0));
+        for at in [u64::MAX, 0, u64::MAX, 5, u64::MAX, 7] {
+            open(&mut ledger, OTHER, 1, Source::Event);
+            ledger.tick(Moment(at));
+            ledger.end_sweep(Moment(at));
+        }
+        assert_eq!(ledger.flow(TCP).opened, 6);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 use sock_diag::{Protocol, SocketRecord, SocketState};
-use sockeye_core::{Counters, Destination, Report, Settings, SortKey, Sweep};
+use sockeye_core::{Counters, Destination, PortSet, Report, Settings, SortKey, Sweep};
 
 use crate::model::{self, Model, Row};
 use crate::world::{any_records, any_settings, busy_records, report};
@@ -36,6 +36,11 @@ fn assert_conserved(report: &Report) -> Result<(), TestCaseError> {
         report.tcp.pool.range().count(),
         report.tcp.reserved + report.tcp.held + report.tcp.usable
     );
+    let held = report.tcp.held_by;
+    prop_assert_eq!(held.listeners + held.bound_by_number + held.bound, report.tcp.held);
+    let listening: PortSet = report.listeners.iter().map(|listener| listener.port).collect();
+    prop_assert_eq!(held.listeners, report.tcp.held_ports.intersection(&listening).count());
+    prop_assert_eq!(held.bound_by_number, report.tcp.explicit_ports.minus(&listening).count());
     prop_assert!(report.tcp.suspects.minus(report.tcp.pool.ports()).is_empty());
     prop_assert!(report.tcp.suspects.intersection(&report.tcp.held_ports).is_empty());
     for listener in &report.listeners {

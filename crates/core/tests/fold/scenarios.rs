@@ -2,7 +2,7 @@
 
 use sock_diag::{Cookie, Family, Protocol, SocketOptions, SocketRecord, SocketState, TimerKind};
 use sockeye_core::{
-    Counters, Doubt, PortRange, PortSet, Report, Settings, Settled, SortKey, Sweep, TwReuse, Warning,
+    Counters, Doubt, HeldBy, PortRange, PortSet, Report, Settings, Settled, SortKey, Sweep, TwReuse, Warning,
 };
 
 use crate::world::{numbered, record, report, settings, time_wait};
@@ -242,6 +242,7 @@ fn ports_that_are_known_to_be_bound_are_held() {
     let report = sweep.finish(&Counters::default());
     assert_eq!(report.tcp.explicit_ports.iter().collect::<Vec<_>>(), [1000, 1002, 1004]);
     assert_eq!((report.tcp.held, report.tcp.usable), (3, 7));
+    assert_eq!(report.tcp.held_by, HeldBy { bound_by_number: 3, ..HeldBy::default() });
     assert_eq!(report.tcp.suspects.iter().collect::<Vec<_>>(), [1005, 1007]);
     // Without tw_reuse here, TIME_WAIT keeps both.
     assert_eq!(headroom(&report, THERE), (5, 5));
