@@ -63,7 +63,8 @@ fn world(tick: u32) -> Vec<SocketRecord> {
         let local = if to.is_ipv4() { address("10.0.0.7:0") } else { address("[2001:db8::7]:0") };
         let (open, waiting) = (live * tick, time_wait * tick);
         for index in 0..open + waiting {
-            let port = 32_768 + (index * 2) as u16;
+            // As connect() takes them: the even half first.
+            let port = 32_768 + (index % 4_096 * 2 + index / 4_096) as u16;
             let state = if index < open { SocketState::Established } else { SocketState::TimeWait };
             let mut record = sock_diag::fake::tcp_record(state, SocketAddr::new(local.ip(), port), to);
             record.id.cookie =
