@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::by::By;
 use crate::follow::Pace;
 use crate::help::{
     CLOSES_HELP, HEADROOM_HELP, LIFETIMES_HELP, PORTS_HELP, SNAPSHOT_HELP, SOCKETS_HELP, TOP_HELP, WATCH_HELP,
@@ -278,7 +279,10 @@ pub(crate) struct HeadroomArgs {
 pub(crate) struct SnapshotArgs {
     #[command(flatten)]
     pub(crate) feed: FeedArgs,
-    /// Show at most N destinations; without it the screen shows 10, JSON all
+    /// Instead of destinations and their ports, tell who has the connections
+    #[arg(long, value_name = "WHAT", value_enum)]
+    pub(crate) by: Option<By>,
+    /// Show at most N destinations, or groups of --by; without it the screen shows 10, JSON all
     #[arg(long, value_name = "N")]
     pub(crate) top: Option<usize>,
     /// Which destinations come first
@@ -357,8 +361,8 @@ pub(crate) struct SocketsArgs {
     /// Socket memory
     #[arg(short, long)]
     pub(crate) memory: bool,
-    /// Not yet: sockeye does not show owners
-    #[arg(short, long, hide = true)]
+    /// The processes that hold each socket; without root those of your own
+    #[arg(short, long)]
     pub(crate) processes: bool,
     /// A JSON array (the same as --output json)
     #[arg(long)]
@@ -413,9 +417,9 @@ pub(crate) struct LifetimesArgs {
     pub(crate) pace: PaceArgs,
     #[command(flatten)]
     pub(crate) feed: FeedArgs,
-    /// Only groups of this kind; without it both, and what is neither
-    #[arg(long, value_name = "KIND", value_enum)]
-    pub(crate) by: Option<GroupBy>,
+    /// Only groups of this kind; without it destinations and listeners, and what is neither
+    #[arg(long, value_name = "WHAT", value_enum)]
+    pub(crate) by: Option<By>,
     /// Show at most N groups; without it the table shows 10, JSON all
     #[arg(long, value_name = "N")]
     pub(crate) top: Option<usize>,
@@ -426,15 +430,6 @@ pub(crate) struct LifetimesArgs {
     pub(crate) output: ReportOutput,
     #[command(flatten)]
     pub(crate) color: ColorArgs,
-}
-
-/// Kinds of groups of connections.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
-pub(crate) enum GroupBy {
-    /// Outgoing connections, by where they go
-    Destination,
-    /// Incoming connections, by the port they came to
-    Listener,
 }
 
 #[derive(Args, Debug, Clone)]
@@ -462,7 +457,10 @@ pub(crate) struct WatchArgs {
     pub(crate) pace: PaceArgs,
     #[command(flatten)]
     pub(crate) feed: FeedArgs,
-    /// In JSON, list the N worst destinations with their rates; 0 lists none
+    /// Instead of the worst destination, tell at each interval who has the connections
+    #[arg(long, value_name = "WHAT", value_enum)]
+    pub(crate) by: Option<By>,
+    /// Show at most N groups of --by; in JSON, also list the N worst destinations with their rates; 0 lists none
     #[arg(long, value_name = "N", default_value_t = 10)]
     pub(crate) top: usize,
     #[command(flatten)]

@@ -73,6 +73,10 @@ Filters (the grammar of ss):
   sport OP PORT, dport OP PORT   OP is = != < > <= >= or eq ne lt gt le ge;
                                  PORT a number, :number, name or LOW-HIGH
   dev NAME, fwmark MARK[/MASK], cgroup PATH, autobound
+  user NAME, pid NUMBER, comm NAME
+                                 the socket's user; processes that have it open
+                                 now. The kernel knows neither: it hands out all
+                                 that the other terms let through
   and or not ( )                 `not` binds tightest, then `and`, then `or`;
                                  terms side by side are joined by `and`
 
@@ -81,6 +85,7 @@ Examples:
   sockeye sockets -to state established dst 10.0.0.0/8
   sockeye sockets -t '( dport = :443 or dport = :8443 ) and not src 127.0.0.0/8'
   sockeye sockets -tai --json | jq '.[] | select(.tcp_info.rtt_us > 50000)'
+  sockeye sockets -tanp comm = nginx and not user = root
   sockeye sockets -ta -o csv > sockets.csv
 
 `-o FORMAT` chooses a format; a bare -o shows timers, as in ss.";

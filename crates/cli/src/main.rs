@@ -2,11 +2,13 @@
 
 mod account;
 mod args;
+mod by;
 mod command;
 mod explain;
 mod feed;
 mod follow;
 mod help;
+mod holders;
 mod names;
 mod quantity;
 mod render;
@@ -15,6 +17,7 @@ mod surroundings;
 mod sweep;
 mod terminal;
 mod top;
+mod whose;
 
 use std::io::Write;
 use std::process::ExitCode;

@@ -1,4 +1,4 @@
-//! Names in filters: services, hosts, interfaces and cgroups as this host knows them.
+//! Names in filters: services, hosts, interfaces, cgroups, users and processes as this host knows them.
 
 use std::net::{IpAddr, ToSocketAddrs};
 use std::num::NonZeroU32;
@@ -6,6 +6,7 @@ use std::path::Path;
 
 use sock_diag::Protocol;
 use sock_diag::filter::Names;
+use sockeye_host::owners::{OwnerFiles, Owners, Users};
 use sockeye_host::{Cgroups, Services};
 
 use crate::surroundings::Surroundings;
@@ -13,11 +14,17 @@ use crate::surroundings::Surroundings;
 /// Looks names up where the sockets come from (interfaces, port range) and on this host (the rest).
 pub(crate) struct HostNames<'a> {
     surroundings: &'a Surroundings,
+    processes: bool,
 }
 
 impl<'a> HostNames<'a> {
     pub(crate) fn new(surroundings: &'a Surroundings) -> HostNames<'a> {
-        HostNames { surroundings }
+        HostNames { surroundings, processes: true }
+    }
+
+    /// For sockets that this host's processes do not hold: those of a capture.
+    pub(crate) fn without_processes(self) -> HostNames<'a> {
+        HostNames { processes: false, ..self }
     }
 }
 
@@ -38,6 +45,19 @@ impl Names for HostNames<'_> {
 
     fn cgroup(&self, path: &str) -> Option<u64> {
         Cgroups::find().ok().flatten()?.id(Path::new(path)).ok()
+    }
+
+    fn user(&self, name: &str) -> Option<u32> {
+        Users::read(&OwnerFiles::of_this_host().passwd).uid(name)
+    }
+
+    fn sockets_of_pid(&self, pid: u32) -> Option<Vec<u32>> {
+        let mut owners = self.processes.then(Owners::of_this_host)?;
+        owners.read_process(pid).then(|| owners.sockets_of(pid))
+    }
+
+    fn sockets_of_name(&self, name: &str) -> Option<Vec<u32>> {
+        self.processes.then(Owners::of_this_host)?.read_named(name.as_bytes())
     }
 
     fn port_range(&self) -> Option<(u16, u16)> {

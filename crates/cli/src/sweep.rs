@@ -4,7 +4,10 @@ use std::ops::ControlFlow;
 use std::thread::Builder;
 
 use sock_diag::filter::{Filter, NoNames};
-use sock_diag::{DiagMsg, DumpRequest, DumpSummary, Error, Kernel, Protocol, RecvBuffer, StateSet, dump};
+use sock_diag::{
+    Cookie, DiagMsg, DumpRequest, DumpSummary, Error, Kernel, Protocol, RecvBuffer, SocketRecord, StateSet,
+    dump,
+};
 use sockeye_core::{PortRange, PortSet, Report, Settled, Sweep};
 
 use crate::explain;
@@ -95,6 +98,40 @@ pub(crate) fn sweep_settled(
     notes
         .extend(feed.surroundings().unread.iter().map(|why| Note { id: "unreadable", message: why.clone() }));
     Ok((sweep.finish_settled(&feed.surroundings().core_counters(), settle), notes))
+}
+
+/// What a sweep tells.
+pub(crate) enum Told<'a> {
+    Record(&'a SocketRecord),
+    /// A connected socket has bound this port by its number.
+    BoundByNumber(Cookie, u16),
+}
+
+/// Reads every socket once, on this thread, for somebody who wants to see each of them. What cannot be read becomes a note.
+pub(crate) fn sweep_each(feed: &mut Feed, mut each: impl FnMut(Told<'_>)) -> anyhow::Result<Vec<Note>> {
+    let mut notes = Vec::new();
+    let listeners = Part::of(Protocol::Tcp, StateSet::LISTEN, None);
+    for part in [listeners].into_iter().chain(parts(vec![None])) {
+        let request = DumpRequest::all(part.protocol).states(part.states);
+        let dumped = feed.dump(&request, |diag| {
+            each(Told::Record(&diag.to_record()));
+            ControlFlow::Continue(())
+        });
+        match dumped {
+            Ok(_) => {}
+            Err(error) if part.protocol == Protocol::Tcp => return Err(explain::dump(part.protocol, error)),
+            Err(error) => notes.push(unread_protocol(&explain::dump(part.protocol, error))),
+        }
+    }
+    match feed.bound_by_number() {
+        Ok(bound) => {
+            bound.iter().for_each(|(cookie, port)| each(Told::BoundByNumber(Cookie(*cookie), *port)))
+        }
+        Err(error) => notes.push(unread_binders(error)),
+    }
+    notes
+        .extend(feed.surroundings().unread.iter().map(|why| Note { id: "unreadable", message: why.clone() }));
+    Ok(notes)
 }
 
 /// All parts behind the listeners: TCP in so many slices, then UDP.

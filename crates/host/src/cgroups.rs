@@ -29,6 +29,11 @@ impl Cgroups {
         Ok(mount_point(&text).map(|mount| Cgroups { mount }))
     }
 
+    /// The folder it is mounted at.
+    pub fn mount(&self) -> &Path {
+        &self.mount
+    }
+
     /// Id of the cgroup at `path`, as `/proc/<pid>/cgroup` writes it (`/system.slice/nginx.service`) or as a
     /// folder of the file system.
     ///

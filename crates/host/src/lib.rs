@@ -16,6 +16,7 @@ mod error;
 mod files;
 mod identity;
 mod interfaces;
+pub mod owners;
 mod port_probe;
 mod run_delay;
 mod services;

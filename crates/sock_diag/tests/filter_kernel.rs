@@ -25,6 +25,12 @@ impl Names for Range {
             vec![]
         }
     }
+    fn sockets_of_pid(&self, pid: u32) -> Option<Vec<u32>> {
+        Some(vec![pid, 3, pid])
+    }
+    fn sockets_of_name(&self, name: &str) -> Option<Vec<u32>> {
+        (name == "two").then(|| vec![2])
+    }
     fn port_range(&self) -> Option<(u16, u16)> {
         Some(EPHEMERAL)
     }
@@ -192,6 +198,9 @@ enum Model {
     Mark(u32, Option<u32>, bool),
     Cgroup(u64, bool),
     Autobound,
+    User(u32, bool),
+    Pid(u32, bool),
+    Named(bool),
     Not(Box<Model>),
     And(Box<Model>, Box<Model>),
     Or(Box<Model>, Box<Model>),
@@ -246,6 +255,9 @@ impl Model {
             Model::Mark(value, Some(mask), negated) => format!("fwmark{}{value:#x}/{mask}", ne(negated)),
             Model::Cgroup(id, negated) => format!("cgroup {} id:{id}", ne(negated)),
             Model::Autobound => "autobound".to_owned(),
+            Model::User(uid, negated) => format!("user {} {uid}", ne(negated)),
+            Model::Pid(pid, negated) => format!("pid{}{pid}", ne(negated)),
+            Model::Named(negated) => format!("comm {} 'two'", ne(negated)),
             Model::Not(inner) => format!("!{}", inner.text(2, sparse)),
             Model::And(a, b) if sparse => format!("{} {}", a.text(1, sparse), b.text(2, sparse)),
             Model::And(a, b) => format!("{} and {}", a.text(1, sparse), b.text(2, sparse)),
@@ -283,19 +295,25 @@ impl Model {
             Model::Autobound => {
                 (EPHEMERAL.0..=EPHEMERAL.1).contains(&id.local_port) && (record.is_mini() || !entry.bound)
             }
+            Model::User(uid, ne) => (record.uid == Some(*uid)) != *ne,
+            Model::Pid(pid, ne) => record.inode.is_some_and(|i| i.get() == *pid || i.get() == 3) != *ne,
+            Model::Named(ne) => record.inode.is_some_and(|inode| inode.get() == 2) != *ne,
             Model::Not(inner) => !inner.eval(entry),
             Model::And(a, b) => a.eval(entry) && b.eval(entry),
             Model::Or(a, b) => a.eval(entry) || b.eval(entry),
         }
     }
 
-    fn mentions_state(&self) -> bool {
+    fn mentions(&self, wanted: fn(&Model) -> bool) -> bool {
         match self {
-            Model::State(_) => true,
-            Model::Not(inner) => inner.mentions_state(),
-            Model::And(a, b) | Model::Or(a, b) => a.mentions_state() || b.mentions_state(),
-            _ => false,
+            Model::Not(inner) => inner.mentions(wanted),
+            Model::And(a, b) | Model::Or(a, b) => a.mentions(wanted) || b.mentions(wanted),
+            leaf => wanted(leaf),
         }
+    }
+
+    fn needs_record(&self) -> bool {
+        matches!(self, Model::State(_) | Model::User(..) | Model::Pid(..) | Model::Named(_))
     }
 }
 
@@ -378,6 +396,9 @@ fn leaf() -> impl Strategy<Value = Model> {
         1 => (0u32..4, prop::option::of(0u32..4), any::<bool>()).prop_map(|(v, m, ne)| Model::Mark(v, m, ne)),
         1 => (0u64..3, any::<bool>()).prop_map(|(id, ne)| Model::Cgroup(id, ne)),
         1 => Just(Model::Autobound),
+        1 => (0u32..3, any::<bool>()).prop_map(|(uid, ne)| Model::User(uid, ne)),
+        1 => (1u32..4, any::<bool>()).prop_map(|(pid, ne)| Model::Pid(pid, ne)),
+        1 => any::<bool>().prop_map(Model::Named),
     ]
 }
 
@@ -396,46 +417,56 @@ fn entry() -> impl Strategy<Value = Entry> {
         (0usize..5, 0usize..5).prop_map(|ends| (Family::Inet, ends)),
         (5usize..ADDRESSES.len(), 5usize..ADDRESSES.len()).prop_map(|ends| (Family::Inet6, ends)),
     ];
-    (ends, port(), port(), 1u8..=11, 0u32..3, (0u32..4, 0u64..3), any::<bool>(), any::<bool>()).prop_map(
-        |(
-            (family, (local, remote)),
-            local_port,
-            remote_port,
-            state,
-            interface,
-            (mark, cgroup),
-            mini,
-            bound,
-        )| {
-            let state = SocketState::from_raw(state);
-            let mini = mini && matches!(state, SocketState::FinWait2) || state == SocketState::TimeWait;
-            let kind = if mini { TimerKind::TimeWait } else { TimerKind::Off };
-            let request = state == SocketState::SynRecv;
-            let record = SocketRecord {
-                protocol: Protocol::Tcp,
-                family,
-                state,
-                id: SocketId {
-                    local_address: ADDRESSES[local].parse().unwrap(),
-                    local_port,
-                    remote_address: ADDRESSES[remote].parse().unwrap(),
-                    remote_port,
-                    interface: NonZeroU32::new(interface),
-                    cookie: Cookie(1),
-                },
-                timer: Timer { kind, expires_ms: 0, retransmits: 0 },
-                rqueue_bytes: 0,
-                wqueue_bytes: 0,
-                uid: None,
-                inode: None,
-                mark: Some(mark),
-                cgroup_id: (!mini && !request).then_some(cgroup),
-                options: Some(SocketOptions(0)),
-                shutdown: None,
-            };
-            Entry { record, bound }
-        },
+    (
+        ends,
+        port(),
+        port(),
+        1u8..=11,
+        0u32..3,
+        (0u32..4, 0u64..3, 0u32..3, 0u32..4),
+        any::<bool>(),
+        any::<bool>(),
     )
+        .prop_map(
+            |(
+                (family, (local, remote)),
+                local_port,
+                remote_port,
+                state,
+                interface,
+                (mark, cgroup, uid, inode),
+                mini,
+                bound,
+            )| {
+                let state = SocketState::from_raw(state);
+                let mini = mini && matches!(state, SocketState::FinWait2) || state == SocketState::TimeWait;
+                let kind = if mini { TimerKind::TimeWait } else { TimerKind::Off };
+                let request = state == SocketState::SynRecv;
+                let record = SocketRecord {
+                    protocol: Protocol::Tcp,
+                    family,
+                    state,
+                    id: SocketId {
+                        local_address: ADDRESSES[local].parse().unwrap(),
+                        local_port,
+                        remote_address: ADDRESSES[remote].parse().unwrap(),
+                        remote_port,
+                        interface: NonZeroU32::new(interface),
+                        cookie: Cookie(1),
+                    },
+                    timer: Timer { kind, expires_ms: 0, retransmits: 0 },
+                    rqueue_bytes: 0,
+                    wqueue_bytes: 0,
+                    uid: (!mini).then_some(uid),
+                    inode: NonZeroU32::new(inode).filter(|_| !mini),
+                    mark: Some(mark),
+                    cgroup_id: (!mini && !request).then_some(cgroup),
+                    options: Some(SocketOptions(0)),
+                    shutdown: None,
+                };
+                Entry { record, bound }
+            },
+        )
 }
 
 impl std::fmt::Debug for Entry {
@@ -475,7 +506,7 @@ proptest! {
         let filter = parse(&model.text(0, true));
         prop_assert_eq!(&parse(&model.text(0, false)), &filter);
         prop_assert_eq!(&parse(&filter.to_string()), &filter);
-        prop_assert_eq!(filter.states().is_some(), model.mentions_state());
+        prop_assert_eq!(filter.states().is_some(), model.mentions(|leaf| matches!(leaf, Model::State(_))));
         for entry in &entries {
             let truth = model.eval(entry);
             if let Ok(answer) = filter.matches(&entry.record) {
@@ -485,7 +516,7 @@ proptest! {
             }
             match compiled_answer(&filter, entry) {
                 Some(answer) => prop_assert_eq!(answer, truth, "compiled: {} on {:?}", filter, entry),
-                None => prop_assert!(model.mentions_state() && filter.to_string().contains("autobound")),
+                None => prop_assert!(model.mentions(Model::needs_record) && filter.to_string().contains("autobound")),
             }
             if truth && let Some(states) = filter.states() {
                 prop_assert!(entry.record.is_in(states));
@@ -643,7 +674,7 @@ fn records_say_what_they_cannot_tell() {
 
     let error = parse("state listening or autobound").compile().unwrap_err();
     assert_eq!(error.term, "autobound");
-    assert!(error.to_string().contains("ask for the states in filters of their own"), "{error}");
+    assert!(error.to_string().contains("ask for these in filters of their own"), "{error}");
     assert!(parse("state listening and autobound").compile().is_ok());
 }
 

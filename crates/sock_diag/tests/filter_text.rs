@@ -38,6 +38,18 @@ impl Names for Host {
         ["/system.slice/nginx.service", "/a b", "/"].contains(&path).then_some(77)
     }
 
+    fn user(&self, name: &str) -> Option<u32> {
+        (name == "www-data").then_some(33)
+    }
+
+    fn sockets_of_pid(&self, pid: u32) -> Option<Vec<u32>> {
+        (pid == 812).then(|| vec![9, 7, 9])
+    }
+
+    fn sockets_of_name(&self, name: &str) -> Option<Vec<u32>> {
+        matches!(name, "nginx" | "a b" | "q\"" | "(x)").then(|| vec![7, 8])
+    }
+
     fn port_range(&self) -> Option<(u16, u16)> {
         Some((32768, 60999))
     }
@@ -204,6 +216,13 @@ fn every_spelling_has_one_canonical_text() {
                 "cgroup=/",
             ],
         ),
+        ("user = 33", &["user www-data", "user = 33", "user=www-data", "USER == 33"]),
+        ("not user = 0", &["user != 0", "not user 0"]),
+        ("pid = 812", &["pid 812", "pid=812"]),
+        ("not pid = 812", &["pid != 812"]),
+        ("comm = \"nginx\"", &["comm nginx", "comm = 'nginx'"]),
+        ("comm = \"a b\" or comm = \"(x)\"", &["comm 'a b' or comm=\"(x)\""]),
+        ("comm = 'q\"'", &["comm 'q\"'"]),
         ("autobound", &["autobound", "(autobound)", "AUTOBOUND"]),
         ("not autobound", &["!autobound", "not autobound", "! autobound"]),
         (
@@ -371,6 +390,11 @@ fn errors_point_at_the_place() {
         "`4294967296` is not a 32-bit number\n    fwmark 1/4294967296\n             ^^^^^^^^^^",
         "`010` may be octal or decimal\n    fwmark 010\n           ^^^\nhelp: leave the zeros in front out, or write 0x for hexadecimal",
         "no cgroup is known as `/nope`\n    cgroup /nope\n           ^^^^^\nhelp: write a path below the cgroup2 mount, such as `/system.slice/nginx.service`",
+        "no user is known as `nobody`\n    user nobody\n         ^^^^^^",
+        "`nginx` is not the number of a process\n    pid = nginx\n          ^^^^^\nhelp: to find one by name write `comm = NAME`",
+        "no process 813 is known here, or it may not be looked into\n    pid 813\n        ^^^",
+        "no process is known as `apache` here, or it may not be looked into\n    comm = apache\n           ^^^^^^",
+        "`comm` can only be compared with `=` and `!=`\n    comm > a\n         ^",
     ] {
         // The second line of what is expected is the text to parse.
         let text = expected.lines().nth(1).and_then(|line| line.strip_prefix("    ")).unwrap();
@@ -415,7 +439,7 @@ fn carets_stand_under_any_text() {
 }
 
 fn help_predicates() -> &'static str {
-    "there are src, dst, sport, dport, dev, fwmark, cgroup, autobound, state, exclude"
+    "there are src, dst, sport, dport, dev, fwmark, cgroup, user, pid, comm, autobound, state, exclude"
 }
 
 #[test]

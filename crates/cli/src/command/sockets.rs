@@ -12,6 +12,7 @@ use sockeye_host::Cgroups;
 use crate::args::{SocketsArgs, SocketsFormat};
 use crate::explain;
 use crate::feed::Feed;
+use crate::holders::Holders;
 use crate::names::HostNames;
 use crate::render::socket_fields::{Extra, Socket};
 use crate::render::socket_formats::{Csv, Json, SocketSink};
@@ -77,15 +78,15 @@ impl Settings {
 
 /// Runs the command.
 pub(crate) fn run(args: &SocketsArgs) -> anyhow::Result<()> {
-    if args.processes {
-        let _ = writeln!(io::stderr(), "sockeye: -p: which process owns a socket is not shown yet");
-    }
     let mut feed = Feed::open(&args.feed)?;
+    if args.processes && feed.is_replay() {
+        anyhow::bail!("-p: a capture keeps sockets, not the processes that held them; leave -p out");
+    }
     let filter_text = args.filter.join(" ");
     let filter = match filter_text.trim() {
         "" => None,
         text => Some(
-            Filter::parse(text, &HostNames::new(feed.surroundings()))
+            Filter::parse(text, &names(&feed))
                 .map_err(|error| anyhow::anyhow!("cannot read the filter\n{}", error.render(text)))?,
         ),
     };
@@ -94,6 +95,7 @@ pub(crate) fn run(args: &SocketsArgs) -> anyhow::Result<()> {
     let cgroups = if args.extended { cgroups(&feed) } else { HashMap::new() };
     let keeps_cgroups = args.feed.capture.is_some();
     let mut shown_cgroups = BTreeMap::new();
+    let mut holders = args.processes.then(Holders::read);
     let mut sink = sink(args, &settings)?;
     let mut refused = Vec::new();
     for protocol in &settings.protocols {
@@ -112,11 +114,13 @@ pub(crate) fn run(args: &SocketsArgs) -> anyhow::Result<()> {
             if let Some((id, path)) = cgroup.filter(|_| keeps_cgroups) {
                 shown_cgroups.entry(*id).or_insert_with(|| path.clone());
             }
+            let holders = holders.as_mut().map(|holders| holders.of(&record)).unwrap_or_default();
             written = sink.socket(&Socket {
                 record,
                 diag,
                 interface: interface.map(String::as_str),
                 cgroup: cgroup.map(|(_, path)| path.as_str()),
+                holders: &holders,
             });
             if written.is_err() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         });
@@ -149,7 +153,15 @@ pub(crate) fn run(args: &SocketsArgs) -> anyhow::Result<()> {
     for error in refused {
         let _ = writeln!(io::stderr(), "sockeye: {error:#}");
     }
+    if let Some(note) = holders.and_then(|holders| holders.note()) {
+        let _ = writeln!(io::stderr(), "sockeye: {note}");
+    }
     feed.finish()
+}
+
+fn names(feed: &Feed) -> HostNames<'_> {
+    let names = HostNames::new(feed.surroundings());
+    if feed.is_replay() { names.without_processes() } else { names }
 }
 
 /// Paths of cgroups by their id: this host's, or those a capture has kept.
@@ -162,7 +174,7 @@ fn cgroups(feed: &Feed) -> HashMap<u64, String> {
 
 fn sink(args: &SocketsArgs, settings: &Settings) -> anyhow::Result<Box<dyn SocketSink>> {
     let out = buffered_stdout();
-    let extra = Extra { info: args.info, memory: args.memory };
+    let extra = Extra { owner: args.processes, info: args.info, memory: args.memory };
     let format = if args.json { SocketsFormat::Json } else { args.output.unwrap_or(SocketsFormat::Table) };
     Ok(match format {
         SocketsFormat::Json => Box::new(Json::new(out, extra, false)),
@@ -175,6 +187,7 @@ fn sink(args: &SocketsArgs, settings: &Settings) -> anyhow::Result<Box<dyn Socke
             TableOptions {
                 header: !args.no_header,
                 protocol: settings.protocols.len() > 1,
+                holders: args.processes,
                 // As in ss: -e shows timers too.
                 timers: args.timers || args.extended,
                 extended: args.extended,

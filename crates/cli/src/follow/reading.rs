@@ -88,6 +88,12 @@ impl Follow {
     /// kept in a capture: a replay takes them at the same points.
     pub(super) fn take_closed(&mut self) -> anyhow::Result<()> {
         let mut closed = self.watched.monitor.take_closed();
+        if let Some(whose) = &mut self.watched.whose {
+            whose.gone(closed.iter().map(|closed| closed.cookie));
+        }
+        if !self.tells_closed {
+            return Ok(());
+        }
         self.ask_who_closed(&mut closed)?;
         self.closed.append(&mut closed);
         Ok(())

@@ -1,12 +1,14 @@
 //! What is told to the Monitor, and what is remembered beside it: bound sockets between their walks, and losses.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use sock_diag::{Cookie, Event, SocketRecord};
 use sockeye_core::{Counters, Moment, Monitor, TcpEnd, When};
 
 use super::onlooker::Onlooker;
 use crate::sweep::Note;
+use crate::whose::Whose;
 
 /// With fewer sockets than this the walk of the bind hash is cheap enough for every sweep.
 const WALK_IS_CHEAP: u64 = 20_000;
@@ -18,6 +20,7 @@ pub(super) struct Watched {
     pub(super) monitor: Monitor,
     /// Who sees the records of sweeps beside the monitor.
     pub(super) onlooker: Option<Box<dyn Onlooker>>,
+    pub(super) whose: Option<Whose>,
     /// The last moment the monitor was told.
     pub(super) now: Moment,
     /// Bound sockets as they were last read, to be told again in sweeps that do not read them. Few on any host.
@@ -33,10 +36,11 @@ pub(super) struct Watched {
 }
 
 impl Watched {
-    pub(super) fn new(monitor: Monitor) -> Watched {
+    pub(super) fn new(monitor: Monitor, whose: Option<Whose>) -> Watched {
         Watched {
             monitor,
             onlooker: None,
+            whose,
             now: Moment::default(),
             bound: BTreeMap::new(),
             bound_age: 0,
@@ -54,9 +58,19 @@ impl Watched {
         if record.is_bound_inactive() {
             self.bound.insert(record.id.cookie, *record);
         }
-        self.monitor.observe(record);
+        let is_new = self.monitor.observe(record);
+        if let (true, Some(whose)) = (is_new, &mut self.whose) {
+            whose.meet(&mut self.monitor, record);
+        }
         if let Some(onlooker) = &mut self.onlooker {
             onlooker.record(record);
+        }
+    }
+
+    /// Goes on looking for the owners of sockets, for as long as this.
+    pub(super) fn find_owners(&mut self, budget: Duration) {
+        if let Some(whose) = &mut self.whose {
+            whose.work(&mut self.monitor, budget);
         }
     }
 
@@ -141,6 +155,8 @@ impl Watched {
         if let Some(message) = &self.udp_unreadable {
             note("protocol_unreadable", message.clone());
         }
+        notes.extend(self.whose.as_ref().and_then(Whose::note));
+        let mut note = |id, message| notes.push(Note { id, message });
         if self.malformed > 0 {
             note("malformed", format!("messages that could not be read as sockets: {}", self.malformed));
         }

@@ -1,7 +1,6 @@
 //! Lifetimes for people: a histogram drawn with blocks, percentiles and how sure they are, groups.
 
 use std::fmt::Write as _;
-use std::net::SocketAddr;
 
 use sockeye_core::{Bar, Bounded, Churn, Group, GroupLifetimes, LifetimeReport};
 
@@ -33,13 +32,14 @@ pub(crate) fn render(
     top: usize,
     width: Option<usize>,
     palette: Palette,
+    name: impl Fn(Group) -> String,
 ) -> String {
     let mut screen =
         Screen { text: String::new(), width: width.unwrap_or(COLUMNS).clamp(FEWEST, MOST), palette };
     screen.title(&report.total, churn);
     screen.histogram(&report.total);
     screen.percentiles(&report.total);
-    screen.groups(&report.groups, top);
+    screen.groups(&report.groups, top, name);
     screen.certainty(churn, notes);
     screen.text
 }
@@ -114,13 +114,13 @@ impl Screen {
         row("", "Kaplan–Meier", total.kaplan_meier_ms.map(known));
     }
 
-    fn groups(&mut self, groups: &[GroupLifetimes], top: usize) {
+    fn groups(&mut self, groups: &[GroupLifetimes], top: usize, name: impl Fn(Group) -> String) {
         let shown = &groups[..top.min(groups.len())];
         if shown.is_empty() {
             return;
         }
         let Palette { heading, dim, reset, .. } = self.palette;
-        let names: Vec<String> = shown.iter().map(name).collect();
+        let names: Vec<String> = shown.iter().map(|row| name(row.group.unwrap_or(Group::Other))).collect();
         let longest = names.iter().map(|name| name.chars().count()).max().unwrap_or(0).max("GROUP".len());
         let room = longest.min(self.width.saturating_sub(BESIDE_NAME));
         let _ = writeln!(
@@ -168,16 +168,6 @@ impl Screen {
             let message = paragraph(&Harmless(&note.message).to_string(), NOTE_WIDTH, self.width);
             let _ = writeln!(self.text, "{warn}NOTE{reset}  {message}");
         }
-    }
-}
-
-pub(crate) fn name(group: &GroupLifetimes) -> String {
-    match group.group {
-        Some(Group::Destination(id)) => {
-            format!("{} → {}", id.local_address, SocketAddr::new(id.remote_address, id.remote_port))
-        }
-        Some(Group::Listener(port)) => format!("listener on {port}"),
-        Some(Group::Other) | None => "other".to_owned(),
     }
 }
 

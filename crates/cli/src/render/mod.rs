@@ -4,6 +4,8 @@ pub(crate) mod closes_csv;
 pub(crate) mod closes_json;
 pub(crate) mod closes_table;
 pub(crate) mod exhaustion;
+pub(crate) mod group_json;
+pub(crate) mod group_table;
 pub(crate) mod headroom_json;
 pub(crate) mod headroom_screen;
 pub(crate) mod lifetimes_hlog;

@@ -7,6 +7,8 @@ use serde::Serialize;
 use sock_diag::{Protocol, SocketState};
 use sockeye_core::{Bindable, Destination, Report, SocketCounts};
 
+use crate::by::{self, By};
+use crate::render::group_json::{self, Groups};
 use crate::surroundings::Surroundings;
 use crate::sweep::Note;
 use crate::terminal::write_json;
@@ -24,6 +26,8 @@ struct Snapshot<'a> {
     destinations: Vec<DestinationRow>,
     /// All of them, shown or not.
     destination_count: usize,
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    groups: Option<Groups<'a>>,
     listeners: Vec<ListenerRow>,
     closes: Closes,
     warnings: Vec<WarningRow>,
@@ -162,6 +166,7 @@ pub(crate) fn render(
     surroundings: &Surroundings,
     notes: &[Note],
     top: usize,
+    groups: Option<(By, &[by::Row])>,
 ) -> anyhow::Result<String> {
     let range = report.tcp.pool.range();
     let snapshot = Snapshot {
@@ -204,6 +209,7 @@ pub(crate) fn render(
         udp_states: states(&report.sockets, Protocol::Udp),
         destinations: report.destinations.iter().take(top).map(destination).collect(),
         destination_count: report.destinations.len(),
+        groups: groups.map(|(by, rows)| group_json::groups(rows, by, top, false)),
         listeners: report
             .listeners
             .iter()

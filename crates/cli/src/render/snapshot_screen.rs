@@ -5,7 +5,9 @@ use std::fmt::Write as _;
 use sock_diag::{Protocol, SocketState};
 use sockeye_core::{Destination, Report};
 
+use crate::by::{self, By};
 use crate::render::exhaustion::exhausted;
+use crate::render::group_table;
 use crate::render::paragraph::paragraph;
 use crate::surroundings::Surroundings;
 use crate::sweep::Note;
@@ -28,13 +30,17 @@ pub(crate) fn render(
     surroundings: &Surroundings,
     notes: &[Note],
     top: usize,
+    groups: Option<(By, &[by::Row])>,
     width: usize,
     palette: Palette,
 ) -> String {
     let mut screen = Screen { text: String::new(), width: width.clamp(LEAST_WIDTH, MOST_WIDTH), palette };
     screen.title(report, surroundings);
     screen.pool(report);
-    screen.destinations(report, top);
+    match groups {
+        None => screen.destinations(report, top),
+        Some((by, rows)) => screen.groups(by, rows, top),
+    }
     screen.udp(report);
     screen.states(report);
     screen.closes(report);
@@ -93,6 +99,14 @@ impl Screen {
             0 => put!(self, "{bad}{line}{reset}\n\n"),
             _ => put!(self, "{line}\n\n"),
         }
+    }
+
+    fn groups(&mut self, by: By, rows: &[by::Row], top: usize) {
+        let table = group_table::table(rows, by, top, false, Some(self.width - 2), self.palette);
+        for line in table.lines() {
+            put!(self, "  {line}\n");
+        }
+        self.text.push('\n');
     }
 
     fn destinations(&mut self, report: &Report, top: usize) {

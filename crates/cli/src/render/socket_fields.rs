@@ -5,6 +5,9 @@
 use std::net::IpAddr;
 
 use sock_diag::{DiagMsg, SocketMemory, SocketRecord, SocketState, TcpInfo, TimerKind};
+use sockeye_host::owners::Name;
+
+use crate::holders::Holder;
 
 /// One socket on its way out: the record, and the view it came from for what was asked beyond it.
 pub(crate) struct Socket<'a> {
@@ -14,6 +17,8 @@ pub(crate) struct Socket<'a> {
     pub(crate) interface: Option<&'a str>,
     /// Path of its cgroup, looked up when the output shows it.
     pub(crate) cgroup: Option<&'a str>,
+    /// The processes that hold it, its owner first; looked up when the output shows them.
+    pub(crate) holders: &'a [Holder<'a>],
 }
 
 /// A field's value.
@@ -40,6 +45,7 @@ pub(crate) enum Group {
     /// In none.
     Socket,
     Timer,
+    Owner,
     TcpInfo,
     Memory,
 }
@@ -50,6 +56,7 @@ impl Group {
         match self {
             Group::Socket => "",
             Group::Timer => "timer",
+            Group::Owner => "owner",
             Group::TcpInfo => "tcp_info",
             Group::Memory => "memory",
         }
@@ -149,9 +156,37 @@ pub(crate) const FIELDS: &[Field] = &[
     }),
 ];
 
+/// A field of the owner: its name, its value.
+type OwnerField = (&'static str, for<'a> fn(&Holder<'a>) -> Value<'a>);
+
+/// The fields of a socket's owner, who is the first of its holders.
+const OWNER_FIELDS: &[OwnerField] = &[
+    ("pid", |h| Value::Unsigned(h.owner.pid.into())),
+    ("name", |h| text(Some(&h.owner.name))),
+    ("descriptor", |h| Value::Unsigned(h.descriptor.into())),
+    ("uid", |h| Value::Unsigned(h.owner.uid.into())),
+    ("user", |h| text(h.owner.user.as_ref())),
+    ("cgroup", |h| text(h.owner.cgroup.as_ref())),
+    ("unit", |h| text(h.owner.place.unit.as_ref())),
+    ("runtime", |h| match h.owner.place.container.as_ref().and_then(|c| c.runtime) {
+        Some(runtime) => Value::Word(runtime.name()),
+        None => Value::Absent,
+    }),
+    ("container", |h| text(h.owner.place.container.as_ref().map(|container| &container.id))),
+    ("pod_uid", |h| h.owner.place.pod_uid.as_deref().map_or(Value::Absent, Value::Borrowed)),
+];
+
+fn text(name: Option<&Name>) -> Value<'_> {
+    name.map_or(Value::Absent, |name| match name.text() {
+        std::borrow::Cow::Borrowed(text) => Value::Borrowed(text),
+        std::borrow::Cow::Owned(text) => Value::Text(text),
+    })
+}
+
 /// What was asked for beside [`FIELDS`].
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Extra {
+    pub(crate) owner: bool,
     pub(crate) info: bool,
     pub(crate) memory: bool,
 }
@@ -164,6 +199,11 @@ pub(crate) fn for_each_field<'a, E>(
 ) -> Result<(), E> {
     for field in FIELDS {
         each(field.group, field.name, (field.value)(socket))?;
+    }
+    if extra.owner {
+        for (name, value) in OWNER_FIELDS {
+            each(Group::Owner, name, socket.holders.first().map_or(Value::Absent, value))?;
+        }
     }
     if extra.info {
         let info = socket.diag.tcp_info();
@@ -182,11 +222,13 @@ pub(crate) fn for_each_field<'a, E>(
 
 /// The names [`for_each_field`] will tell, in its order.
 pub(crate) fn names(extra: Extra) -> impl Iterator<Item = (Group, &'static str)> {
+    let owner = if extra.owner { OWNER_FIELDS } else { &[] };
     let info = if extra.info { TcpInfo::FIELDS } else { &[] };
     let memory = if extra.memory { SocketMemory::FIELDS } else { &[] };
     FIELDS
         .iter()
         .map(|field| (field.group, field.name))
+        .chain(owner.iter().map(|(name, _)| (Group::Owner, *name)))
         .chain(info.iter().map(|field| (Group::TcpInfo, field.name)))
         .chain(memory.iter().map(|field| (Group::Memory, field.name)))
 }

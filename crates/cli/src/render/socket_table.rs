@@ -6,6 +6,7 @@ use std::io::{self, Write};
 
 use sock_diag::{SocketMemory, SocketRecord, SocketState, TcpInfo, TimerKind};
 
+use crate::holders::Holder;
 use crate::render::socket_fields::Socket;
 use crate::render::socket_formats::SocketSink;
 use crate::terminal::{Harmless, Palette};
@@ -16,6 +17,8 @@ pub(crate) struct TableOptions {
     pub(crate) header: bool,
     /// More than one protocol is listed: say which.
     pub(crate) protocol: bool,
+    /// The processes that hold the socket.
+    pub(crate) holders: bool,
     pub(crate) timers: bool,
     pub(crate) extended: bool,
     pub(crate) info: bool,
@@ -147,6 +150,9 @@ impl<W: Write> SocketTable<W> {
         let _ = write!(send, "{}", record.wqueue_bytes);
         endpoint(local, record.id.local_address, record.id.local_port, interface.as_deref());
         endpoint(remote, record.id.remote_address, record.id.remote_port, None);
+        if self.options.holders {
+            holders(&mut row.beside, socket.holders);
+        }
         if self.options.timers {
             timer(&mut row.beside, record);
         }
@@ -233,6 +239,23 @@ fn endpoint(out: &mut String, address: std::net::IpAddr, port: u16, interface: O
         0 => write!(out, ":*"),
         port => write!(out, ":{port}"),
     };
+}
+
+/// `users:(("nginx",pid=812,fd=6),("nginx",pid=813,fd=6))`.
+fn holders(out: &mut String, holders: &[Holder<'_>]) {
+    for (i, Holder { owner, descriptor }) in holders.iter().enumerate() {
+        // Infallible: a String takes everything.
+        let _ = write!(
+            out,
+            "{}(\"{}\",pid={},fd={descriptor})",
+            if i == 0 { " users:(" } else { "," },
+            owner.name,
+            owner.pid
+        );
+    }
+    if !holders.is_empty() {
+        out.push(')');
+    }
 }
 
 fn timer(out: &mut String, record: &SocketRecord) {

@@ -4,12 +4,13 @@ use serde::Serialize;
 use sockeye_core::{Churn, Destination, Flow, RATE_WINDOWS_S, Rates};
 
 use crate::follow::Tick;
+use crate::render::group_json::{Groups, groups};
 use crate::render::snapshot_json::{self, WarningRow, rounded};
 use crate::render::watch_table::time_wait;
 use crate::terminal::write_json;
 
 #[derive(Serialize)]
-struct Line {
+struct Line<'a> {
     schema: &'static str,
     at: String,
     interval_ms: u64,
@@ -39,6 +40,8 @@ struct Line {
     destinations: Vec<DestinationRow>,
     destination_count: usize,
     listeners: Vec<ListenerRow>,
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    groups: Option<Groups<'a>>,
     warnings: Vec<WarningRow>,
 }
 
@@ -139,6 +142,7 @@ pub(crate) fn line(tick: &Tick<'_>, top: usize) -> anyhow::Result<String> {
                 rates: listener.rates.as_ref().map(rates),
             })
             .collect(),
+        groups: tick.groups.as_ref().map(|(by, rows)| groups(rows, *by, top, true)),
         warnings: warnings
             .map(|warning| WarningRow { id: warning.id(), message: warning.to_string() })
             .chain(notes)

@@ -92,7 +92,7 @@ fn make() -> Vec<Arc<Look>> {
     let (settings, counters) = (settings(), Counters::default());
     let start = Moment(86_400_000);
     let mut monitor = Monitor::new(&settings, &counters, start, true);
-    monitor.keep_lifetimes();
+    monitor.keep_lifetimes(sockeye_core::LifetimesBy::Ends);
     let wanted = Arc::new(Wanted::new(Duration::from_secs(1)));
     let mut wants = wanted.now();
     (wants.ports, wants.sockets) =
@@ -124,7 +124,12 @@ fn make() -> Vec<Arc<Look>> {
         let worst = report.destinations.first().copied();
         look.detail = worst.map(|worst| {
             let account = Account::of(report, &worst, &settings);
-            Arc::new(Detail { id: worst.id, account, closes: report.closes_of(&worst) })
+            Arc::new(Detail {
+                id: worst.id,
+                account,
+                closes: report.closes_of(&worst),
+                owners: vec![("nginx (812) www-data  nginx.service".to_owned(), 4_640)],
+            })
         });
         look.place = Arc::clone(&place);
         gathered.fill(&mut look, true);
@@ -156,7 +161,7 @@ fn owners(tick: u32) -> Vec<OwnerRow> {
         time_wait: live * 3,
         opens_per_second: live as f32 / 10.0,
         closes_per_second: live as f32 / 20.0,
-        in_use: Some(live as u32),
+        inferred: live / 7,
     };
     vec![
         row("nginx", Some(812), "www-data", "nginx.service", u64::from(tick) * 15),

@@ -7,21 +7,25 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use sock_diag::SocketRecord;
-use sockeye_core::{LifetimeReport, Settings};
+use sockeye_core::{DestinationId, Group, LifetimeReport, LifetimesBy, OwnerId, Settings};
 
 use super::gathering::Gathering;
-use super::look::{Cost, Detail, Look, Place};
+use super::look::{Cost, Detail, Look, OwnerRow, Place};
 use super::past::{Past, State};
 use super::wanted::Wanted;
 use crate::account::Account;
 use crate::args::{FeedArgs, TopArgs};
-use crate::follow::{Follow, Onlooker, SweepCost, processor_ms};
+use crate::by::{By, GroupName, OwnerName, Row, named};
+use crate::follow::{Follow, Onlooker, Pace, SweepCost, processor_ms};
 
 /// A longer first interval is not waited for: an empty screen tells nothing.
 const LONG: Duration = Duration::from_secs(2);
 /// Estimating lifetimes takes at most one part in so many of the time, while they are looked at and while not.
 const LOOKED_AT: u32 = 20;
 const IN_REACH: u32 = 200;
+
+/// Owners of one destination that are told.
+const MOST_OWNERS: usize = 3;
 
 /// Follows until the end that was asked for, a signal, or an error; which of them it was is left in the past.
 pub(crate) fn follow(args: &TopArgs, wanted: &Arc<Wanted>, past: &Past) {
@@ -37,10 +41,10 @@ pub(crate) fn follow(args: &TopArgs, wanted: &Arc<Wanted>, past: &Past) {
 fn follow_namespaces(args: &TopArgs, wanted: &Arc<Wanted>, past: &Past) -> anyhow::Result<()> {
     let pace = args.pace.pace(args.interval, None);
     let mut current = None;
-    let mut follow = Follow::open(&args.feed, &pace)?;
+    let mut follow = open(&args.feed, &pace)?;
     loop {
         let Some(chosen) = follow_one(follow, &current, wanted, past)? else { return Ok(()) };
-        follow = match Follow::open(&feed_of(args, &chosen), &pace) {
+        follow = match open(&feed_of(args, &chosen), &pace) {
             Ok(follow) => {
                 current = chosen;
                 follow
@@ -50,11 +54,16 @@ fn follow_namespaces(args: &TopArgs, wanted: &Arc<Wanted>, past: &Past) -> anyho
                 let mut wants = wanted.now();
                 wants.namespace.clone_from(&current);
                 wanted.set(wants, false);
-                Follow::open(&feed_of(args, &current), &pace)?
+                open(&feed_of(args, &current), &pace)?
             }
         };
         past.clear();
     }
+}
+
+/// With the owners of sockets.
+fn open(feed: &FeedArgs, pace: &Pace) -> anyhow::Result<Follow> {
+    Follow::open_with_owners(feed, pace, By::Owner.facet())
 }
 
 fn feed_of(args: &TopArgs, namespace: &Option<String>) -> FeedArgs {
@@ -75,7 +84,7 @@ fn follow_one(
 ) -> anyhow::Result<Option<Option<String>>> {
     let gathering = Rc::new(RefCell::new(Gathering::new(Arc::clone(wanted))));
     follow.look_on(Box::new(SharedGathering(Rc::clone(&gathering))));
-    follow.monitor().keep_lifetimes();
+    follow.monitor().keep_lifetimes(LifetimesBy::Ends);
     wanted.call_by(Some(follow.caller()?));
     let mut wants = wanted.now();
     follow.set_interval(wants.interval);
@@ -89,7 +98,7 @@ fn follow_one(
     let mut last_at: Option<jiff::Timestamp> = None;
     loop {
         let settings = follow.surroundings().core_settings();
-        let Some(tick) = follow.next()? else { break };
+        let Some(tick) = follow.next_by(Some(By::Owner))? else { break };
         number += 1;
         let at = tick.at;
         if follow_is_late(&mut last_at, at, meter.is_replay, wanted) {
@@ -97,11 +106,15 @@ fn follow_one(
         }
         let swept = tick.sweep;
         let mut look = Look::of(tick.report, tick.notes, number, at);
-        look.detail = wants.focus.and_then(|id| {
+        let detail = wants.focus.and_then(|id| {
             let destination = *tick.report.destination(&id)?;
             let closes = tick.report.closes_of(&destination);
-            Some(Arc::new(Detail { id, account: Account::of(tick.report, &destination, &settings), closes }))
+            let account = Account::of(tick.report, &destination, &settings);
+            Some(Detail { id, account, closes, owners: Vec::new() })
         });
+        look.owners = tick.groups.map(|(_, rows)| rows.into_iter().map(owner_row).collect());
+        look.detail =
+            detail.map(|detail| Arc::new(Detail { owners: owners_of(&mut follow, &detail.id), ..detail }));
         look.place = Arc::clone(&place);
         gathering.borrow_mut().fill(&mut look, swept.is_some());
         look.lifetimes = lifetimes.of(&mut follow, wants.lifetimes);
@@ -146,6 +159,35 @@ fn place_of(follow: &Follow) -> Place {
         kernel_release: surroundings.kernel_release.clone(),
         namespace: surroundings.netns_name.clone().or(inode).unwrap_or_default(),
         is_replay: follow.is_replay(),
+    }
+}
+
+/// Whose the sockets of a destination are, most first.
+fn owners_of(follow: &mut Follow, id: &DestinationId) -> Vec<(String, u64)> {
+    let mut accounts = follow.monitor().accounts();
+    accounts.retain(|account| account.group == Group::Destination(*id) && account.owner != OwnerId::UNKNOWN);
+    accounts.sort_by_key(|account| std::cmp::Reverse(account.live + account.time_wait));
+    let name = |owner| named(Group::Owner(owner), By::Owner, follow.whose()).1;
+    let first = accounts.iter().take(MOST_OWNERS);
+    first.map(|account| (name(account.owner), account.live + account.time_wait)).collect()
+}
+
+/// A row of connections by owner, its parts apart.
+fn owner_row(row: Row) -> OwnerRow {
+    let owner = match row.group {
+        GroupName::Owner { owner } => owner,
+        _ => OwnerName::default(),
+    };
+    OwnerRow {
+        label: owner.name.unwrap_or(row.label),
+        pid: owner.pid,
+        user: owner.user.or(owner.uid.map(|uid| uid.to_string())).unwrap_or_default(),
+        group: owner.unit.or(owner.container).or(owner.cgroup).unwrap_or_default(),
+        live: row.live,
+        time_wait: row.time_wait,
+        inferred: row.inferred,
+        opens_per_second: row.opens_per_second,
+        closes_per_second: row.closes_per_second,
     }
 }
 

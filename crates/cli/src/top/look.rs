@@ -82,10 +82,10 @@ pub(crate) struct OwnerRow {
     pub(crate) group: String,
     pub(crate) live: u64,
     pub(crate) time_wait: u64,
+    /// Of these two, the ones whose owner nobody saw: they go where only this owner's go.
+    pub(crate) inferred: u64,
     pub(crate) opens_per_second: f32,
     pub(crate) closes_per_second: f32,
-    /// Ports in use, where that has a meaning.
-    pub(crate) in_use: Option<u32>,
 }
 
 /// Something an operator should know.
@@ -115,6 +115,8 @@ pub(crate) struct Detail {
     pub(crate) account: Account,
     /// Its closes of the last minute, as TIME_WAIT timers tell them.
     pub(crate) closes: Curve,
+    /// Whose its sockets are, as far as that is known: who it is, and how many, most first.
+    pub(crate) owners: Vec<(String, u64)>,
 }
 
 /// One tick.

@@ -24,11 +24,11 @@ pub(super) fn compile(filter: &Filter) -> Result<Compiled, Unanswerable> {
     let reject = program.label();
     let mut residual = Vec::new();
     for conjunct in filter.expr.clone().map_or_else(Vec::new, Expr::into_conjuncts) {
-        let needs_records = conjunct.mentions(Test::is_state);
+        let needs_records = conjunct.mentions(Test::needs_record);
         let needs_kernel = conjunct.mentions(Test::is_autobound);
         if needs_records && needs_kernel {
-            let why = "joined to a `state` by `or` or `not` it would have to be told by records, which do not \
-                       know it; ask for the states in filters of their own";
+            let why = "joined by `or` or `not` to a `state`, `user`, `pid` or `comm` it would have to be told by \
+                       records, which do not know it; ask for these in filters of their own";
             return Err(Unanswerable { term: "autobound", why });
         }
         let node = lower(&conjunct, true);
@@ -108,8 +108,8 @@ fn op_length(op: &Op) -> usize {
     }
 }
 
-/// What the kernel shall test for `expr` to be `truth`. It knows no states, so a test of them lets everything
-/// through, whichever way it is asked: with negation only at the leaves that can only let too much through.
+/// What the kernel shall test for `expr` to be `truth`. It knows no states, users and processes, so a test of them lets
+/// everything through, whichever way it is asked: with negation only at the leaves that can only let too much through.
 fn lower(expr: &Expr, truth: bool) -> Node {
     let each = |operands: &[Expr]| operands.iter().map(|operand| lower(operand, truth)).collect();
     match expr {
@@ -125,7 +125,7 @@ fn lower_test(test: &Test, truth: bool) -> Node {
     let leaf = |op| if truth { Node::Is(op) } else { Node::IsNot(op) };
     let junction = |nodes| if truth { Node::all(nodes) } else { Node::any(nodes) };
     match *test {
-        Test::State(_) => Node::Always,
+        Test::State(_) | Test::User(_) | Test::HeldBy { .. } => Node::Always,
         Test::Family(Family::Inet6) => leaf(Op::Inet6),
         Test::Family(_) if truth => Node::IsNot(Op::Inet6),
         Test::Family(_) => Node::Is(Op::Inet6),

@@ -5,6 +5,7 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::num::NonZeroU32;
+use std::sync::Arc;
 
 use super::error::Unanswerable;
 use crate::record::{Family, SocketRecord};
@@ -21,7 +22,7 @@ pub(super) enum Expr {
 }
 
 /// One predicate.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum Test {
     State(StateSet),
     /// The socket's own family; `Inet` does not cover v4-mapped sockets, an IPv4 prefix does.
@@ -41,6 +42,20 @@ pub(super) enum Test {
     Cgroup(u64),
     /// The port was not chosen by an explicit bind(), and is in the ephemeral range given here.
     Autobound(Ports),
+    User(u32),
+    /// A process had it open when the text was read: the inodes of its sockets then, ascending.
+    HeldBy {
+        holder: Holder,
+        inodes: Arc<[u32]>,
+    },
+}
+
+/// The processes a test is about.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum Holder {
+    Pid(u32),
+    /// All of this name.
+    Named(Arc<str>),
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -222,9 +237,19 @@ impl Test {
         matches!(self, Test::Autobound(_))
     }
 
+    /// Whether only a record can tell: the kernel's programs know nothing of it.
+    pub(super) fn needs_record(&self) -> bool {
+        matches!(self, Test::State(_) | Test::User(_) | Test::HeldBy { .. })
+    }
+
     fn matches(&self, record: &SocketRecord) -> Result<bool, Unanswerable> {
         let id = &record.id;
         Ok(match *self {
+            // What has no user and no inode (TIME_WAIT, orphans) is nobody's.
+            Test::User(uid) => record.uid == Some(uid),
+            Test::HeldBy { ref inodes, .. } => {
+                record.inode.is_some_and(|inode| inodes.binary_search(&inode.get()).is_ok())
+            }
             Test::State(set) => record.is_in(set),
             Test::Family(Family::Inet6) => record.family == Family::Inet6,
             Test::Family(_) => record.family != Family::Inet6,
@@ -267,7 +292,7 @@ impl fmt::Display for Expr {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Expr::Test(test) => test.fmt(f),
-            Expr::Not(inner) => match **inner {
+            Expr::Not(inner) => match &**inner {
                 Expr::Test(test) => write!(f, "not {test}"),
                 _ => write!(f, "not ({inner})"),
             },
@@ -317,6 +342,12 @@ impl fmt::Display for Test {
             Test::Mark { value, mask } => write!(f, "fwmark = {value:#x}/{mask:#x}"),
             Test::Cgroup(cgroup) => write!(f, "cgroup = id:{cgroup}"),
             Test::Autobound(_) => f.write_str("autobound"),
+            Test::User(uid) => write!(f, "user = {uid}"),
+            Test::HeldBy { holder: Holder::Pid(pid), .. } => write!(f, "pid = {pid}"),
+            Test::HeldBy { holder: Holder::Named(ref name), .. } => {
+                let quote = if name.contains('"') { '\'' } else { '"' };
+                write!(f, "comm = {quote}{name}{quote}")
+            }
         }
     }
 }

@@ -8,6 +8,9 @@
 //!               dev            [= !=]           INTERFACE | INDEX | id:INDEX
 //!               fwmark         [= !=]           VALUE[/MASK]
 //!               cgroup         [= !=]           PATH | id:ID
+//!               user           [= !=]           NAME | UID
+//!               pid            [= !=]           PID
+//!               comm           [= !=]           NAME
 //!               autobound
 //!               state          STATE[,STATE]...
 //! PORTS      := PORT | SERVICE | FIRST-LAST | *
@@ -15,10 +18,14 @@
 //!
 //! `not` binds tighter than `and`, `and` tighter than `or`, as ss(8) says. (The program ss itself gives `and`
 //! and `or` the same precedence and reads from left to right.) Beyond ss there are ranges of ports, `state`
-//! inside expressions, lists of states, `!=` for hosts, operators glued to their operands, and quotes.
+//! inside expressions, users and processes, lists of states, `!=` for hosts, operators glued to their operands, and quotes.
 //! Clauses of states next to each other are one predicate, the union ss makes of them; at the beginning, with
 //! neither `and` nor `or` after them, they hold for the whole filter. `inet:` asks for the socket's own family
 //! at that place alone, where ss narrows the whole listing. A value holding spaces or operators goes in quotes.
+//!
+//! The kernel knows states apart from its programs, and neither users nor processes: `state` inside expressions, `user`,
+//! `pid` and `comm` are tested on each record that comes back. `pid` and `comm` mean the sockets that those processes have
+//! open when the text is read; what belongs to no process any more (TIME_WAIT) is none of them.
 
 mod bytecode;
 mod compile;
@@ -40,7 +47,7 @@ pub use names::{Names, NoNames, PortRangeOnly};
 
 use crate::record::SocketRecord;
 use crate::state::StateSet;
-use expr::{Expr, Test};
+use expr::{Expr, Holder, Test};
 
 /// A parsed filter, its names resolved.
 ///
@@ -93,18 +100,21 @@ impl Filter {
         self.states.into_iter().chain(possible).reduce(StateSet::intersection)
     }
 
-    /// The first kind of term that is not about addresses or ports, if there is one: `state`, `dev`, `fwmark`, `cgroup` or
-    /// `autobound`. Of sockets that are gone nothing else is known than their ends.
+    /// The first kind of term that is not about addresses or ports, if there is one: `state`, `dev`, `fwmark`, `cgroup`, `user`,
+    /// `pid`, `comm` or `autobound`. Of sockets that are gone nothing else is known than their ends.
     pub fn beyond_endpoints(&self) -> Option<&'static str> {
         if self.states.is_some() {
             return Some("state");
         }
         type Kind = (&'static str, fn(&Test) -> bool);
-        const BEYOND: [Kind; 5] = [
+        const BEYOND: [Kind; 8] = [
             ("state", Test::is_state),
             ("dev", |test| matches!(test, Test::Device(_))),
             ("fwmark", |test| matches!(test, Test::Mark { .. })),
             ("cgroup", |test| matches!(test, Test::Cgroup(_))),
+            ("user", |test| matches!(test, Test::User(_))),
+            ("pid", |test| matches!(test, Test::HeldBy { holder: Holder::Pid(_), .. })),
+            ("comm", |test| matches!(test, Test::HeldBy { holder: Holder::Named(_), .. })),
             ("autobound", |test| matches!(test, Test::Autobound(_))),
         ];
         let expr = self.expr.as_ref()?;

@@ -28,6 +28,22 @@ pub trait Names {
         None
     }
 
+    /// The number of a user.
+    fn user(&self, _name: &str) -> Option<u32> {
+        None
+    }
+
+    /// The inodes of the sockets that a process has open now. None: there is no such process, or processes are not known.
+    fn sockets_of_pid(&self, _pid: u32) -> Option<Vec<u32>> {
+        None
+    }
+
+    /// The inodes of the sockets that processes of this name have open now; the kernel keeps the first 15 bytes of a name.
+    /// None: nobody is called so, or processes are not known.
+    fn sockets_of_name(&self, _name: &str) -> Option<Vec<u32>> {
+        None
+    }
+
     /// First and last port of `net.ipv4.ip_local_port_range`: what `autobound` means besides the kernel's flag.
     fn port_range(&self) -> Option<(u16, u16)> {
         None

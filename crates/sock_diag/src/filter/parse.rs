@@ -19,8 +19,21 @@ const MAX_DEPTH: usize = 200;
 const MAX_TERMS: usize = 4096;
 
 /// What ss calls them, for help.
-const PREDICATES: &[&str] =
-    &["src", "dst", "sport", "dport", "dev", "fwmark", "cgroup", "autobound", "state", "exclude"];
+const PREDICATES: &[&str] = &[
+    "src",
+    "dst",
+    "sport",
+    "dport",
+    "dev",
+    "fwmark",
+    "cgroup",
+    "user",
+    "pid",
+    "comm",
+    "autobound",
+    "state",
+    "exclude",
+];
 
 /// The states that leading clauses ask of the whole filter, and the expression after them.
 pub(super) struct Parsed {
@@ -129,6 +142,9 @@ impl<'t> Parser<'t, '_> {
             "dev" => self.named(word, "an interface", value::device),
             "fwmark" => self.named(word, "a mark", value::mark),
             "cgroup" => self.named(word, "a cgroup path", value::cgroup),
+            "user" => self.named(word, "a user", value::user),
+            "pid" => self.named(word, "a process's number", value::pid),
+            "comm" => self.named(word, "a process's name", value::comm),
             "autobound" => match self.names.port_range() {
                 Some((first, last)) => Ok(Expr::Test(value::autobound(first, last))),
                 None => Err(FilterError::new(token.span, "the ephemeral port range is not known here")

@@ -5,7 +5,7 @@ use std::num::NonZeroU32;
 use std::ops::Range;
 
 use super::error::{FilterError, quoted};
-use super::expr::{Ports, Test};
+use super::expr::{Holder, Ports, Test};
 use super::names::Names;
 
 /// A value as typed, and where.
@@ -67,6 +67,42 @@ pub(super) fn cgroup(value: Value<'_>, names: &dyn Names) -> Read<Test> {
             .wrong(format!("no cgroup is known as {}", quoted(value.text)))
             .help("write a path below the cgroup2 mount, such as `/system.slice/nginx.service`")
     })
+}
+
+/// A user by name or number.
+pub(super) fn user(value: Value<'_>, names: &dyn Names) -> Read<Test> {
+    let uid = names.user(value.text).or_else(|| value.text.parse().ok());
+    uid.map(Test::User).ok_or_else(|| value.wrong(format!("no user is known as {}", quoted(value.text))))
+}
+
+/// A process by its number.
+pub(super) fn pid(value: Value<'_>, names: &dyn Names) -> Read<Test> {
+    let Some(pid) = value.text.parse().ok().filter(|pid| *pid != 0) else {
+        return Err(value
+            .wrong(format!("{} is not the number of a process", quoted(value.text)))
+            .help("to find one by name write `comm = NAME`"));
+    };
+    match names.sockets_of_pid(pid) {
+        Some(inodes) => Ok(held_by(Holder::Pid(pid), inodes)),
+        None => Err(value.wrong(format!("no process {pid} is known here, or it may not be looked into"))),
+    }
+}
+
+/// Processes by name.
+pub(super) fn comm(value: Value<'_>, names: &dyn Names) -> Read<Test> {
+    match names.sockets_of_name(value.text) {
+        Some(inodes) => Ok(held_by(Holder::Named(value.text.into()), inodes)),
+        None => {
+            let name = quoted(value.text);
+            Err(value.wrong(format!("no process is known as {name} here, or it may not be looked into")))
+        }
+    }
+}
+
+fn held_by(holder: Holder, mut inodes: Vec<u32>) -> Test {
+    inodes.sort_unstable();
+    inodes.dedup();
+    Test::HeldBy { holder, inodes: inodes.into() }
 }
 
 /// The ports `autobound` may be about.

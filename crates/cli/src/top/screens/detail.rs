@@ -9,6 +9,7 @@ use super::destinations::{headroom, name, trend, used};
 use crate::render::exhaustion::exhausted;
 use crate::render::lifetimes_table::duration;
 use crate::render::snapshot_screen::{grouped, three_digits};
+use crate::terminal::Harmless;
 use crate::top::frame::Scene;
 use crate::top::look::{Detail, Look};
 use crate::top::pen::{Pen, bar, chart, columns, sparkline, wrapped};
@@ -123,6 +124,10 @@ fn numbers(look: &Look, destination: &Destination, detail: Option<&Detail>, them
     if let Some(told) = group.and_then(|group| group.completed_ms) {
         let [p50, p90, p99, _] = told.each().map(|bounded| duration(bounded.ms));
         lines.push(line("lifetimes", format!("p50 {p50} · p90 {p90} · p99 {p99}"), theme.text));
+    }
+    for (index, (owner, sockets)) in detail.iter().flat_map(|detail| &detail.owners).enumerate() {
+        let told = format!("{} sockets of {}", grouped(*sockets), Harmless(owner));
+        lines.push(line(if index == 0 { "owners" } else { "" }, told, theme.text));
     }
     if let Some(detail) = detail.filter(|detail| detail.closes.total() > 0) {
         let fives: Vec<f64> = detail

@@ -2,9 +2,10 @@
 
 use ratatui_core::buffer::Buffer;
 use ratatui_core::layout::Rect;
-use sockeye_core::{Bar, GroupLifetimes, LifetimeReport};
+use sockeye_core::{Bar, Group, GroupLifetimes, LifetimeReport};
 
-use crate::render::lifetimes_table::{duration, label, name};
+use crate::by::{By, named};
+use crate::render::lifetimes_table::{duration, label};
 use crate::render::snapshot_screen::grouped;
 use crate::top::frame::Scene;
 use crate::top::grid::{self, Cell, Column, Drawn, Key, Rows};
@@ -32,6 +33,10 @@ pub(crate) const COLUMNS: [Column; 7] = [
         "half of all, those counted that are still open (Kaplan–Meier); —: more than half are",
     ),
 ];
+
+fn name(group: &GroupLifetimes) -> String {
+    named(group.group.unwrap_or(Group::Other), By::Destination, None).1
+}
 
 struct Groups<'a>(Vec<&'a GroupLifetimes>);
 

@@ -24,7 +24,11 @@ pub(crate) const COLUMNS: [Column; 9] = [
     Column::number("TIME-WAIT", 2, "sockets in TIME_WAIT that were its connections"),
     Column::number("OPENS/s", 1, "connections it opens or accepts per second"),
     Column::number("CLOSES/s", 3, "connections that end per second"),
-    Column::number("PORTS", 6, "ephemeral ports in use"),
+    Column::number(
+        "INFERRED",
+        6,
+        "of LIVE and TIME-WAIT, those that nobody saw alive: they go where only this owner's go",
+    ),
 ];
 
 struct Owners<'a>(&'a [OwnerRow]);
@@ -49,7 +53,7 @@ impl Rows for Owners<'_> {
             5 => Key::Number(row.time_wait as f64),
             6 => Key::Number(row.opens_per_second.into()),
             7 => Key::Number(row.closes_per_second.into()),
-            _ => Key::Number(row.in_use.unwrap_or(0).into()),
+            _ => Key::Number(row.inferred as f64),
         }
     }
 
@@ -65,7 +69,7 @@ impl Rows for Owners<'_> {
             5 => grouped(row.time_wait),
             6 => three_digits(row.opens_per_second.into()),
             7 => three_digits(row.closes_per_second.into()),
-            _ => row.in_use.map_or_else(none, grouped),
+            _ => grouped(row.inferred),
         };
         Cell::new(text, theme.text)
     }
