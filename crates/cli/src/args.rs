@@ -13,7 +13,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::by::By;
 use crate::follow::Pace;
 use crate::help::{
-    CLOSES_HELP, HEADROOM_HELP, LIFETIMES_HELP, PORTS_HELP, SNAPSHOT_HELP, SOCKETS_HELP, WATCH_HELP,
+    CLOSES_HELP, HEADROOM_HELP, LIFETIMES_HELP, PORTS_HELP, SNAPSHOT_HELP, SOCKETS_HELP, TOP_HELP, WATCH_HELP,
 };
 use crate::quantity::{duration, interval, share};
 
@@ -48,6 +48,7 @@ Examples:
   sockeye -N web                           another network namespace
   sockeye headroom 10.0.9.12:8080          how many more connections to it succeed
   sockeye ports 41234                      who holds a port
+  sockeye top                              the whole picture, live
   sockeye watch 5                          a line every 5 s
   sockeye closes                           each connection as it ends
   sockeye lifetimes --for 1m               how long connections live
@@ -78,6 +79,9 @@ pub(crate) enum Command {
     /// The sockets themselves, with the options and filters of ss
     #[command(after_help = SOCKETS_HELP, args_override_self = true)]
     Sockets(SocketsArgs),
+    /// The whole picture, live, on the full screen: destinations, owners, ports, lifetimes, listeners, sockets
+    #[command(after_help = TOP_HELP)]
+    Top(TopArgs),
     /// A line per interval: opens, closes, live connections, TIME_WAIT, the destination closest to running out of ports
     #[command(after_help = WATCH_HELP)]
     Watch(WatchArgs),
@@ -437,6 +441,19 @@ pub(crate) struct LifetimesArgs {
     pub(crate) hlog: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) output: ReportOutput,
+    #[command(flatten)]
+    pub(crate) color: ColorArgs,
+}
+
+#[derive(Args, Debug, Clone)]
+pub(crate) struct TopArgs {
+    /// From tick to tick: seconds, or with a unit (500ms, 10s, 5m); + and - change it while it runs
+    #[arg(value_name = "INTERVAL", default_value = "1s", value_parser = interval)]
+    pub(crate) interval: Duration,
+    #[command(flatten)]
+    pub(crate) pace: PaceArgs,
+    #[command(flatten)]
+    pub(crate) feed: FeedArgs,
     #[command(flatten)]
     pub(crate) color: ColorArgs,
 }

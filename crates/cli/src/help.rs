@@ -174,3 +174,20 @@ Examples:
   sockeye watch --cpu-budget 2% a host with very many sockets
   sockeye watch 1 60 --capture minute.sockeye
   sockeye watch --replay minute.sockeye";
+
+pub(crate) const TOP_HELP: &str = "\
+Keys (? shows them all, with what the columns mean):
+  1 … 6, Tab     destinations, owners, ports, lifetimes, listeners, sockets
+  Up Down Enter  choose a destination, and look at it alone; Esc goes back
+  < > r          sort by the column to the left or right; turn the order round
+  /              filter, in the grammar of ss
+  Space          pause; then Left and Right step through the last minutes
+  + -            longer or shorter intervals; of a replay, its speed
+  n              another network namespace
+  q              quit
+
+Examples:
+  sockeye top
+  sockeye top 5 --cpu-budget 2%
+  sockeye top -N web
+  sockeye top --replay incident.sockeye    the past, at its own pace";

@@ -17,6 +17,7 @@ mod stop;
 mod surroundings;
 mod sweep;
 mod terminal;
+mod top;
 mod whose;
 
 use std::io::Write;
@@ -47,6 +48,7 @@ fn main() -> ExitCode {
         Some(Command::Ports(args)) => command::ports::run(args).map(passed),
         Some(Command::Snapshot(args)) => command::snapshot::run(args).map(passed),
         Some(Command::Sockets(args)) => command::sockets::run(args).map(passed),
+        Some(Command::Top(args)) => command::top::run(args).map(passed),
         Some(Command::Watch(args)) => command::watch::run(args).map(passed),
     };
     match done {

@@ -6,6 +6,7 @@
 
 mod budget;
 mod live;
+mod onlooker;
 mod reading;
 mod told;
 mod watched;
@@ -17,6 +18,7 @@ use sockeye_core::{Closed, Moment, Monitor, Report};
 pub(crate) use self::budget::{Budget, processor_ms};
 pub(crate) use self::live::{EVENT_BUFFER_BYTES, moment_after, next_due};
 use self::live::{Live, Woken};
+pub(crate) use self::onlooker::Onlooker;
 pub(crate) use self::reading::Reading;
 pub(crate) use self::told::Told;
 pub(crate) use self::watched::Watched;

@@ -33,6 +33,9 @@ impl<'a> Reading<'a> {
     /// All dumps: listeners, then the connected with (now and then) the bound, then UDP. Returns the sockets read.
     pub(crate) fn read_all(&mut self) -> anyhow::Result<u64> {
         self.feed.begin_sweep();
+        if let Some(onlooker) = &mut self.watched.onlooker {
+            onlooker.begin(&self.feed.surroundings().core_settings());
+        }
         let connected = StateSet::ALL.minus(StateSet::LISTEN).minus(StateSet::BOUND_INACTIVE);
         let tcp = |error| explain::dump(Protocol::Tcp, error);
         let listeners = self.dump(Protocol::Tcp, StateSet::LISTEN).map_err(tcp)?;
@@ -76,6 +79,9 @@ impl<'a> Reading<'a> {
         if let Ok(bound) = self.feed.bound_by_number() {
             for (cookie, port) in bound {
                 self.watched.monitor.observe_bound(Cookie(*cookie), *port);
+                if let Some(onlooker) = &mut self.watched.onlooker {
+                    onlooker.bound(*port);
+                }
             }
         }
     }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use sock_diag::{Cookie, Event, SocketRecord};
 use sockeye_core::{Counters, Moment, Monitor, TcpEnd, When};
 
+use super::onlooker::Onlooker;
 use crate::sweep::Note;
 use crate::whose::Whose;
 
@@ -17,6 +18,8 @@ const SWEEPS_PER_WALK: u32 = 10;
 /// The monitor and its surroundings.
 pub(crate) struct Watched {
     pub(crate) monitor: Monitor,
+    /// Who sees the records of sweeps beside the monitor.
+    pub(crate) onlooker: Option<Box<dyn Onlooker>>,
     pub(crate) whose: Option<Whose>,
     /// The last moment the monitor was told.
     pub(crate) now: Moment,
@@ -36,6 +39,7 @@ impl Watched {
     pub(crate) fn new(monitor: Monitor, whose: Option<Whose>) -> Watched {
         Watched {
             monitor,
+            onlooker: None,
             whose,
             now: Moment::default(),
             bound: BTreeMap::new(),
@@ -57,6 +61,9 @@ impl Watched {
         let is_new = self.monitor.observe(record);
         if let (true, Some(whose)) = (is_new, &mut self.whose) {
             whose.meet(&mut self.monitor, record);
+        }
+        if let Some(onlooker) = &mut self.onlooker {
+            onlooker.record(record);
         }
     }
 
@@ -117,6 +124,9 @@ impl Watched {
         self.bound_age += 1;
         for record in self.bound.values() {
             self.monitor.observe(record);
+            if let Some(onlooker) = &mut self.onlooker {
+                onlooker.record(record);
+            }
         }
     }
 

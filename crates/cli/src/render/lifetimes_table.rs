@@ -172,7 +172,7 @@ impl Screen {
 }
 
 /// `1.20 s`, in the unit that suits.
-fn duration(ms: u64) -> String {
+pub(crate) fn duration(ms: u64) -> String {
     let (scale, unit, decimals) = unit(ms);
     format!("{:.decimals$} {unit}", ms as f64 / scale)
 }
@@ -182,14 +182,14 @@ fn known(ms: Option<u64>) -> String {
 }
 
 /// `0.70–1.70 s`, in the unit of the greater.
-fn between(bounded: Bounded) -> String {
+pub(crate) fn between(bounded: Bounded) -> String {
     let (scale, unit, decimals) = unit(bounded.max_ms);
     let [min, max] = [bounded.min_ms, bounded.max_ms].map(|ms| format!("{:.decimals$}", ms as f64 / scale));
     if min == max { format!("{max} {unit}") } else { format!("{min}–{max} {unit}") }
 }
 
 /// `20–50 ms`, `10–20 s`, `30–60 min`: the edges of bars are round.
-fn label(bar: &Bar) -> String {
+pub(crate) fn label(bar: &Bar) -> String {
     let round = |ms: u64| match ms {
         0..1_000 => (ms, "ms"),
         1_000..60_000 => (ms / 1_000, "s"),
@@ -207,7 +207,7 @@ fn label(bar: &Bar) -> String {
 }
 
 /// A bar in eighths of a cell; something never looks like nothing.
-fn blocks(ratio: f64, cells: usize) -> String {
+pub(crate) fn blocks(ratio: f64, cells: usize) -> String {
     const EIGHTHS: [char; 8] = [' ', '▏', '▎', '▍', '▌', '▋', '▊', '▉'];
     let eighths = (ratio.clamp(0.0, 1.0) * (cells * 8) as f64).round() as usize;
     let eighths = if ratio > 0.0 { eighths.max(1) } else { 0 };

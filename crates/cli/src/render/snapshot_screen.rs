@@ -325,7 +325,7 @@ pub(super) fn columns(text: &str) -> usize {
 }
 
 /// 28232 → `28,232`.
-pub(super) fn grouped(number: impl Into<u64>) -> String {
+pub(crate) fn grouped(number: impl Into<u64>) -> String {
     let digits = number.into().to_string();
     let mut text = String::new();
     for (i, digit) in digits.chars().enumerate() {
@@ -338,7 +338,7 @@ pub(super) fn grouped(number: impl Into<u64>) -> String {
 }
 
 /// Three digits that matter: `0.42`, `3.81`, `38.1`, `381`, `12,345`.
-pub(super) fn three_digits(value: f64) -> String {
+pub(crate) fn three_digits(value: f64) -> String {
     match value {
         v if v < 9.995 => format!("{v:.2}"),
         v if v < 99.95 => format!("{v:.1}"),
@@ -369,7 +369,7 @@ fn sparkline(values: &[u32]) -> String {
 }
 
 /// The name, its middle left out when it is too long: both ends tell destinations apart.
-pub(super) fn shortened(name: &str, room: usize) -> String {
+pub(crate) fn shortened(name: &str, room: usize) -> String {
     let length = name.chars().count();
     if length <= room {
         return name.to_owned();
