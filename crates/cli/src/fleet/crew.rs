@@ -49,18 +49,26 @@ pub(super) fn share_out<J: Job>(jobs: Vec<J>, home: u64) -> anyhow::Result<()> {
         }
     };
     thread::scope(|scope| {
-        let started = (0..threads).map(|_| Builder::new().name("netns".to_owned()).spawn_scoped(scope, away));
-        let started: Vec<_> = started.collect();
+        let (mut started, mut failed) = (Vec::new(), None);
+        for _ in 0..threads {
+            match Builder::new().name("netns".to_owned()).spawn_scoped(scope, away) {
+                Ok(thread) => started.push(thread),
+                Err(error) => failed = Some(error),
+            }
+        }
         let mut desk = Desk::new();
         for job in at_home {
             job.work(Ok(()), &mut desk);
         }
-        // One thread does it all if need be; the first error tells as well as the last.
-        match started.iter().any(Result::is_ok) {
-            false if threads > 0 => match started.into_iter().find_map(Result::err) {
-                Some(error) => Err(error).context("starting a thread to enter network namespaces"),
-                None => Ok(()),
-            },
+        // One thread does it all if need be.
+        let nobody = started.is_empty();
+        // The scope alone would wait for their work and not for their end: the next tick's threads would not yet get what the
+        // allocator keeps for these.
+        for thread in started {
+            thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        }
+        match failed {
+            Some(error) if nobody => Err(error).context("starting a thread to enter network namespaces"),
             _ => Ok(()),
         }
     })

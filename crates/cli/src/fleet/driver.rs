@@ -220,9 +220,9 @@ impl Fleet {
     fn search(&mut self, limit: Duration) {
         self.namespaces.look(limit);
         self.searched = self.now();
-        let mut reachable = std::mem::take(&mut self.members);
+        let mut before = std::mem::take(&mut self.members);
         for found in self.namespaces.iter() {
-            let member = match reachable.remove(&found.inode) {
+            let member = match before.remove(&found.inode) {
                 // Under another name it may be another one, which has its inode now.
                 Some(Member { found: was, state: State::Barred(_) }) if was.name != found.name => {
                     Member::new(found)
@@ -232,7 +232,7 @@ impl Fleet {
             };
             self.members.insert(member.found.inode, member);
         }
-        for (inode, mut member) in reachable {
+        for (inode, mut member) in before {
             if self.namespaces.knows(inode) {
                 member.found.ways.clear();
                 if let Some(followed) = member.followed_mut() {

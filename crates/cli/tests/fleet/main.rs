@@ -38,6 +38,11 @@ fn sockeye(arguments: &[&str]) -> Output {
     command.args(arguments).stdin(Stdio::null()).output().unwrap()
 }
 
+/// A namespace of the tests', which may take their time: fifty namespaces more are made in it.
+fn world() -> Namespace {
+    Namespace::new().deadline(Duration::from_secs(180))
+}
+
 /// What it printed; it must have ended well.
 #[track_caller]
 fn said(arguments: &[&str]) -> String {
@@ -56,7 +61,7 @@ fn lodger() -> Child {
 
 #[test]
 fn one_look_sees_them_all() {
-    Namespace::new().run(|| {
+    world().run(|| {
         own_names();
         let names: Vec<String> = (0..50).map(|number| format!("box{number}")).collect();
         let cabins: Vec<Cabin> =
@@ -116,7 +121,7 @@ fn one_look_sees_them_all() {
 #[test]
 fn namespaces_come_and_go() {
     let (count, cycles, changed) = if is_full() { (500, 1_000, 10) } else { (50, 60, 5) };
-    Namespace::new().deadline(Duration::from_secs(if is_full() { 3_000 } else { 120 })).run(move || {
+    world().deadline(Duration::from_secs(if is_full() { 3_000 } else { 180 })).run(move || {
         own_names();
         let mut born = 0_usize..;
         let mut cabin = || {
@@ -172,7 +177,7 @@ fn namespaces_come_and_go() {
 /// Our descriptor would keep it alive, with whatever is plugged into it: an interval may be long.
 #[test]
 fn nothing_is_kept_of_a_namespace_that_nobody_is_in() {
-    Namespace::new().run(|| {
+    world().run(|| {
         own_names();
         let mut lodger = lodger();
         let _cabin = Cabin::new("box", 1);
@@ -196,7 +201,7 @@ fn nothing_is_kept_of_a_namespace_that_nobody_is_in() {
 /// With descriptors for a few, those hear their events who have most of them.
 #[test]
 fn events_are_heard_where_there_are_most() {
-    Namespace::new().run(|| {
+    world().run(|| {
         own_names();
         let cabins: Vec<Cabin> = (0..12).map(|number| Cabin::new(format!("box{number}"), 0)).collect();
         let mut command = Watching::command(&["200ms"]);
@@ -234,7 +239,7 @@ fn events_are_heard_where_there_are_most() {
 #[test]
 fn a_budget_is_for_all_of_them() {
     const SHARE: f64 = 0.03;
-    Namespace::new().run(|| {
+    world().run(|| {
         own_names();
         let cabins: Vec<Cabin> = (0..60).map(|number| Cabin::new(format!("box{number}"), 1)).collect();
         let mut watching = Watching::start(&["500ms", "--cpu-budget", "3%"]);
@@ -258,7 +263,7 @@ fn a_budget_is_for_all_of_them() {
 
 #[test]
 fn names_are_harmless() {
-    Namespace::new().run(|| {
+    world().run(|| {
         own_names();
         let name = OsStr::from_bytes(b"evil\x1b]0;x\x07\n\"quoted\",\xff \xe2\x80\xae");
         let _cabin = Cabin::new(name, 1);
@@ -282,7 +287,7 @@ fn names_are_harmless() {
 
 #[test]
 fn without_privilege_there_is_the_own_one_and_a_word_on_the_others() {
-    Namespace::new().run(|| {
+    world().run(|| {
         own_names();
         let cabins: Vec<Cabin> = (0..3).map(|number| Cabin::new(format!("box{number}"), 1)).collect();
         let _listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -316,7 +321,7 @@ fn without_privilege_there_is_the_own_one_and_a_word_on_the_others() {
 /// Opens and closes are known in each, by its events.
 #[test]
 fn churn_is_told_where_it_is() {
-    Namespace::new().run(|| {
+    world().run(|| {
         own_names();
         let cabins = [Cabin::new("busy", 0), Cabin::new("quiet", 2)];
         let mut watching = Watching::start(&["200ms"]);
