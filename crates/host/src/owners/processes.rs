@@ -113,8 +113,10 @@ impl Processes {
             Step::Unfinished => {}
             Step::Finished => {
                 process.denied = false;
-                if reading.depth == Depth::Every {
-                    process.read_in = Some(pass);
+                match reading.depth {
+                    Depth::Every => process.read_in = Some(pass),
+                    Depth::Doubtful if reading.has_news => self.vantages.favour(reading.pid),
+                    Depth::Doubtful => {}
                 }
             }
             Step::Denied => process.denied = true,

@@ -12,7 +12,15 @@ const PAGE: u32 = 256;
 struct Page {
     slots: [u32; PAGE as usize],
     /// A bit for each that is a socket known to live.
-    vouched: [u64; PAGE as usize / 64],
+    vouched: Bits,
+    /// A bit for each that was the same socket twice.
+    steady: Bits,
+}
+
+type Bits = [u64; PAGE as usize / 64];
+
+fn has(bits: &Bits, at: u32) -> bool {
+    bits[at as usize / 64] & 1 << (at % 64) != 0
 }
 
 /// Not open when last seen, or never seen.
@@ -32,10 +40,20 @@ pub(super) fn socket(slot: u32) -> Option<u32> {
 }
 
 impl Page {
-    const EMPTY: Page = Page { slots: [CLOSED; PAGE as usize], vouched: [0; PAGE as usize / 64] };
+    const EMPTY: Page = Page {
+        slots: [CLOSED; PAGE as usize],
+        vouched: [0; PAGE as usize / 64],
+        steady: [0; PAGE as usize / 64],
+    };
 
-    fn is_vouched(&self, at: u32) -> bool {
-        self.vouched[at as usize / 64] & 1 << (at % 64) != 0
+    /// Whether something may have come there.
+    fn is_doubtful(&self, at: u32) -> bool {
+        !has(&self.vouched, at)
+    }
+
+    /// Whether a new socket is likely there.
+    fn is_free(&self, at: u32) -> bool {
+        self.slots[at as usize] != OTHER && !has(&self.vouched, at) && !has(&self.steady, at)
     }
 }
 
@@ -48,8 +66,12 @@ impl Slots {
         }
         let page = self.0.entry(key).or_insert_with(|| Box::new(Page::EMPTY));
         let before = std::mem::replace(&mut page.slots[at as usize], slot);
+        let (word, bit) = (at as usize / 64, 1 << (at % 64));
         if before != slot {
-            page.vouched[at as usize / 64] &= !(1 << (at % 64));
+            page.vouched[word] &= !bit;
+            page.steady[word] &= !bit;
+        } else if socket(slot).is_some() {
+            page.steady[word] |= bit;
         }
         if slot == CLOSED && before != CLOSED && page.slots.iter().all(|slot| *slot == CLOSED) {
             self.0.remove(&key);
@@ -70,23 +92,22 @@ impl Slots {
     pub(super) fn next_doubtful(&self, from: u32, closed_in_a_row: u32) -> u32 {
         if closed_in_a_row >= GAP {
             // On to the end of the gap: nothing before it is known to be open.
-            return self.first_open(from).map_or(u32::MAX, |open| self.next(open, |_| true));
+            return self.first_open(from).map_or(u32::MAX, |open| self.next(open, Page::is_doubtful));
         }
-        self.next(from, |_| true)
+        self.next(from, Page::is_doubtful)
     }
 
-    /// The first descriptor from `from` on that a new socket may have been given: one that is neither a socket known to live
-    /// nor open for anything else.
+    /// The first descriptor from `from` on that a new socket has been given, most likely: one that was not open for anything
+    /// that stays.
     pub(super) fn next_free(&self, from: u32) -> u32 {
-        self.next(from, |slot| slot != OTHER)
+        self.next(from, Page::is_free)
     }
 
-    /// The first descriptor from `from` on that nobody vouches for and that is `wanted`; closed ones have to be.
-    fn next(&self, from: u32, wanted: fn(u32) -> bool) -> u32 {
+    /// The first descriptor from `from` on that is `wanted`, as all closed ones are.
+    fn next(&self, from: u32, wanted: fn(&Page, u32) -> bool) -> u32 {
         let mut at = from;
         while let Some(page) = self.0.get(&(at / PAGE)) {
-            let is_next = |slot: &u32| !page.is_vouched(*slot) && wanted(page.slots[*slot as usize]);
-            match (at % PAGE..PAGE).find(is_next) {
+            match (at % PAGE..PAGE).find(|slot| wanted(page, *slot)) {
                 Some(slot) => return at - at % PAGE + slot,
                 None => at = (at - at % PAGE).saturating_add(PAGE),
             }
@@ -158,6 +179,9 @@ mod tests {
                 .take(4)
                 .collect();
         assert_eq!(free, [3, 5, 6, 7]);
+        // Seen twice, it is one that stays.
+        slots.set(5, 14);
+        assert_eq!((slots.next_free(4), slots.next_doubtful(4, 0)), (6, 5));
         // Another socket in its place is one that nobody vouches for.
         slots.set(1, 99);
         assert_eq!(slots.next_doubtful(1, 0), 1);
@@ -178,22 +202,26 @@ mod tests {
         #[test]
         fn slots_are_what_was_set(steps in proptest::collection::vec((0u32..700, 0u32..5, any::<bool>()), 0..80)) {
             let mut slots = Slots::default();
-            let mut model: BTreeMap<u32, (u32, bool)> = BTreeMap::new();
+            let mut model: BTreeMap<u32, (u32, bool, bool)> = BTreeMap::new();
             for (descriptor, slot, vouched) in steps {
                 let slot = if slot == 4 { OTHER } else { slot };
-                let before = model.get(&descriptor).copied().unwrap_or((CLOSED, false));
+                let before = model.get(&descriptor).copied().unwrap_or((CLOSED, false, false));
                 prop_assert_eq!(slots.set(descriptor, slot), before.0);
                 if vouched {
                     slots.vouch(descriptor);
                 }
-                let is_vouched = socket(slot).is_some() && (vouched || before == (slot, true));
-                model.insert(descriptor, (slot, is_vouched));
+                let is_same = socket(slot).is_some() && before.0 == slot;
+                let is_vouched = socket(slot).is_some() && vouched || is_same && before.1;
+                model.insert(descriptor, (slot, is_vouched, is_same));
             }
-            let open: Vec<u32> = model.iter().filter(|(_, (slot, _))| *slot != CLOSED).map(|(at, _)| *at).collect();
+            let open: Vec<u32> = model.iter().filter(|(_, (slot, ..))| *slot != CLOSED).map(|(at, _)| *at).collect();
             prop_assert_eq!(slots.open().collect::<Vec<_>>(), open);
             for from in [0, 255, 256, 400, 699] {
-                let is_free = |at: &u32| model.get(at).is_none_or(|(slot, vouched)| *slot != OTHER && !vouched);
-                prop_assert_eq!(Some(slots.next_free(from)), (from..).find(is_free));
+                let doubtful = |at: &u32| model.get(at).is_none_or(|(_, vouched, _)| !vouched);
+                prop_assert_eq!(Some(slots.next_doubtful(from, 0)), (from..).find(doubtful));
+                let is_free = |(slot, vouched, steady): &(u32, bool, bool)| *slot != OTHER && !vouched && !steady;
+                let free = |at: &u32| model.get(at).is_none_or(is_free);
+                prop_assert_eq!(Some(slots.next_free(from)), (from..).find(free));
             }
         }
     }

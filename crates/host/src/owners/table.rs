@@ -115,9 +115,9 @@ pub(super) struct Table {
 }
 
 impl Table {
-    /// Notes what a descriptor is open for. The process must be known.
-    pub(super) fn set(&mut self, holder: Holder, target: Target) {
-        let Some(process) = self.processes.get_mut(&holder.pid) else { return };
+    /// Notes what a descriptor is open for; whether that is a socket which was not there before. The process must be known.
+    pub(super) fn set(&mut self, holder: Holder, target: Target) -> bool {
+        let Some(process) = self.processes.get_mut(&holder.pid) else { return false };
         let slot = match target {
             Target::Socket(inode) if socket(inode).is_some() => inode,
             Target::Socket(_) | Target::Other => OTHER,
@@ -125,7 +125,7 @@ impl Table {
         };
         let before = process.slots.set(holder.descriptor, slot);
         if before == slot {
-            return;
+            return false;
         }
         if let Some(inode) = socket(before) {
             self.let_go(inode, holder);
@@ -138,6 +138,7 @@ impl Table {
                 Some(_) => self.shared.entry(inode).or_default().push(holder),
             }
         }
+        socket(slot).is_some()
     }
 
     /// Makes room for so many more sockets, so that no reading has to.

@@ -9,7 +9,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use super::numbered::{Numbered, Target};
 use super::table::{Holder, Origin, Process, Table};
 
-/// The processes that were last found to hold a socket that was sought, the latest first. Descriptors of ours: one for each.
+/// The processes that were last found to hold a socket that was sought, or a new one, the latest first. Descriptors of ours: one for each.
 #[derive(Default, Debug)]
 pub(super) struct Vantages(VecDeque<Vantage>);
 
@@ -27,7 +27,7 @@ const MOST: usize = 16;
 const NUMBERS: usize = 4;
 
 impl Vantages {
-    /// The process was found to hold a socket that was sought.
+    /// The process was found to hold a socket that was sought, or one that is new.
     pub(super) fn favour(&mut self, pid: u32) {
         if self.0.front().is_some_and(|first| first.pid == pid) {
             return;
@@ -63,7 +63,9 @@ impl Vantage {
         let Some(folder) = &self.folder else { return false };
         let mut next = 0;
         for _ in 0..NUMBERS {
-            let is_kin = |process: &&Process| process.origins.iter().any(|one| one.is_akin(origin));
+            let is_kin = |process: &&Process| {
+                process.uid == origin.uid || process.origins.iter().any(|one| one.is_akin(origin))
+            };
             let Some(process) = table.processes.get(&self.pid).filter(is_kin) else { return false };
             let descriptor = process.next_free(next);
             let Ok(target) = folder.descriptor(descriptor) else { return false };
