@@ -98,7 +98,9 @@ fn prepare_monitor(destinations: u32) -> Box<dyn FnMut()> {
     let mut now = Moment(0);
     let mut sweep = move || {
         monitor.begin_sweep(now);
-        black_box(&records).iter().for_each(|record| monitor.observe(record));
+        black_box(&records).iter().for_each(|record| {
+            monitor.observe(record);
+        });
         black_box(monitor.missing(1));
         monitor.end_sweep(now, &Counters::default());
         now = now.plus_ms(1_000);

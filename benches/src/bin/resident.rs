@@ -73,7 +73,9 @@ fn measure(kind: &str, make: Kind, count: u32) -> Result<()> {
         monitor.observe(&listener);
         // Half as many at first: then it grows.
         let shown = if sweep == 0 { count / 2 } else { count };
-        (0..shown).for_each(|number| monitor.observe(&make(number, record(number, 1_000))));
+        (0..shown).for_each(|number| {
+            monitor.observe(&make(number, record(number, 1_000)));
+        });
         monitor.end_sweep(now, &Counters::default());
         monitor.tick(now);
     }

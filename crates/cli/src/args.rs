@@ -10,9 +10,10 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::by::By;
 use crate::follow::Pace;
 use crate::help::{
-    CLOSES_HELP, HEADROOM_HELP, LIFETIMES_HELP, PORTS_HELP, SNAPSHOT_HELP, SOCKETS_HELP, WATCH_HELP,
+    CLOSES_HELP, HEADROOM_HELP, LIFETIMES_HELP, PORTS_HELP, SNAPSHOT_HELP, SOCKETS_HELP, TOP_HELP, WATCH_HELP,
 };
 use crate::quantity::{duration, interval, share};
 
@@ -47,6 +48,7 @@ Examples:
   sockeye -N web                           another network namespace
   sockeye headroom 10.0.9.12:8080          how many more connections to it succeed
   sockeye ports 41234                      who holds a port
+  sockeye top                              the whole picture, live
   sockeye watch 5                          a line every 5 s
   sockeye closes                           each connection as it ends
   sockeye lifetimes --for 1m               how long connections live
@@ -77,6 +79,9 @@ pub(crate) enum Command {
     /// The sockets themselves, with the options and filters of ss
     #[command(after_help = SOCKETS_HELP, args_override_self = true)]
     Sockets(SocketsArgs),
+    /// The whole picture, live, on the full screen: destinations, owners, ports, lifetimes, listeners, sockets
+    #[command(after_help = TOP_HELP)]
+    Top(TopArgs),
     /// A line per interval: opens, closes, live connections, TIME_WAIT, the destination closest to running out of ports
     #[command(after_help = WATCH_HELP)]
     Watch(WatchArgs),
@@ -94,6 +99,14 @@ pub(crate) struct FeedArgs {
     /// Read a capture instead of the kernel
     #[arg(long, value_name = "FILE", conflicts_with = "netns")]
     pub(crate) replay: Option<PathBuf>,
+}
+
+/// Whether one namespace is looked at or all are; the same for every command that can.
+#[derive(Args, Debug, Clone, Default)]
+pub(crate) struct FleetArgs {
+    /// Look at every network namespace of the host: of its processes, of `ip netns`, of containers
+    #[arg(long, conflicts_with_all = ["netns", "replay", "capture"])]
+    pub(crate) all_netns: bool,
 }
 
 /// How a report is shown that is written all at once.
@@ -274,7 +287,13 @@ pub(crate) struct HeadroomArgs {
 pub(crate) struct SnapshotArgs {
     #[command(flatten)]
     pub(crate) feed: FeedArgs,
-    /// Show at most N destinations; without it the screen shows 10, JSON all
+    #[command(flatten)]
+    pub(crate) fleet: FleetArgs,
+    /// Instead of destinations and their ports, tell who has the connections
+    #[arg(long, value_name = "WHAT", value_enum, conflicts_with = "all_netns")]
+    pub(crate) by: Option<By>,
+    /// Show at most N destinations, groups of --by, or namespaces of --all-netns; without it the screen shows 10 or 20, JSON
+    /// all
     #[arg(long, value_name = "N")]
     pub(crate) top: Option<usize>,
     /// Which destinations come first
@@ -365,6 +384,8 @@ pub(crate) struct SocketsArgs {
     #[command(flatten)]
     pub(crate) feed: FeedArgs,
     #[command(flatten)]
+    pub(crate) fleet: FleetArgs,
+    #[command(flatten)]
     pub(crate) color: ColorArgs,
     /// Only sockets that match. The words are joined by spaces; quote what the shell would take: ( ) ! < >
     #[arg(value_name = "FILTER")]
@@ -409,9 +430,9 @@ pub(crate) struct LifetimesArgs {
     pub(crate) pace: PaceArgs,
     #[command(flatten)]
     pub(crate) feed: FeedArgs,
-    /// Only groups of this kind; without it both, and what is neither
-    #[arg(long, value_name = "KIND", value_enum)]
-    pub(crate) by: Option<GroupBy>,
+    /// Only groups of this kind; without it destinations and listeners, and what is neither
+    #[arg(long, value_name = "WHAT", value_enum)]
+    pub(crate) by: Option<By>,
     /// Show at most N groups; without it the table shows 10, JSON all
     #[arg(long, value_name = "N")]
     pub(crate) top: Option<usize>,
@@ -424,13 +445,17 @@ pub(crate) struct LifetimesArgs {
     pub(crate) color: ColorArgs,
 }
 
-/// Kinds of groups of connections.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
-pub(crate) enum GroupBy {
-    /// Outgoing connections, by where they go
-    Destination,
-    /// Incoming connections, by the port they came to
-    Listener,
+#[derive(Args, Debug, Clone)]
+pub(crate) struct TopArgs {
+    /// From tick to tick: seconds, or with a unit (500ms, 10s, 5m); + and - change it while it runs
+    #[arg(value_name = "INTERVAL", default_value = "1s", value_parser = interval)]
+    pub(crate) interval: Duration,
+    #[command(flatten)]
+    pub(crate) pace: PaceArgs,
+    #[command(flatten)]
+    pub(crate) feed: FeedArgs,
+    #[command(flatten)]
+    pub(crate) color: ColorArgs,
 }
 
 #[derive(Args, Debug, Clone)]
@@ -445,7 +470,13 @@ pub(crate) struct WatchArgs {
     pub(crate) pace: PaceArgs,
     #[command(flatten)]
     pub(crate) feed: FeedArgs,
-    /// In JSON, list the N worst destinations with their rates; 0 lists none
+    #[command(flatten)]
+    pub(crate) fleet: FleetArgs,
+    /// Instead of the worst destination, tell at each interval who has the connections
+    #[arg(long, value_name = "WHAT", value_enum, conflicts_with = "all_netns")]
+    pub(crate) by: Option<By>,
+    /// Show at most N groups of --by, or namespaces of --all-netns; in JSON, also list the N worst destinations with their
+    /// rates; 0 lists none
     #[arg(long, value_name = "N", default_value_t = 10)]
     pub(crate) top: usize,
     #[command(flatten)]

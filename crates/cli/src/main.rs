@@ -2,9 +2,11 @@
 
 mod account;
 mod args;
+mod by;
 mod command;
 mod explain;
 mod feed;
+mod fleet;
 mod follow;
 mod help;
 mod holders;
@@ -15,6 +17,8 @@ mod stop;
 mod surroundings;
 mod sweep;
 mod terminal;
+mod top;
+mod whose;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -44,6 +48,7 @@ fn main() -> ExitCode {
         Some(Command::Ports(args)) => command::ports::run(args).map(passed),
         Some(Command::Snapshot(args)) => command::snapshot::run(args).map(passed),
         Some(Command::Sockets(args)) => command::sockets::run(args).map(passed),
+        Some(Command::Top(args)) => command::top::run(args).map(passed),
         Some(Command::Watch(args)) => command::watch::run(args).map(passed),
     };
     match done {

@@ -4,7 +4,10 @@ use std::ops::ControlFlow;
 use std::thread::Builder;
 
 use sock_diag::filter::{Filter, NoNames};
-use sock_diag::{DiagMsg, DumpRequest, DumpSummary, Error, Kernel, Protocol, RecvBuffer, StateSet, dump};
+use sock_diag::{
+    Cookie, DiagMsg, DumpRequest, DumpSummary, Error, Kernel, Protocol, RecvBuffer, SocketRecord, StateSet,
+    dump,
+};
 use sockeye_core::{PortRange, PortSet, Report, Settled, Sweep};
 
 use crate::explain;
@@ -61,12 +64,17 @@ pub(crate) fn sweep_settled(
     let range = feed.surroundings().core_settings().range();
     match kernels(feed, range) {
         None => {
+            let mut connected = 0;
             for part in parts(vec![None]) {
-                take(&mut sweep, &mut notes, &part, |request, each| feed.dump(request, each))?;
+                let records = take(&mut sweep, &mut notes, &part, |request, each| feed.dump(request, each))?;
+                connected += if part.protocol == Protocol::Tcp { records } else { 0 };
             }
-            match feed.bound_by_number() {
-                Ok(bound) => bound.iter().for_each(|(_, port)| sweep.observe_bound(*port)),
-                Err(error) => notes.push(unread_binders(error)),
+            // It would walk past the sockets of all other namespaces.
+            if connected > 0 {
+                match feed.bound_by_number() {
+                    Ok(bound) => bound.iter().for_each(|(_, port)| sweep.observe_bound(*port)),
+                    Err(error) => notes.push(unread_binders(error)),
+                }
             }
         }
         Some(kernels) => {
@@ -95,6 +103,40 @@ pub(crate) fn sweep_settled(
     notes
         .extend(feed.surroundings().unread.iter().map(|why| Note { id: "unreadable", message: why.clone() }));
     Ok((sweep.finish_settled(&feed.surroundings().core_counters(), settle), notes))
+}
+
+/// What a sweep tells.
+pub(crate) enum Told<'a> {
+    Record(&'a SocketRecord),
+    /// A connected socket has bound this port by its number.
+    BoundByNumber(Cookie, u16),
+}
+
+/// Reads every socket once, on this thread, for somebody who wants to see each of them. What cannot be read becomes a note.
+pub(crate) fn sweep_each(feed: &mut Feed, mut each: impl FnMut(Told<'_>)) -> anyhow::Result<Vec<Note>> {
+    let mut notes = Vec::new();
+    let listeners = Part::of(Protocol::Tcp, StateSet::LISTEN, None);
+    for part in [listeners].into_iter().chain(parts(vec![None])) {
+        let request = DumpRequest::all(part.protocol).states(part.states);
+        let dumped = feed.dump(&request, |diag| {
+            each(Told::Record(&diag.to_record()));
+            ControlFlow::Continue(())
+        });
+        match dumped {
+            Ok(_) => {}
+            Err(error) if part.protocol == Protocol::Tcp => return Err(explain::dump(part.protocol, error)),
+            Err(error) => notes.push(unread_protocol(&explain::dump(part.protocol, error))),
+        }
+    }
+    match feed.bound_by_number() {
+        Ok(bound) => {
+            bound.iter().for_each(|(cookie, port)| each(Told::BoundByNumber(Cookie(*cookie), *port)))
+        }
+        Err(error) => notes.push(unread_binders(error)),
+    }
+    notes
+        .extend(feed.surroundings().unread.iter().map(|why| Note { id: "unreadable", message: why.clone() }));
+    Ok(notes)
 }
 
 /// All parts behind the listeners: TCP in so many slices, then UDP.
@@ -180,7 +222,7 @@ fn work(mut kernel: Kernel, parts: &[Part], mut sweep: Sweep) -> Share {
     Ok((sweep, notes))
 }
 
-/// Feeds one part to the sweep.
+/// Feeds one part to the sweep. Returns how many sockets it had.
 fn take(
     sweep: &mut Sweep,
     notes: &mut Vec<Note>,
@@ -189,7 +231,7 @@ fn take(
         &DumpRequest<'_>,
         &mut dyn FnMut(&DiagMsg<'_>) -> ControlFlow<()>,
     ) -> Result<DumpSummary, Error>,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<u64> {
     let request =
         DumpRequest { filter: part.slice.as_ref(), ..DumpRequest::all(part.protocol).states(part.states) };
     let dumped = dump(&request, &mut |diag| {
@@ -206,12 +248,13 @@ fn take(
                 sweep.note_interrupted();
             }
             sweep.note_malformed(summary.malformed);
+            return Ok(summary.records);
         }
         Err(error) if part.tells_binders => notes.push(unread_binders(error)),
         Err(error) if part.protocol == Protocol::Tcp => return Err(explain::dump(part.protocol, error)),
         Err(error) => notes.push(unread_protocol(&explain::dump(part.protocol, error))),
     }
-    Ok(())
+    Ok(0)
 }
 
 /// The other protocols are told without it.

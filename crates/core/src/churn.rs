@@ -1,6 +1,8 @@
 //! Opens and closes over time: counts since the start, rates over windows, and how much of it was seen.
 
+use crate::lifetimes::Group;
 use crate::moment::Moment;
+use crate::owner_id::OwnerId;
 
 /// The windows rates are told over, seconds.
 pub const RATE_WINDOWS_S: [u32; 3] = [1, 10, 60];
@@ -15,6 +17,37 @@ pub struct Rates {
     pub opens: [f32; 3],
     /// Closes per second, shortest window first.
     pub closes: [f32; 3],
+}
+
+impl Rates {
+    /// Of both together.
+    #[must_use]
+    pub fn plus(mut self, other: Rates) -> Rates {
+        (0..RATE_WINDOWS_S.len()).for_each(|window| {
+            self.opens[window] += other.opens[window];
+            self.closes[window] += other.closes[window];
+        });
+        self
+    }
+
+    pub(crate) fn at_least_zero(self) -> Rates {
+        Rates { opens: self.opens.map(|rate| rate.max(0.0)), closes: self.closes.map(|rate| rate.max(0.0)) }
+    }
+}
+
+/// Connections of one group that one owner has.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct AccountRow {
+    /// Where they go, or which listener accepted them.
+    pub group: Group,
+    /// Whose they are.
+    pub owner: OwnerId,
+    /// Alive now.
+    pub live: u64,
+    /// In TIME_WAIT (or orphans in FIN_WAIT2) as of the last sweep.
+    pub time_wait: u64,
+    /// Opens and closes. A connection is opened by its owner when that becomes known.
+    pub rates: Rates,
 }
 
 /// Counts of one kind of socket since the start.

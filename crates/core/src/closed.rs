@@ -7,6 +7,7 @@ use sock_diag::{Cookie, Protocol, TcpInfo};
 use crate::destination::DestinationId;
 use crate::lifetimes::Group;
 use crate::moment::{Lifetime, When};
+use crate::owner_id::OwnerId;
 
 /// Who began a connection, seen from this host.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -91,6 +92,8 @@ pub struct Closed {
     pub local: Option<SocketAddr>,
     /// The other end; None as above, and for UDP sockets without one.
     pub remote: Option<SocketAddr>,
+    /// Whose it was; unknown where nobody has said.
+    pub owner: OwnerId,
     /// Who began it.
     pub direction: Direction,
     /// Who ended it.

@@ -27,6 +27,7 @@ mod lifetimes;
 mod listener;
 mod moment;
 mod monitor;
+mod owner_id;
 mod pool;
 mod port_map;
 mod port_origin;
@@ -41,17 +42,20 @@ mod udp;
 mod warning;
 
 pub use bindable::Bindable;
-pub use churn::{Churn, Coverage, Flow, RATE_WINDOWS_S, Rates};
+pub use churn::{AccountRow, Churn, Coverage, Flow, RATE_WINDOWS_S, Rates};
 pub use closed::{Closed, ClosedBy, Direction, Evidence, TcpEnd};
 pub use counts::SocketCounts;
 pub use curve::{Curve, TIME_WAIT_MS, WINDOW_SECONDS};
 pub use destination::{Destination, DestinationId, SortKey};
 pub use forecast::{Basis, Forecast, ForecastInput, Kept};
 pub use headroom::{Doubt, Headroom};
-pub use lifetimes::{Bar, Bounded, Group, GroupLifetimes, LifetimeReport, Lifetimes, Percentiles};
+pub use lifetimes::{
+    Bar, Bounded, Group, GroupLifetimes, LifetimeReport, Lifetimes, LifetimesBy, Percentiles,
+};
 pub use listener::{Listener, Traffic};
 pub use moment::{Lifetime, Moment, When};
 pub use monitor::{Missing, Monitor};
+pub use owner_id::OwnerId;
 pub use pool::{Pool, PortRange};
 pub use port_map::{PortHolder, PortMap};
 pub use port_set::PortSet;

@@ -119,7 +119,7 @@ fn is_wanted(filter: &Filter, closed: &Closed) -> bool {
 mod tests {
     use sock_diag::filter::NoNames;
     use sock_diag::{Cookie, Protocol};
-    use sockeye_core::{ClosedBy, Direction, Evidence, Lifetime, Moment, When};
+    use sockeye_core::{ClosedBy, Direction, Evidence, Lifetime, Moment, OwnerId, When};
 
     use super::*;
 
@@ -130,6 +130,7 @@ mod tests {
             cookie: Cookie(1),
             local: Some("10.0.0.7:40000".parse().unwrap()),
             remote: Some("10.0.9.12:443".parse().unwrap()),
+            owner: OwnerId::UNKNOWN,
             direction: Direction::Outgoing,
             closed_by: ClosedBy::Local,
             at: When::at(Moment(5)),

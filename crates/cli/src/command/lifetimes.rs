@@ -6,9 +6,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use sockeye_core::{Closed, Group, GroupLifetimes, LifetimeReport};
+use sockeye_core::{Closed, Group, GroupLifetimes, LifetimeReport, LifetimesBy};
 
-use crate::args::{GroupBy, LifetimesArgs, ReportFormat};
+use crate::args::{LifetimesArgs, ReportFormat};
+use crate::by::{self, By};
 use crate::follow::{Follow, Pace};
 use crate::render::lifetimes_hlog::IntervalLog;
 use crate::render::{lifetimes_json, lifetimes_table};
@@ -29,8 +30,9 @@ pub(crate) fn run(args: &LifetimesArgs) -> anyhow::Result<()> {
     let pace = Pace { for_, ..pace };
     // Before a signal is a wish to end: a FIFO keeps us here until somebody reads it.
     let log = args.hlog.as_deref().map(|path| open_log(path).map(|file| (path, file))).transpose()?;
-    let mut follow = Follow::open(&args.feed, &pace)?;
-    follow.monitor().keep_lifetimes();
+    let facet = args.by.and_then(By::facet);
+    let mut follow = Follow::open_with_owners(&args.feed, &pace, facet)?;
+    follow.monitor().keep_lifetimes(if facet.is_some() { LifetimesBy::Owner } else { LifetimesBy::Ends });
     let mut log = log.map(|(path, file)| LogFile::begin(path, file, &follow)).transpose()?;
     if log.is_some() {
         follow.keep_closed();
@@ -66,10 +68,12 @@ fn render(args: &LifetimesArgs, follow: &mut Follow) -> anyhow::Result<String> {
     let mut notes: Vec<Note> =
         follow.notes().iter().map(|note| Note { id: note.id, message: note.message.clone() }).collect();
     notes.extend(censored(&report));
+    let (by, whose) = (args.by.unwrap_or(By::Destination), follow.whose());
     match args.output.format() {
         ReportFormat::Json => {
             let at = follow.timestamp(now);
-            lifetimes_json::render(&report, &churn, &notes, at, args.top.unwrap_or(usize::MAX))
+            let top = args.top.unwrap_or(usize::MAX);
+            lifetimes_json::render(&report, &churn, &notes, at, top, |group| by::named(group, by, whose).0)
         }
         ReportFormat::Table => Ok(lifetimes_table::render(
             &report,
@@ -78,15 +82,17 @@ fn render(args: &LifetimesArgs, follow: &mut Follow) -> anyhow::Result<String> {
             args.top.unwrap_or(10),
             terminal::width(),
             Palette::choose(args.color.when),
+            |group| by::named(group, by, whose).1,
         )),
     }
 }
 
-fn is_by(group: &GroupLifetimes, by: GroupBy) -> bool {
+fn is_by(group: &GroupLifetimes, by: By) -> bool {
     match group.group {
-        Some(Group::Destination(_)) => by == GroupBy::Destination,
-        Some(Group::Listener(_)) => by == GroupBy::Listener,
-        Some(Group::Other) | None => false,
+        Some(Group::Destination(_)) => by == By::Destination,
+        Some(Group::Listener(_)) => by == By::Listener,
+        Some(Group::Owner(_)) => true,
+        Some(Group::Other) | None => by.facet().is_some(),
     }
 }
 

@@ -6,4 +6,5 @@ pub(crate) mod lifetimes;
 pub(crate) mod ports;
 pub(crate) mod snapshot;
 pub(crate) mod sockets;
+pub(crate) mod top;
 pub(crate) mod watch;

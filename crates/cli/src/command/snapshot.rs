@@ -1,33 +1,50 @@
 //! `sockeye snapshot`, and `sockeye` alone: one sweep, folded into one report.
 
 use std::io::Write;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use sockeye_core::SortKey;
+use sockeye_core::{Moment, Monitor, Report, SortKey};
 
 use crate::args::{ReportFormat, SnapshotArgs, SortBy};
+use crate::by::{self, By, Row};
 use crate::feed::Feed;
+use crate::fleet;
 use crate::render::{snapshot_json, snapshot_screen};
-use crate::sweep::sweep;
+use crate::sweep::{Note, Told, sweep, sweep_each};
 use crate::terminal::{self, Palette, buffered_stdout, ignore_closed_pipe};
+use crate::whose::Whose;
 
 /// Runs the command.
 pub(crate) fn run(args: &SnapshotArgs) -> anyhow::Result<()> {
+    if args.fleet.all_netns {
+        return fleet::snapshot::run(args, sort_key(args.sort));
+    }
     let mut feed = Feed::open(&args.feed)?;
-    let (mut report, notes) = sweep(&mut feed)?;
-    feed.end_sweep()?;
+    let (mut report, notes, groups) = match args.by {
+        None => {
+            let (report, notes) = sweep(&mut feed)?;
+            feed.end_sweep()?;
+            (report, notes, None)
+        }
+        Some(by) => {
+            let (report, notes, rows) = look_by(&mut feed, by)?;
+            (report, notes, Some((by, rows)))
+        }
+    };
+    let groups = groups.as_ref().map(|(by, rows)| (*by, rows.as_slice()));
     report.forecast(&feed.surroundings().core_settings());
     report.sort_by(sort_key(args.sort));
     let text = match args.output.format() {
         ReportFormat::Json => {
             let top = args.top.unwrap_or(usize::MAX);
-            snapshot_json::render(&report, feed.surroundings(), &notes, top)?
+            snapshot_json::render(&report, feed.surroundings(), &notes, top, groups)?
         }
         ReportFormat::Table => {
             let palette = Palette::choose(args.color.when);
             let width = terminal::width().unwrap_or(snapshot_screen::DEFAULT_WIDTH);
             let top = args.top.unwrap_or(snapshot_screen::DEFAULT_TOP);
-            snapshot_screen::render(&report, feed.surroundings(), &notes, top, width, palette)
+            snapshot_screen::render(&report, feed.surroundings(), &notes, top, groups, width, palette)
         }
     };
     let mut out = buffered_stdout();
@@ -35,6 +52,44 @@ pub(crate) fn run(args: &SnapshotArgs) -> anyhow::Result<()> {
     ignore_closed_pipe(written).context("writing to standard output")?;
     feed.finish()
 }
+
+/// Owners are sought so long at most.
+const SEARCH: Duration = Duration::from_secs(10);
+
+/// One look at everything by a Monitor, which tells whose each connection is.
+fn look_by(feed: &mut Feed, by: By) -> anyhow::Result<(Report, Vec<Note>, Vec<Row>)> {
+    let (settings, counters) = (feed.surroundings().core_settings(), feed.surroundings().core_counters());
+    let mut monitor = Monitor::new(&settings, &counters, Moment(0), false);
+    let is_live = feed.sweeps().is_none();
+    let mut whose = by.facet().map(|facet| Whose::new(facet, is_live));
+    monitor.begin_sweep(Moment(0));
+    let mut notes = sweep_each(feed, |told| match told {
+        Told::Record(record) => {
+            if let (true, Some(whose)) = (monitor.observe(record), &mut whose) {
+                whose.meet(&mut monitor, record);
+            }
+        }
+        Told::BoundByNumber(cookie, port) => monitor.observe_bound(cookie, port),
+    })?;
+    feed.end_sweep()?;
+    let begin = Instant::now();
+    while let Some(whose) = &mut whose {
+        if !whose.work(&mut monitor, STEP) || begin.elapsed() > SEARCH {
+            break;
+        }
+    }
+    monitor.end_sweep(Moment(0), &counters);
+    let mut report = monitor.tick(Moment(0)).clone();
+    // A single look knows no rates.
+    report.churn = None;
+    report.destinations.iter_mut().for_each(|destination| destination.rates = None);
+    notes.extend(whose.as_ref().and_then(Whose::note));
+    let rows = by::rows(by, &monitor, whose.as_ref());
+    Ok((report, notes, rows))
+}
+
+/// From one look at the clock to the next.
+const STEP: Duration = Duration::from_millis(100);
 
 fn sort_key(sort: SortBy) -> SortKey {
     match sort {

@@ -1,7 +1,8 @@
 //! The live side of a watch: its clock, the wait for events, signals and ticks, and whether a sweep is due.
 
-use std::io::{self, Write};
+use std::io::{self, Read as _, Write};
 use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
@@ -16,7 +17,7 @@ use crate::feed::Feed;
 use crate::stop::Stop;
 
 /// Room for destroy events, where it is granted: some 50,000 of them. Others get what `net.core.rmem_max` allows.
-const EVENT_BUFFER_BYTES: usize = 64 << 20;
+pub(crate) const EVENT_BUFFER_BYTES: usize = 64 << 20;
 /// While a dump goes on, events are read after so many records, a millisecond or less: their time is known that well,
 /// and a small receive buffer does not run over.
 const RECORDS_BETWEEN_EVENTS: u32 = 1024;
@@ -53,10 +54,12 @@ pub(super) struct Live {
     /// None where the kernel does not tell.
     run_delay: Option<RunDelay>,
     stop: Stop,
+    /// Readable when someone wants a tick now.
+    pub(super) calls: Option<UnixStream>,
     /// Someone has wished the end.
     pub(super) stopped: bool,
     budget: Option<Budget>,
-    interval_ms: u64,
+    pub(super) interval_ms: u64,
     /// Ticks are due at whole intervals from here.
     start: Moment,
     due: Moment,
@@ -91,6 +94,7 @@ impl Live {
             records_until_events: RECORDS_BETWEEN_EVENTS,
             run_delay: RunDelay::open().ok(),
             stop,
+            calls: None,
             stopped: false,
             // What a sweep costs is known after the first.
             budget: None,
@@ -145,12 +149,16 @@ impl Live {
                 let events = self.events.as_ref();
                 watched.extend(events.map(|events| PollFd::new(events.as_fd(), PollFlags::POLLIN)));
             }
+            watched.extend(self.calls.as_ref().map(|calls| PollFd::new(calls.as_fd(), PollFlags::POLLIN)));
             let delayed_before = self.run_delay_ms();
             let timeout = if rest == 0 { left } else { left.min(rest) };
             let timeout = u32::try_from(timeout).ok().and_then(|ms| PollTimeout::try_from(ms).ok());
             match poll(&mut watched, timeout.unwrap_or(PollTimeout::MAX)) {
                 Ok(_) | Err(nix::errno::Errno::EINTR) => {}
                 Err(errno) => return Err(errno).context("waiting for destroy events"),
+            }
+            if self.calls.as_mut().is_some_and(was_called) {
+                return Ok(Woken::Due);
             }
             if rest > 0 {
                 continue;
@@ -239,13 +247,19 @@ impl Live {
 }
 
 /// The next whole interval from `start` after `now`, or the end if that comes first.
-fn next_due(start: Moment, interval_ms: u64, end: Option<Moment>, now: Moment) -> Moment {
+pub(crate) fn next_due(start: Moment, interval_ms: u64, end: Option<Moment>, now: Moment) -> Moment {
     let gone = now.ms_since(start) / interval_ms;
     let due = start.plus_ms((gone + 1).saturating_mul(interval_ms));
     end.filter(|end| *end > now).map_or(due, |end| end.min(due))
 }
 
-fn moment_after(started: Instant) -> Moment {
+/// Whether there was a call; all of them are one.
+fn was_called(calls: &mut UnixStream) -> bool {
+    matches!(calls.read(&mut [0; 64]), Ok(1..))
+}
+
+/// As a clock tells it that began then.
+pub(crate) fn moment_after(started: Instant) -> Moment {
     Moment(ORIGIN_MS + started.elapsed().as_millis() as u64)
 }
 

@@ -6,6 +6,7 @@
 
 mod budget;
 mod live;
+mod onlooker;
 mod reading;
 mod told;
 mod watched;
@@ -14,13 +15,19 @@ use std::time::Duration;
 
 use sockeye_core::{Closed, Moment, Monitor, Report};
 
+pub(crate) use self::budget::{Budget, processor_ms};
+pub(crate) use self::live::{EVENT_BUFFER_BYTES, moment_after, next_due};
 use self::live::{Live, Woken};
+pub(crate) use self::onlooker::Onlooker;
+pub(crate) use self::reading::Reading;
 pub(crate) use self::told::Told;
-use self::watched::Watched;
+pub(crate) use self::watched::Watched;
 use crate::args::FeedArgs;
+use crate::by::{By, Row, rows};
 use crate::feed::Feed;
 use crate::surroundings::{Step, StepKind, Surroundings};
 use crate::sweep::Note;
+use crate::whose::{Facet, Whose};
 
 /// How often to look, how long, and at what cost.
 #[derive(Clone, Copy, Debug)]
@@ -35,6 +42,10 @@ pub(crate) struct Pace {
     pub(crate) cpu_budget: Option<f64>,
 }
 
+/// Owners of sockets are sought so long at every tick, and at the start.
+const OWNERS_PER_TICK: Duration = Duration::from_millis(10);
+const OWNERS_AT_START: Duration = Duration::from_millis(1_000);
+
 /// One tick.
 pub(crate) struct Tick<'a> {
     /// What is known now; its port numbers are those of the last sweep.
@@ -45,6 +56,8 @@ pub(crate) struct Tick<'a> {
     pub(crate) at: jiff::Timestamp,
     /// This tick's sweep; None when it was left out.
     pub(crate) sweep: Option<SweepCost>,
+    /// Connections grouped as was asked for.
+    pub(crate) groups: Option<(By, Vec<Row>)>,
 }
 
 /// What a sweep took.
@@ -82,6 +95,8 @@ pub(crate) struct Follow {
     swept: Option<u64>,
     /// What has ended and was not asked for yet.
     closed: Vec<Closed>,
+    /// Somebody is going to ask.
+    tells_closed: bool,
 }
 
 impl Follow {
@@ -90,6 +105,18 @@ impl Follow {
     /// # Errors
     /// What opening the feed answers, and when TCP sockets cannot be read. Without destroy events it goes on, with a note.
     pub(crate) fn open(args: &FeedArgs, pace: &Pace) -> anyhow::Result<Follow> {
+        Follow::open_with_owners(args, pace, None)
+    }
+
+    /// The same, and finds out whose the sockets are.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open). What cannot be told of owners is a note.
+    pub(crate) fn open_with_owners(
+        args: &FeedArgs,
+        pace: &Pace,
+        facet: Option<Facet>,
+    ) -> anyhow::Result<Follow> {
         let feed = Feed::open(args)?;
         let live = match feed.sweeps() {
             None => Some(Live::open(&feed, pace)?),
@@ -104,7 +131,10 @@ impl Follow {
         };
         let (settings, counters) = (feed.surroundings().core_settings(), feed.surroundings().core_counters());
         let mut follow = Follow {
-            watched: Watched::new(Monitor::new(&settings, &counters, start, heard)),
+            watched: Watched::new(
+                Monitor::new(&settings, &counters, start, heard),
+                facet.map(|facet| Whose::new(facet, live.is_some())),
+            ),
             clock: WallClock { moment: start, timestamp: feed.surroundings().taken_at },
             feed,
             live,
@@ -115,7 +145,10 @@ impl Follow {
             notes: Vec::new(),
             swept: None,
             closed: Vec::new(),
+            tells_closed: false,
         };
+        // Who is gone is told to those who look for owners.
+        follow.watched.monitor.keep_closed(facet.is_some());
         follow.baseline(start)?;
         follow.clock = follow.wall_clock();
         follow.start = follow.watched.now;
@@ -129,6 +162,7 @@ impl Follow {
     /// forgotten.
     pub(crate) fn keep_closed(&mut self) {
         self.watched.monitor.keep_closed(true);
+        self.tells_closed = true;
     }
 
     /// Waits for the next tick. None when it is over: after so many ticks or so long as was asked, a signal, or the end
@@ -137,6 +171,14 @@ impl Follow {
     /// # Errors
     /// When TCP sockets cannot be read any more, and what reading or writing a capture answers.
     pub(crate) fn next(&mut self) -> anyhow::Result<Option<Tick<'_>>> {
+        self.next_by(None)
+    }
+
+    /// The same, with connections grouped.
+    ///
+    /// # Errors
+    /// As [`next`](Self::next).
+    pub(crate) fn next_by(&mut self, by: Option<By>) -> anyhow::Result<Option<Tick<'_>>> {
         loop {
             match self.advance()? {
                 Progress::Events => {}
@@ -148,8 +190,10 @@ impl Follow {
         let at = self.feed.surroundings().taken_at;
         let duration_ms = self.feed.surroundings().sweep_duration_ms;
         let sweep = self.swept.map(|records| SweepCost { duration_ms, records });
-        let report = self.watched.monitor.tick(self.watched.now);
-        Ok(Some(Tick { report, notes: &self.notes, at, sweep }))
+        self.watched.monitor.tick(self.watched.now);
+        let groups = by.map(|by| (by, self.rows(by)));
+        let report = self.watched.monitor.report_mut();
+        Ok(Some(Tick { report, notes: &self.notes, at, sweep, groups }))
     }
 
     /// Waits for connections that have ended: those that events told of come at once, others at the tick. None as
@@ -178,6 +222,16 @@ impl Follow {
     /// The state, to be asked for more than a report.
     pub(crate) fn monitor(&mut self) -> &mut Monitor {
         &mut self.watched.monitor
+    }
+
+    /// Connections grouped in this way, as of the last tick.
+    pub(crate) fn rows(&self, by: By) -> Vec<Row> {
+        rows(by, &self.watched.monitor, self.watched.whose.as_ref())
+    }
+
+    /// Whose the sockets are, where that was asked for.
+    pub(crate) fn whose(&self) -> Option<&Whose> {
+        self.watched.whose.as_ref()
     }
 
     /// The last moment that the monitor knows of.
@@ -265,6 +319,7 @@ impl Follow {
             }
             false => {
                 self.swept = None;
+                self.watched.find_owners(OWNERS_PER_TICK);
                 self.watched.now = began;
                 StepKind::Tick
             }
@@ -307,14 +362,15 @@ impl Follow {
     fn baseline(&mut self, began: Moment) -> anyhow::Result<()> {
         self.watched.monitor.begin_sweep(began);
         if self.live.is_some() {
-            self.read_all()?;
+            self.reading().read_all()?;
             self.take_events()?;
             let first = self.live.as_ref().map_or(began, Live::now);
             self.end_step(StepKind::Baseline, began, first)?;
-            self.read_all()?;
+            self.reading().read_all()?;
             self.take_events()?;
             // After the dumps: whatever is counted from here on was not there yet.
             self.feed.reread(false)?;
+            self.watched.find_owners(OWNERS_AT_START);
             let ended = self.live.as_ref().map_or(first, Live::now);
             self.watched.end_sweep(ended, &self.feed.surroundings().core_counters());
             return self.end_step(StepKind::Baseline, first, ended);
@@ -322,7 +378,7 @@ impl Follow {
         loop {
             let watched = &mut self.watched;
             self.feed.kept_events(false, |at, event| watched.event(at, &event))?;
-            self.read_all()?;
+            self.reading().read_all()?;
             let watched = &mut self.watched;
             self.feed.kept_events(true, |at, event| watched.event(at, &event))?;
             let (ended, counters) =
@@ -341,7 +397,7 @@ impl Follow {
     /// A sweep, and whatever makes its answer certain. `recorded_end`: when it was over, in a replay.
     fn take_sweep(&mut self, began: Moment, recorded_end: Option<Moment>) -> anyhow::Result<()> {
         self.watched.monitor.begin_sweep(began);
-        let records = self.read_all()?;
+        let records = self.reading().read_all()?;
         match recorded_end {
             None => {
                 self.take_events()?;
@@ -351,11 +407,12 @@ impl Follow {
                 self.feed.kept_events(true, |at, event| watched.event(at, &event))?;
             }
         }
-        let settled = self.look_up_missing()?;
+        let settled = self.reading().look_up_missing()?;
         let ended = recorded_end.or(self.live.as_ref().map(Live::now)).unwrap_or(began);
         for (cookie, found) in settled {
             self.watched.monitor.settle(cookie, found.as_ref(), ended);
         }
+        self.watched.find_owners(OWNERS_PER_TICK);
         self.watched.end_sweep(ended, &self.feed.surroundings().core_counters());
         self.swept = Some(records);
         Ok(())

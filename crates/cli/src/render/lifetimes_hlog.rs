@@ -91,7 +91,7 @@ fn tag(group: Group) -> String {
             format!("{}->{remote}", id.local_address)
         }
         Group::Listener(port) => format!("listener:{port}"),
-        Group::Other => "other".to_owned(),
+        Group::Owner(_) | Group::Other => "other".to_owned(),
     }
 }
 
@@ -100,7 +100,7 @@ mod tests {
     use hdrhistogram::serialization::Deserializer;
     use hdrhistogram::serialization::interval_log::{IntervalLogIterator, LogEntry};
     use sock_diag::Cookie;
-    use sockeye_core::{ClosedBy, Direction, Evidence, Lifetime, Moment, When};
+    use sockeye_core::{ClosedBy, Direction, Evidence, Lifetime, Moment, OwnerId, When};
 
     use super::*;
 
@@ -110,6 +110,7 @@ mod tests {
             cookie: Cookie(1),
             local: Some("10.0.0.7:443".parse().unwrap()),
             remote: Some(remote.parse().unwrap()),
+            owner: OwnerId::UNKNOWN,
             direction,
             closed_by: ClosedBy::Local,
             at: When::at(Moment(5)),

@@ -1,11 +1,10 @@
 //! Lifetimes for machines: one JSON object, schema `sockeye.lifetimes/1`. Names stay; new ones may come.
 
-use std::net::IpAddr;
-
 use serde::Serialize;
 use serde::ser::{SerializeMap as _, Serializer};
 use sockeye_core::{Bounded, Churn, Group, GroupLifetimes, LifetimeReport};
 
+use crate::by::GroupName;
 use crate::sweep::Note;
 use crate::terminal::write_json;
 
@@ -30,19 +29,10 @@ struct Lifetimes<'a> {
 
 #[derive(Serialize)]
 struct GroupRow<'a> {
-    kind: &'static str,
     #[serde(flatten)]
-    name: Name,
+    name: GroupName,
     #[serde(flatten)]
     told: Told<'a>,
-}
-
-#[derive(Serialize)]
-#[serde(untagged)]
-enum Name {
-    Destination { protocol: &'static str, local_address: IpAddr, remote_address: IpAddr, remote_port: u16 },
-    Listener { protocol: &'static str, local_port: u16 },
-    Other {},
 }
 
 #[derive(Serialize)]
@@ -120,13 +110,19 @@ pub(crate) fn render(
     notes: &[Note],
     at: jiff::Timestamp,
     top: usize,
+    name: impl Fn(Group) -> GroupName,
 ) -> anyhow::Result<String> {
     let lifetimes = Lifetimes {
         schema: "sockeye.lifetimes/1",
         at: format!("{at:.3}"),
         duration_ms: churn.at.ms_since(churn.since),
         total: told(&report.total),
-        groups: report.groups.iter().take(top).map(group).collect(),
+        groups: report
+            .groups
+            .iter()
+            .take(top)
+            .map(|row| GroupRow { name: name(row.group.unwrap_or(Group::Other)), told: told(row) })
+            .collect(),
         group_count: report.groups.len(),
         coverage_ratio: churn.coverage.ratio().map(|ratio| (ratio * 10_000.0).round() / 10_000.0),
         events: churn.events,
@@ -137,23 +133,6 @@ pub(crate) fn render(
     write_json(&mut text, &lifetimes)?;
     text.push(b'\n');
     Ok(String::from_utf8(text)?)
-}
-
-fn group(row: &GroupLifetimes) -> GroupRow<'_> {
-    let (kind, name) = match row.group {
-        Some(Group::Destination(id)) => (
-            "destination",
-            Name::Destination {
-                protocol: id.protocol.name(),
-                local_address: id.local_address,
-                remote_address: id.remote_address,
-                remote_port: id.remote_port,
-            },
-        ),
-        Some(Group::Listener(local_port)) => ("listener", Name::Listener { protocol: "tcp", local_port }),
-        Some(Group::Other) | None => ("other", Name::Other {}),
-    };
-    GroupRow { kind, name, told: told(row) }
 }
 
 fn told(row: &GroupLifetimes) -> Told<'_> {

@@ -1,7 +1,6 @@
 //! Lifetimes for people: a histogram drawn with blocks, percentiles and how sure they are, groups.
 
 use std::fmt::Write as _;
-use std::net::SocketAddr;
 
 use sockeye_core::{Bar, Bounded, Churn, Group, GroupLifetimes, LifetimeReport};
 
@@ -33,13 +32,14 @@ pub(crate) fn render(
     top: usize,
     width: Option<usize>,
     palette: Palette,
+    name: impl Fn(Group) -> String,
 ) -> String {
     let mut screen =
         Screen { text: String::new(), width: width.unwrap_or(COLUMNS).clamp(FEWEST, MOST), palette };
     screen.title(&report.total, churn);
     screen.histogram(&report.total);
     screen.percentiles(&report.total);
-    screen.groups(&report.groups, top);
+    screen.groups(&report.groups, top, name);
     screen.certainty(churn, notes);
     screen.text
 }
@@ -114,13 +114,13 @@ impl Screen {
         row("", "Kaplan–Meier", total.kaplan_meier_ms.map(known));
     }
 
-    fn groups(&mut self, groups: &[GroupLifetimes], top: usize) {
+    fn groups(&mut self, groups: &[GroupLifetimes], top: usize, name: impl Fn(Group) -> String) {
         let shown = &groups[..top.min(groups.len())];
         if shown.is_empty() {
             return;
         }
         let Palette { heading, dim, reset, .. } = self.palette;
-        let names: Vec<String> = shown.iter().map(name).collect();
+        let names: Vec<String> = shown.iter().map(|row| name(row.group.unwrap_or(Group::Other))).collect();
         let longest = names.iter().map(|name| name.chars().count()).max().unwrap_or(0).max("GROUP".len());
         let room = longest.min(self.width.saturating_sub(BESIDE_NAME));
         let _ = writeln!(
@@ -171,18 +171,8 @@ impl Screen {
     }
 }
 
-fn name(group: &GroupLifetimes) -> String {
-    match group.group {
-        Some(Group::Destination(id)) => {
-            format!("{} → {}", id.local_address, SocketAddr::new(id.remote_address, id.remote_port))
-        }
-        Some(Group::Listener(port)) => format!("listener on {port}"),
-        Some(Group::Other) | None => "other".to_owned(),
-    }
-}
-
 /// `1.20 s`, in the unit that suits.
-fn duration(ms: u64) -> String {
+pub(crate) fn duration(ms: u64) -> String {
     let (scale, unit, decimals) = unit(ms);
     format!("{:.decimals$} {unit}", ms as f64 / scale)
 }
@@ -192,14 +182,14 @@ fn known(ms: Option<u64>) -> String {
 }
 
 /// `0.70–1.70 s`, in the unit of the greater.
-fn between(bounded: Bounded) -> String {
+pub(crate) fn between(bounded: Bounded) -> String {
     let (scale, unit, decimals) = unit(bounded.max_ms);
     let [min, max] = [bounded.min_ms, bounded.max_ms].map(|ms| format!("{:.decimals$}", ms as f64 / scale));
     if min == max { format!("{max} {unit}") } else { format!("{min}–{max} {unit}") }
 }
 
 /// `20–50 ms`, `10–20 s`, `30–60 min`: the edges of bars are round.
-fn label(bar: &Bar) -> String {
+pub(crate) fn label(bar: &Bar) -> String {
     let round = |ms: u64| match ms {
         0..1_000 => (ms, "ms"),
         1_000..60_000 => (ms / 1_000, "s"),
@@ -217,7 +207,7 @@ fn label(bar: &Bar) -> String {
 }
 
 /// A bar in eighths of a cell; something never looks like nothing.
-fn blocks(ratio: f64, cells: usize) -> String {
+pub(crate) fn blocks(ratio: f64, cells: usize) -> String {
     const EIGHTHS: [char; 8] = [' ', '▏', '▎', '▍', '▌', '▋', '▊', '▉'];
     let eighths = (ratio.clamp(0.0, 1.0) * (cells * 8) as f64).round() as usize;
     let eighths = if ratio > 0.0 { eighths.max(1) } else { 0 };

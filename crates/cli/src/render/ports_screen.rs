@@ -168,23 +168,28 @@ fn ports_per_cell(ports: usize, cells: usize) -> usize {
     per_cell
 }
 
-/// One cell. Whatever is held shows as its letter, else connections by how many, then TIME_WAIT by how many.
 fn draw(map: &PortMap, cell: &[u16], palette: Palette) -> (&'static str, char) {
+    let (holder, glyph) = shown(map, cell);
+    (style(holder, palette), glyph)
+}
+
+/// What a cell of some ports shows. Whatever is held shows as its letter, else connections by how many, then TIME_WAIT by
+/// how many.
+pub(crate) fn shown(map: &PortMap, cell: &[u16]) -> (PortHolder, char) {
     let count = |wanted: PortHolder| cell.iter().filter(|port| map.holder(**port) == wanted).count();
     let held =
         [PortHolder::Listener, PortHolder::Bound, PortHolder::Explicit].into_iter().find(|h| count(*h) > 0);
     let reserved = count(PortHolder::Reserved);
     let (live, time_wait) = (count(PortHolder::Live), count(PortHolder::TimeWait));
     let share = |glyphs: &[char], part: usize| glyphs[(part * glyphs.len()).div_ceil(cell.len()).max(1) - 1];
-    let (holder, glyph) = match held {
+    match held {
         Some(holder) => (holder, sample(holder)),
         None if reserved * 2 >= cell.len() => (PortHolder::Reserved, sample(PortHolder::Reserved)),
         None if live > 0 && live >= time_wait => (PortHolder::Live, share(&LIVE, live)),
         None if time_wait > 0 => (PortHolder::TimeWait, share(&TIME_WAIT, time_wait)),
         None if reserved > 0 => (PortHolder::Reserved, sample(PortHolder::Reserved)),
         None => (PortHolder::Free, sample(PortHolder::Free)),
-    };
-    (style(holder, palette), glyph)
+    }
 }
 
 /// Glyphs with their styles; neighbours of the same style share it.
@@ -202,7 +207,7 @@ fn styled(glyphs: impl Iterator<Item = (&'static str, char)>, reset: &str) -> St
     text + if last.is_empty() { "" } else { reset }
 }
 
-fn sample(holder: PortHolder) -> char {
+pub(crate) fn sample(holder: PortHolder) -> char {
     match holder {
         PortHolder::Free => '·',
         PortHolder::TimeWait => '▓',
@@ -224,7 +229,7 @@ fn style(holder: PortHolder, palette: Palette) -> &'static str {
     }
 }
 
-fn meaning(holder: PortHolder, protocol: Protocol) -> &'static str {
+pub(crate) fn meaning(holder: PortHolder, protocol: Protocol) -> &'static str {
     match (holder, protocol) {
         (PortHolder::Free, _) => "free",
         (PortHolder::TimeWait, _) => "in TIME_WAIT",

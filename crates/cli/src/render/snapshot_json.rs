@@ -7,6 +7,9 @@ use serde::Serialize;
 use sock_diag::{Protocol, SocketState};
 use sockeye_core::{Bindable, Destination, Report, SocketCounts};
 
+use crate::by::{self, By};
+use crate::render::group_json::{self, Groups};
+use crate::render::netns_json::NetnsRow;
 use crate::surroundings::Surroundings;
 use crate::sweep::Note;
 use crate::terminal::write_json;
@@ -16,7 +19,7 @@ struct Snapshot<'a> {
     schema: &'static str,
     taken_at: String,
     host: Host<'a>,
-    netns: Netns<'a>,
+    netns: NetnsRow,
     sweep: Sweep,
     pool: Pools,
     states: BTreeMap<&'static str, u32>,
@@ -24,6 +27,8 @@ struct Snapshot<'a> {
     destinations: Vec<DestinationRow>,
     /// All of them, shown or not.
     destination_count: usize,
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    groups: Option<Groups<'a>>,
     listeners: Vec<ListenerRow>,
     closes: Closes,
     warnings: Vec<WarningRow>,
@@ -33,14 +38,6 @@ struct Snapshot<'a> {
 struct Host<'a> {
     name: &'a str,
     kernel: &'a str,
-}
-
-#[derive(Serialize)]
-struct Netns<'a> {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    inode: Option<u64>,
-    /// null when it has none: product's shape names it always.
-    name: Option<&'a str>,
 }
 
 #[derive(Serialize)]
@@ -162,13 +159,28 @@ pub(crate) fn render(
     surroundings: &Surroundings,
     notes: &[Note],
     top: usize,
+    groups: Option<(By, &[by::Row])>,
+) -> anyhow::Result<String> {
+    let mut text = object(report, surroundings, NetnsRow::of(surroundings), notes, top, groups)?;
+    text.push('\n');
+    Ok(text)
+}
+
+/// The object of the namespace `netns`.
+pub(super) fn object(
+    report: &Report,
+    surroundings: &Surroundings,
+    netns: NetnsRow,
+    notes: &[Note],
+    top: usize,
+    groups: Option<(By, &[by::Row])>,
 ) -> anyhow::Result<String> {
     let range = report.tcp.pool.range();
     let snapshot = Snapshot {
         schema: "sockeye.snapshot/1",
         taken_at: format!("{:.3}", surroundings.taken_at),
         host: Host { name: &surroundings.host_name, kernel: &surroundings.kernel_release },
-        netns: Netns { inode: surroundings.netns_inode, name: surroundings.netns_name.as_deref() },
+        netns,
         sweep: Sweep {
             sockets: report.sockets.total(),
             duration_ms: rounded(surroundings.sweep_duration_ms, 3),
@@ -204,6 +216,7 @@ pub(crate) fn render(
         udp_states: states(&report.sockets, Protocol::Udp),
         destinations: report.destinations.iter().take(top).map(destination).collect(),
         destination_count: report.destinations.len(),
+        groups: groups.map(|(by, rows)| group_json::groups(rows, by, top, false)),
         listeners: report
             .listeners
             .iter()
@@ -229,7 +242,6 @@ pub(crate) fn render(
     };
     let mut text = Vec::new();
     write_json(&mut text, &snapshot)?;
-    text.push(b'\n');
     Ok(String::from_utf8(text)?)
 }
 

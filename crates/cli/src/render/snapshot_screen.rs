@@ -5,7 +5,9 @@ use std::fmt::Write as _;
 use sock_diag::{Protocol, SocketState};
 use sockeye_core::{Destination, Report};
 
+use crate::by::{self, By};
 use crate::render::exhaustion::exhausted;
+use crate::render::group_table;
 use crate::render::paragraph::paragraph;
 use crate::surroundings::Surroundings;
 use crate::sweep::Note;
@@ -16,9 +18,9 @@ pub(crate) const DEFAULT_TOP: usize = 10;
 /// Columns where the output is no terminal.
 pub(crate) const DEFAULT_WIDTH: usize = 120;
 /// Narrower terminals get lines they wrap themselves.
-const LEAST_WIDTH: usize = 80;
+pub(super) const LEAST_WIDTH: usize = 80;
 /// More columns make rows harder to follow, not easier.
-const MOST_WIDTH: usize = 140;
+pub(super) const MOST_WIDTH: usize = 140;
 const LABEL_WIDTH: usize = 8;
 const BAR_CELLS: usize = 10;
 
@@ -28,13 +30,17 @@ pub(crate) fn render(
     surroundings: &Surroundings,
     notes: &[Note],
     top: usize,
+    groups: Option<(By, &[by::Row])>,
     width: usize,
     palette: Palette,
 ) -> String {
     let mut screen = Screen { text: String::new(), width: width.clamp(LEAST_WIDTH, MOST_WIDTH), palette };
     screen.title(report, surroundings);
     screen.pool(report);
-    screen.destinations(report, top);
+    match groups {
+        None => screen.destinations(report, top),
+        Some((by, rows)) => screen.groups(by, rows, top),
+    }
     screen.udp(report);
     screen.states(report);
     screen.closes(report);
@@ -93,6 +99,14 @@ impl Screen {
             0 => put!(self, "{bad}{line}{reset}\n\n"),
             _ => put!(self, "{line}\n\n"),
         }
+    }
+
+    fn groups(&mut self, by: By, rows: &[by::Row], top: usize) {
+        let table = group_table::table(rows, by, top, false, Some(self.width - 2), self.palette);
+        for line in table.lines() {
+            put!(self, "  {line}\n");
+        }
+        self.text.push('\n');
     }
 
     fn destinations(&mut self, report: &Report, top: usize) {
@@ -311,7 +325,7 @@ pub(super) fn columns(text: &str) -> usize {
 }
 
 /// 28232 → `28,232`.
-pub(super) fn grouped(number: impl Into<u64>) -> String {
+pub(crate) fn grouped(number: impl Into<u64>) -> String {
     let digits = number.into().to_string();
     let mut text = String::new();
     for (i, digit) in digits.chars().enumerate() {
@@ -324,7 +338,7 @@ pub(super) fn grouped(number: impl Into<u64>) -> String {
 }
 
 /// Three digits that matter: `0.42`, `3.81`, `38.1`, `381`, `12,345`.
-pub(super) fn three_digits(value: f64) -> String {
+pub(crate) fn three_digits(value: f64) -> String {
     match value {
         v if v < 9.995 => format!("{v:.2}"),
         v if v < 99.95 => format!("{v:.1}"),
@@ -355,7 +369,7 @@ fn sparkline(values: &[u32]) -> String {
 }
 
 /// The name, its middle left out when it is too long: both ends tell destinations apart.
-pub(super) fn shortened(name: &str, room: usize) -> String {
+pub(crate) fn shortened(name: &str, room: usize) -> String {
     let length = name.chars().count();
     if length <= room {
         return name.to_owned();

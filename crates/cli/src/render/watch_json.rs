@@ -4,13 +4,18 @@ use serde::Serialize;
 use sockeye_core::{Churn, Destination, Flow, RATE_WINDOWS_S, Rates};
 
 use crate::follow::Tick;
+use crate::render::group_json::{Groups, groups};
+use crate::render::netns_json::NetnsRow;
 use crate::render::snapshot_json::{self, WarningRow, rounded};
 use crate::render::watch_table::time_wait;
 use crate::terminal::write_json;
 
 #[derive(Serialize)]
-struct Line {
+struct Line<'a> {
     schema: &'static str,
+    /// Where there are several.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    netns: Option<NetnsRow>,
     at: String,
     interval_ms: u64,
     /// During the interval.
@@ -39,6 +44,8 @@ struct Line {
     destinations: Vec<DestinationRow>,
     destination_count: usize,
     listeners: Vec<ListenerRow>,
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    groups: Option<Groups<'a>>,
     warnings: Vec<WarningRow>,
 }
 
@@ -93,8 +100,8 @@ struct ListenerRow {
     rates: Option<RateRow>,
 }
 
-/// The object and a newline. Destinations and listeners: `top` of each.
-pub(crate) fn line(tick: &Tick<'_>, top: usize) -> anyhow::Result<String> {
+/// The object and a newline, of the namespace `netns` if there are several. Destinations and listeners: `top` of each.
+pub(crate) fn line(tick: &Tick<'_>, netns: Option<NetnsRow>, top: usize) -> anyhow::Result<String> {
     let none = Churn::default();
     let report = &*tick.report;
     let churn = report.churn.as_ref().unwrap_or(&none);
@@ -104,6 +111,7 @@ pub(crate) fn line(tick: &Tick<'_>, top: usize) -> anyhow::Result<String> {
     listeners.sort_by_key(|listener| (std::cmp::Reverse(listener.traffic.sockets()), listener.port));
     let line = Line {
         schema: "sockeye.watch/1",
+        netns,
         at: format!("{:.3}", tick.at),
         interval_ms: churn.interval_ms,
         opens: churn.tcp.opened_last,
@@ -139,6 +147,7 @@ pub(crate) fn line(tick: &Tick<'_>, top: usize) -> anyhow::Result<String> {
                 rates: listener.rates.as_ref().map(rates),
             })
             .collect(),
+        groups: tick.groups.as_ref().map(|(by, rows)| groups(rows, *by, top, true)),
         warnings: warnings
             .map(|warning| WarningRow { id: warning.id(), message: warning.to_string() })
             .chain(notes)

@@ -7,6 +7,7 @@ use sockeye_core::{Churn, Destination};
 
 use crate::follow::Tick;
 use crate::render::exhaustion::exhausted;
+use crate::render::group_table;
 use crate::terminal::Palette;
 
 /// The lines, and how many of them stand under the last header.
@@ -129,12 +130,20 @@ impl Table {
     }
 }
 
+/// An interval as a table of its groups, below its time.
+pub(crate) fn groups(tick: &Tick<'_>, top: usize, width: Option<usize>, palette: Palette) -> String {
+    let Palette { dim, reset, .. } = palette;
+    let Some((by, rows)) = &tick.groups else { return String::new() };
+    let table = group_table::table(rows, *by, top, true, width, palette);
+    format!("{dim}{}{reset}\n{table}\n", tick.at.strftime("%H:%M:%S%.3f"))
+}
+
 /// TIME_WAIT sockets of TCP, as of the last sweep.
 pub(crate) fn time_wait(tick: &Tick<'_>) -> u32 {
     tick.report.sockets.in_state(sock_diag::Protocol::Tcp, sock_diag::SocketState::TimeWait)
 }
 
 /// To one decimal, downwards: 100.0 is said of nothing less.
-fn floored(percent: f64) -> f64 {
+pub(super) fn floored(percent: f64) -> f64 {
     (percent * 10.0).floor() / 10.0
 }

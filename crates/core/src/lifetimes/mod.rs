@@ -13,6 +13,7 @@ use hashbrown::HashMap;
 
 use crate::destination::DestinationId;
 use crate::moment::Lifetime;
+use crate::owner_id::OwnerId;
 
 use scale::Scale;
 use tally::{Counts, Tally};
@@ -24,8 +25,20 @@ pub enum Group {
     Destination(DestinationId),
     /// Incoming, to the listener on this port.
     Listener(u16),
+    /// Whose they are, where that is what was asked for.
+    Owner(OwnerId),
     /// Neither, or one group too many.
     Other,
+}
+
+/// What lifetimes are grouped by.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum LifetimesBy {
+    /// Destinations and listeners.
+    #[default]
+    Ends,
+    /// Owners.
+    Owner,
 }
 
 /// A value with the bounds between which the truth lies, milliseconds.

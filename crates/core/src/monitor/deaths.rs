@@ -109,8 +109,8 @@ impl Monitor {
         };
         let source = if evidence == Evidence::Event { Source::Event } else { Source::Sweep };
         self.ledger.note(accounts_of(socket), Happening::Closed, source);
-        if let Some(lifetimes) = self.lifetimes.as_mut().filter(|_| !socket.is(Flag::Udp)) {
-            lifetimes.record(self.ledger.group(socket.group), lifetime);
+        if let Some((by, lifetimes)) = self.lifetimes.as_mut().filter(|_| !socket.is(Flag::Udp)) {
+            lifetimes.record(self.ledger.group_by(socket.group, *by), lifetime);
         }
         if let Some(kept) = &mut self.closed {
             let mut closed = Closed {
@@ -118,6 +118,7 @@ impl Monitor {
                 cookie,
                 local: self.ends.local_end(socket),
                 remote: self.ends.remote_end(socket),
+                owner: self.ledger.owner(socket.group),
                 direction: socket.direction(),
                 closed_by,
                 at: death,

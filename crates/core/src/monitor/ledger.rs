@@ -8,9 +8,10 @@ use std::collections::VecDeque;
 
 use hashbrown::HashMap;
 
-use crate::churn::{Flow, RATE_WINDOWS_S, Rates};
-use crate::lifetimes::Group;
+use crate::churn::{AccountRow, Flow, RATE_WINDOWS_S, Rates};
+use crate::lifetimes::{Group, LifetimesBy};
 use crate::moment::Moment;
+use crate::owner_id::OwnerId;
 
 /// A group of the ledger by its index.
 pub(crate) type Account = u32;
@@ -26,8 +27,11 @@ const FIXED: usize = 5;
 
 const WINDOWS: usize = RATE_WINDOWS_S.len();
 
-/// Opens, closes.
-type Pair = [u32; 2];
+/// Opens, closes. Opens are below zero where sockets got their owner after the interval they opened in.
+type Pair = [i32; 2];
+
+/// No account follows: account 0 has no siblings.
+const LAST: Account = 0;
 
 /// By what something became known.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -41,20 +45,33 @@ const SOURCES: usize = 2;
 #[derive(Clone, Copy)]
 struct Line {
     group: Group,
+    owner: OwnerId,
+    /// The next account of the same group, with another owner.
+    sibling: Account,
     /// Followed sockets that belong to it.
     sockets: u32,
+    /// Of these, the ones alive.
+    live: u32,
     /// Of the interval that goes on, by source.
     running: [Pair; SOURCES],
     windows: [[Pair; WINDOWS]; SOURCES],
 }
 
 impl Line {
-    const fn new(group: Group) -> Line {
-        Line { group, sockets: 0, running: [[0; 2]; SOURCES], windows: [[[0; 2]; WINDOWS]; SOURCES] }
+    const fn new(group: Group, owner: OwnerId) -> Line {
+        Line {
+            group,
+            owner,
+            sibling: LAST,
+            sockets: 0,
+            live: 0,
+            running: [[0; 2]; SOURCES],
+            windows: [[[0; 2]; WINDOWS]; SOURCES],
+        }
     }
 
     fn is_idle(&self) -> bool {
-        let nothing = Line { sockets: 0, ..Line::new(self.group) };
+        let nothing = Line::new(self.group, self.owner);
         self.sockets == 0 && (self.running, self.windows) == (nothing.running, nothing.windows)
     }
 }
@@ -91,6 +108,7 @@ impl Stream {
 
 /// The books of one namespace.
 pub(crate) struct Ledger {
+    /// The first account of each group; the others of the group follow as siblings.
     accounts: HashMap<Group, Account>,
     lines: Vec<Line>,
     free: Vec<Account>,
@@ -123,7 +141,7 @@ impl Ledger {
     pub(crate) fn new(start: Moment) -> Ledger {
         Ledger {
             accounts: HashMap::new(),
-            lines: vec![Line::new(Group::Other); FIXED],
+            lines: vec![Line::new(Group::Other, OwnerId::UNKNOWN); FIXED],
             free: Vec::new(),
             closed: Vec::new(),
             streams: [Stream::new(start), Stream::new(start)],
@@ -133,17 +151,51 @@ impl Ledger {
         }
     }
 
-    /// The account of a group, for one socket more.
-    pub(crate) fn join(&mut self, group: Group) -> Account {
-        let account = match group {
-            Group::Other => OTHER,
-            group => match self.accounts.get(&group) {
-                Some(account) => *account,
-                None => self.open(group),
+    /// The account of a group and an owner, for one socket more.
+    pub(crate) fn join(&mut self, group: Group, owner: OwnerId) -> Account {
+        let account = match (group, owner) {
+            (Group::Other, OwnerId::UNKNOWN) => OTHER,
+            _ => match self.find(group, owner) {
+                Some(account) => account,
+                None => self.open(group, owner),
             },
         };
         self.lines[account as usize].sockets += 1;
         account
+    }
+
+    fn find(&self, group: Group, owner: OwnerId) -> Option<Account> {
+        self.siblings(group).find(|account| self.lines[*account as usize].owner == owner)
+    }
+
+    /// The accounts of a group.
+    fn siblings(&self, group: Group) -> impl Iterator<Item = Account> {
+        let first = self.accounts.get(&group).copied();
+        std::iter::successors(first, |account| {
+            let next = self.lines[*account as usize].sibling;
+            (next != LAST).then_some(next)
+        })
+    }
+
+    /// A followed socket is another owner's from now on; so is its opening, if it is one since the start. Its account then.
+    pub(crate) fn hand_over(
+        &mut self,
+        from: Account,
+        owner: OwnerId,
+        is_live: bool,
+        opened: bool,
+    ) -> Account {
+        let to = self.join(self.group(from), owner);
+        if is_live {
+            self.lines[from as usize].live -= 1;
+            self.lines[to as usize].live += 1;
+        }
+        if opened {
+            self.add(from, Happening::Opened, Source::Sweep, -1);
+            self.add(to, Happening::Opened, Source::Sweep, 1);
+        }
+        self.leave(from);
+        to
     }
 
     /// The account of UDP sockets, for one more.
@@ -162,14 +214,16 @@ impl Ledger {
         self.streams.iter_mut().for_each(|stream| stream.began = at);
     }
 
-    fn open(&mut self, group: Group) -> Account {
+    fn open(&mut self, group: Group, owner: OwnerId) -> Account {
+        let sibling = self.accounts.get(&group).copied().unwrap_or(LAST);
+        let line = Line { sibling, ..Line::new(group, owner) };
         let account = match self.free.pop() {
             Some(account) => {
-                self.lines[account as usize] = Line::new(group);
+                self.lines[account as usize] = line;
                 account
             }
             None => {
-                self.lines.push(Line::new(group));
+                self.lines.push(line);
                 (self.lines.len() - 1) as Account
             }
         };
@@ -184,16 +238,57 @@ impl Ledger {
     }
 
     fn close_if_idle(&mut self, account: Account) {
-        let line = &self.lines[account as usize];
-        let is_open = self.accounts.get(&line.group) == Some(&account);
-        if account as usize >= FIXED && line.is_idle() && is_open {
-            self.accounts.remove(&line.group);
-            self.closed.push(account);
+        let Line { group, sibling, .. } = self.lines[account as usize];
+        if (account as usize) < FIXED || !self.lines[account as usize].is_idle() {
+            return;
         }
+        // Who is in no group's row is closed already.
+        let Some(first) = self.accounts.get(&group).copied() else { return };
+        if first != account {
+            let before = self.siblings(group).find(|one| self.lines[*one as usize].sibling == account);
+            let Some(before) = before else { return };
+            self.lines[before as usize].sibling = sibling;
+        } else if sibling == LAST {
+            self.accounts.remove(&group);
+        } else {
+            self.accounts.insert(group, sibling);
+        }
+        self.lines[account as usize].sibling = LAST;
+        self.closed.push(account);
     }
 
     pub(crate) fn group(&self, account: Account) -> Group {
         self.lines[account as usize].group
+    }
+
+    pub(crate) fn group_by(&self, account: Account, by: LifetimesBy) -> Group {
+        match by {
+            LifetimesBy::Ends => self.group(account),
+            LifetimesBy::Owner => Group::Owner(self.owner(account)),
+        }
+    }
+
+    pub(crate) fn owner(&self, account: Account) -> OwnerId {
+        self.lines[account as usize].owner
+    }
+
+    /// How many accounts there are, used or not.
+    pub(crate) fn accounts(&self) -> usize {
+        self.lines.len()
+    }
+
+    /// Every account of connections that has something to tell; `time_wait`: how many of its sockets are in TIME_WAIT.
+    pub(crate) fn rows(&self, time_wait: &[u64]) -> Vec<AccountRow> {
+        let accounts = (0..).zip(self.lines.iter().zip(time_wait)).skip(OTHER as usize);
+        let told = accounts.filter(|(_, (line, _))| !line.is_idle());
+        told.map(|(account, (line, time_wait))| AccountRow {
+            group: line.group,
+            owner: line.owner,
+            live: line.live.into(),
+            time_wait: *time_wait,
+            rates: self.rates(account).at_least_zero(),
+        })
+        .collect()
     }
 
     /// Notes what happened to a socket of these accounts.
@@ -204,15 +299,24 @@ impl Ledger {
         source: Source,
     ) {
         for account in accounts {
-            let running = &mut self.lines[account as usize].running[source as usize];
-            if *running == [0; 2] {
-                self.streams[source as usize].touched.push(account);
-            }
-            running[what as usize] += 1;
+            let live = &mut self.lines[account as usize].live;
+            *live = match what {
+                Happening::Opened => *live + 1,
+                Happening::Closed => live.saturating_sub(1),
+            };
+            self.add(account, what, source, 1);
             if let Some(counts) = self.since_start.get_mut(account as usize) {
                 counts[1 + what as usize] += 1;
             }
         }
+    }
+
+    fn add(&mut self, account: Account, what: Happening, source: Source, count: i32) {
+        let running = &mut self.lines[account as usize].running[source as usize];
+        if *running == [0; 2] {
+            self.streams[source as usize].touched.push(account);
+        }
+        running[what as usize] += count;
     }
 
     /// So many connections that were opened and closed as outgoing, and so many of unknown direction, came in. Their rates
@@ -227,6 +331,7 @@ impl Ledger {
     /// A socket that was there before.
     pub(crate) fn note_at_start(&mut self, accounts: impl IntoIterator<Item = Account>) {
         for account in accounts {
+            self.lines[account as usize].live += 1;
             if let Some(counts) = self.since_start.get_mut(account as usize) {
                 counts[0] += 1;
             }
@@ -318,7 +423,9 @@ impl Ledger {
 
     /// Rates of a group; None when nothing is known of it.
     pub(crate) fn rates_of(&self, group: Group) -> Option<Rates> {
-        self.accounts.get(&group).map(|account| self.rates(*account))
+        let mut siblings = self.siblings(group).map(|account| self.rates(account));
+        let first = siblings.next()?;
+        Some(siblings.fold(first, Rates::plus))
     }
 
     fn rates(&self, account: Account) -> Rates {
@@ -359,7 +466,7 @@ mod tests {
     #[test]
     fn windows_are_the_fewest_whole_intervals() {
         let mut ledger = Ledger::new(Moment(0));
-        let account = ledger.join(destination(443));
+        let account = ledger.join(destination(443), OwnerId::UNKNOWN);
         // Ten ticks of 400 ms, with 1, 2, 3, … opens.
         for opens in 1..=10 {
             open(&mut ledger, account, opens, Source::Event);
@@ -404,7 +511,7 @@ mod tests {
     #[test]
     fn accounts_are_closed_once_and_used_again_after_a_sweep() {
         let mut ledger = Ledger::new(Moment(0));
-        let account = ledger.join(destination(1));
+        let account = ledger.join(destination(1), OwnerId::UNKNOWN);
         for second in 1..=30 {
             open(&mut ledger, account, 1, Source::Event);
             ledger.tick(Moment(second * 1_000));
@@ -414,11 +521,46 @@ mod tests {
         ledger.tick(Moment(200_000));
         ledger.tick(Moment(400_000));
         assert_eq!(ledger.rates_of(destination(1)), None);
-        let other = ledger.join(destination(2));
+        let other = ledger.join(destination(2), OwnerId::UNKNOWN);
         assert_ne!(other, account, "not while a sweep may know it by this number");
         ledger.begin_sweep();
-        let (third, fourth) = (ledger.join(destination(3)), ledger.join(destination(4)));
+        let (third, fourth) =
+            (ledger.join(destination(3), OwnerId::UNKNOWN), ledger.join(destination(4), OwnerId::UNKNOWN));
         assert_eq!(third, account);
         assert_ne!(third, fourth);
+    }
+
+    #[test]
+    fn a_socket_handed_over_takes_its_opening_along() {
+        let mut ledger = Ledger::new(Moment(0));
+        let unknown = ledger.join(destination(443), OwnerId::UNKNOWN);
+        let also = ledger.join(destination(443), OwnerId::UNKNOWN);
+        assert_eq!(unknown, also);
+        ledger.note([TCP, unknown], Happening::Opened, Source::Event);
+        ledger.note([TCP, unknown], Happening::Opened, Source::Sweep);
+        ledger.end_sweep(Moment(1_000));
+        ledger.tick(Moment(1_000));
+        let owned = ledger.hand_over(unknown, OwnerId(7), true, true);
+        assert_eq!(ledger.hand_over(also, OwnerId(7), true, true), owned);
+        let rows = |ledger: &Ledger| ledger.rows(&vec![0; ledger.accounts()]);
+        let row = |ledger: &Ledger, owner| rows(ledger).into_iter().find(|row| row.owner == owner);
+        assert_eq!(row(&ledger, OwnerId(7)).map(|row| row.live), Some(2));
+        ledger.note([TCP, owned], Happening::Closed, Source::Event);
+        ledger.end_sweep(Moment(2_000));
+        ledger.tick(Moment(2_000));
+        assert_eq!(
+            ledger.rates_of(destination(443)).unwrap().opens[2],
+            1.0,
+            "the group's are what they were"
+        );
+        let row = row(&ledger, OwnerId(7)).unwrap();
+        assert_eq!((row.live, row.rates.opens[0], row.rates.closes[0]), (1, 2.0, 1.0));
+        // Both accounts of the group are closed when all is past.
+        [owned, owned].into_iter().for_each(|account| ledger.leave(account));
+        for second in [100, 200, 300] {
+            ledger.end_sweep(Moment(second * 1_000));
+            ledger.tick(Moment(second * 1_000));
+        }
+        assert_eq!((ledger.rates_of(destination(443)), rows(&ledger).len()), (None, 0));
     }
 }

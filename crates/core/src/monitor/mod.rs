@@ -14,11 +14,12 @@ mod table;
 use hashbrown::{HashMap, HashSet};
 use sock_diag::{Cookie, Family, Protocol, SocketId, SocketRecord, SocketState};
 
-use crate::churn::{Churn, Coverage};
+use crate::churn::{AccountRow, Churn, Coverage};
 use crate::closed::{Closed, Direction, Evidence};
 use crate::curve::age_ms;
-use crate::lifetimes::{Group, LifetimeReport, Lifetimes};
+use crate::lifetimes::{Group, LifetimeReport, Lifetimes, LifetimesBy};
 use crate::moment::{Moment, When};
+use crate::owner_id::OwnerId;
 use crate::port_origin::PortOrigin;
 use crate::port_set::PortSet;
 use crate::report::Report;
@@ -29,7 +30,7 @@ use brief::Briefs;
 use departed::Departed;
 use ends::Addresses;
 use lateness::Lateness;
-use ledger::{Account, Happening, INCOMING, Ledger, OTHER, OUTGOING, Source, TCP, UDP};
+use ledger::{Account, Happening, INCOMING, Ledger, OUTGOING, Source, TCP, UDP};
 use table::{Flag, Slot, Socket, Stage, Table};
 
 /// `idiag_expires` and the ages of a `tcp_info` come from jiffies, 10 ms at the coarsest; on a busy virtual machine they
@@ -80,7 +81,7 @@ pub struct Monitor {
     /// Brief connections since the last sweep by local port, those taken for outgoing and those of unknown direction.
     unplaced: HashMap<u16, [u64; 2]>,
     closed: Option<Vec<Closed>>,
-    lifetimes: Option<Lifetimes>,
+    lifetimes: Option<(LifetimesBy, Lifetimes)>,
     report: Report,
 }
 
@@ -136,14 +137,19 @@ impl Monitor {
         }
     }
 
+    /// From the next sweep on destroy events are heard, or are no more: said before that sweep begins.
+    pub fn hear_events(&mut self, heard: bool) {
+        self.events = heard;
+    }
+
     /// Whether [`take_closed`](Self::take_closed) is going to be asked; without it closes are counted and forgotten.
     pub fn keep_closed(&mut self, keep: bool) {
         self.closed = keep.then(Vec::new);
     }
 
     /// From now on lifetimes of TCP connections are kept, for [`lifetimes`](Self::lifetimes).
-    pub fn keep_lifetimes(&mut self) {
-        self.lifetimes.get_or_insert_default();
+    pub fn keep_lifetimes(&mut self, by: LifetimesBy) {
+        self.lifetimes.get_or_insert_with(|| (by, Lifetimes::new()));
     }
 
     /// Sockets followed now, those in TIME_WAIT and the just departed among them.
@@ -166,16 +172,54 @@ impl Monitor {
         self.table.begin();
     }
 
-    /// Takes one record of the sweep; repeats are known by their cookie.
+    /// Takes one record of the sweep; repeats are known by their cookie. Whether it begins to be followed with it.
     #[inline]
-    pub fn observe(&mut self, record: &SocketRecord) {
+    pub fn observe(&mut self, record: &SocketRecord) -> bool {
         if !is_followed(record) {
-            return self.observe_other(record);
+            self.observe_other(record);
+            return false;
         }
         match self.table.follow(record.id.cookie) {
             Some(slot) => self.see_again(slot, record),
-            None => self.meet(record),
+            None => {
+                self.meet(record);
+                return true;
+            }
         }
+        false
+    }
+
+    /// Notes whose a followed TCP socket is, from now on and as long as it is followed, its TIME_WAIT included.
+    pub fn own(&mut self, cookie: Cookie, owner: OwnerId) {
+        let Some(slot) = self.table.find(cookie) else { return };
+        let socket = *self.table.socket(slot);
+        if !socket.is(Flag::Udp) && self.ledger.owner(socket.group) != owner {
+            let opened = socket.birth().is_some() && socket.is_live();
+            let account = self.ledger.hand_over(socket.group, owner, socket.is_live(), opened);
+            self.table.socket_mut(slot).group = account;
+        }
+    }
+
+    /// Whose a followed TCP socket is; None when it is not followed.
+    pub fn owner(&self, cookie: Cookie) -> Option<OwnerId> {
+        let socket = self.table.socket(self.table.find(cookie)?);
+        Some(self.ledger.owner(socket.group))
+    }
+
+    /// Connections by group and owner: every pair that has some, or had some within the longest window of rates.
+    ///
+    /// Cost: a walk over all sockets, and over these pairs.
+    pub fn accounts(&self) -> Vec<AccountRow> {
+        let generation = self.sweeps as u8;
+        let mut waiting = vec![0; self.ledger.accounts()];
+        for slot in self.table.slots() {
+            let socket = self.table.socket(slot);
+            // Who is gone without a trace is followed for two sweeps more.
+            if !socket.is_live() && socket.seen == generation && !socket.is(Flag::Udp) {
+                waiting[socket.group as usize] += 1;
+            }
+        }
+        self.ledger.rows(&waiting)
     }
 
     fn observe_other(&mut self, record: &SocketRecord) {
@@ -208,7 +252,7 @@ impl Monitor {
             self.fold(record, origin, None);
         } else {
             // Those without a remote port share an account, and are no one destination.
-            let is_destination = known.direction() == Direction::Outgoing && known.group != OTHER;
+            let is_destination = known.direction() == Direction::Outgoing && known.remote_port != 0;
             self.fold(record, known.port_origin(), is_destination.then_some(known.group));
         }
     }
@@ -338,7 +382,7 @@ impl Monitor {
             Direction::Incoming => Group::Listener(record.id.local_port),
             Direction::Unknown => Group::Other,
         };
-        socket.group = self.ledger.join(group);
+        socket.group = self.ledger.join(group, OwnerId::UNKNOWN);
     }
 
     /// Who began a connection, as far as listeners are known.
@@ -544,6 +588,11 @@ impl Monitor {
         &mut self.report
     }
 
+    /// The report as of the last [`tick`](Self::tick).
+    pub fn report_mut(&mut self) -> &mut Report {
+        &mut self.report
+    }
+
     /// Connections that have ended since the last call, in the order they became known.
     pub fn take_closed(&mut self) -> Vec<Closed> {
         self.closed.as_mut().map(std::mem::take).unwrap_or_default()
@@ -554,13 +603,14 @@ impl Monitor {
     ///
     /// Cost: a walk over all sockets, and what [`Lifetimes::report`] takes.
     pub fn lifetimes(&self, at: Moment) -> Option<LifetimeReport> {
+        let (by, lifetimes) = self.lifetimes.as_ref()?;
         let open = self.table.slots().map(|slot| self.table.socket(slot));
         let open = open.filter(|socket| socket.is_live() && !socket.is(Flag::Udp));
         let ages = open.map(|socket| {
             let birth = socket.birth().unwrap_or(When::at(socket.born_by()));
-            (self.ledger.group(socket.group), at.ms_since(birth.middle()))
+            (self.ledger.group_by(socket.group, *by), at.ms_since(birth.middle()))
         });
-        self.lifetimes.as_ref().map(|lifetimes| lifetimes.report(ages))
+        Some(lifetimes.report(ages))
     }
 }
 

@@ -21,7 +21,9 @@ fn monitor(events: bool) -> Monitor {
 /// A sweep that begins at `at` and takes 100 ms, and its tick.
 fn sweep(monitor: &mut Monitor, at: u64, records: &[SocketRecord]) -> Churn {
     monitor.begin_sweep(Moment(at));
-    records.iter().for_each(|record| monitor.observe(record));
+    records.iter().for_each(|record| {
+        monitor.observe(record);
+    });
     monitor.end_sweep(Moment(at + 100), &Counters::default());
     monitor.tick(Moment(at + 100)).churn.clone().unwrap()
 }

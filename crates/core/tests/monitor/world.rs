@@ -1,14 +1,14 @@
 //! A kernel in miniature, and a Monitor that looks at it: few ports and addresses, so that ends are used again and again.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use proptest::prelude::*;
 use sock_diag::fake::tcp_record;
 use sock_diag::{Cookie, Protocol, SocketRecord, SocketState, Timer, TimerKind};
 use sockeye_core::{
-    Churn, Closed, Counters, Evidence, Lifetime, Moment, Monitor, PortRange, PortSet, Report, Settings,
-    TcpEnd,
+    Churn, Closed, Counters, Evidence, Lifetime, Moment, Monitor, OwnerId, PortRange, PortSet, Report,
+    Settings, TcpEnd,
 };
 
 const START: u64 = 1_000_000;
@@ -135,6 +135,7 @@ pub(crate) struct World {
     most_late_ms: u64,
     of_cookie: HashMap<u64, usize>,
     sweeps: u32,
+    followed: HashSet<Cookie>,
     hears: bool,
     pub(crate) lost: u32,
     pub(crate) monitor: Monitor,
@@ -162,6 +163,7 @@ impl World {
             most_late_ms: 0,
             of_cookie: HashMap::new(),
             sweeps: 0,
+            followed: HashSet::new(),
             hears,
             lost: 0,
             monitor,
@@ -386,7 +388,15 @@ impl World {
             self.monitor.observe(&listener());
             let records = self.dump(if is_first { 0 } else { misses });
             for (place, record) in records.iter().enumerate() {
-                self.monitor.observe(record);
+                let is_new = self.monitor.observe(record);
+                assert!(!is_new || self.followed.insert(record.id.cookie), "known already: {record:?}");
+                // Some owners are known at once, some later, some never.
+                let cookie = record.id.cookie;
+                if is_new && cookie.0 % 3 == 0
+                    || cookie.0 % 3 == 1 && cookie.0 % 5 == u64::from(self.sweeps) % 5
+                {
+                    self.monitor.own(cookie, OwnerId(1 + cookie.0 as u32 % 4));
+                }
                 if repeats >> (place % 8) & 1 == 1 {
                     self.monitor.observe(record);
                 }
@@ -471,6 +481,8 @@ impl World {
             assert!(flow.at_start + flow.opened <= truth.opened + flow.at_start);
             assert!(flow.closed <= truth.closed, "no false close: {churn:?} {truth:?}");
         }
+        let live: u64 = self.monitor.accounts().iter().map(|row| row.live).sum();
+        assert_eq!(live, flow.live(), "every connection is in one account");
         let sum =
             (churn.outgoing.opened + churn.incoming.opened, churn.outgoing.closed + churn.incoming.closed);
         assert_eq!(sum, (flow.opened, flow.closed), "every connection has a direction here");

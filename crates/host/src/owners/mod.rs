@@ -197,6 +197,18 @@ impl Owners {
         }
     }
 
+    /// Looks for the paths of these cgroups, for as long as `budget`. False when there is more to look through. Cost: 20 µs for
+    /// each cgroup of the host; none where the paths are known, or have been sought in vain.
+    pub fn seek_cgroups(&mut self, ids: &[u64], budget: Duration) -> bool {
+        let begin = Instant::now();
+        while begin.elapsed() < budget {
+            if !self.cgroups.seek(ids.iter().copied()) {
+                return true;
+            }
+        }
+        false
+    }
+
     fn progress(&self) -> Work {
         let denied = self.processes.table.processes.values().filter(|process| process.denied).count();
         Work { left: self.search.left(), denied }

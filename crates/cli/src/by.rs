@@ -1,0 +1,264 @@
+//! Connections by whatever they are asked for: destination, listener, owner, cgroup, user, how they got their port.
+//!
+//! Adds the Monitor's accounts up; how rows are shown is for the renderers.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+
+use clap::ValueEnum;
+use serde::Serialize;
+use sockeye_core::{AccountRow, DestinationId, Group, Monitor, OwnerId};
+
+use crate::whose::{Facet, Who, Whose};
+
+/// What connections are grouped by.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub(crate) enum By {
+    /// Outgoing connections, by where they go
+    Destination,
+    /// Incoming connections, by the port they came to
+    Listener,
+    /// The process that has them
+    Owner,
+    /// The control group they were made in: services, containers, pods
+    Cgroup,
+    /// The user they belong to
+    User,
+}
+
+impl By {
+    /// What has to be found out beside the connections; None where their ends tell it.
+    pub(crate) fn facet(self) -> Option<Facet> {
+        match self {
+            By::Destination | By::Listener => None,
+            By::Owner => Some(Facet::Process),
+            By::Cgroup => Some(Facet::Cgroup),
+            By::User => Some(Facet::User),
+        }
+    }
+
+    /// The word of JSON, and the head of the column.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            By::Destination => "destination",
+            By::Listener => "listener",
+            By::Owner => "owner",
+            By::Cgroup => "cgroup",
+            By::User => "user",
+        }
+    }
+}
+
+/// Connections that belong together.
+#[derive(Clone, PartialEq, Debug)]
+pub(crate) struct Row {
+    pub(crate) group: GroupName,
+    /// Safe to show.
+    pub(crate) label: String,
+    pub(crate) live: u64,
+    pub(crate) time_wait: u64,
+    /// Of these two, the ones whose owner nobody saw: they go where only this owner's go.
+    pub(crate) inferred: u64,
+    /// Over the shortest window.
+    pub(crate) opens_per_second: f32,
+    pub(crate) closes_per_second: f32,
+}
+
+/// What a row is about, as JSON tells it.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub(crate) enum GroupName {
+    Destination { protocol: &'static str, local_address: IpAddr, remote_address: IpAddr, remote_port: u16 },
+    Listener { protocol: &'static str, local_port: u16 },
+    Owner { owner: OwnerName },
+    Other {},
+}
+
+/// An owner; unknown parts are absent. Names are as they came: JSON escapes them.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize)]
+pub(crate) struct OwnerName {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) pid: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) name: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) uid: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) user: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) cgroup: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) unit: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) container: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) pod: Option<String>,
+}
+
+/// The rows, most sockets first. `whose` is needed for what the ends do not tell.
+pub(crate) fn rows(by: By, monitor: &Monitor, whose: Option<&Whose>) -> Vec<Row> {
+    let accounts = monitor.accounts();
+    let mut rows: BTreeMap<Key, Row> = BTreeMap::new();
+    let guess = Guess::from(&accounts, whose);
+    for account in &accounts {
+        let is_outgoing = matches!(account.group, Group::Destination(_));
+        let is_incoming = matches!(account.group, Group::Listener(_));
+        let (key, inferred) = match by {
+            By::Destination if !is_outgoing => continue,
+            By::Listener if !is_incoming => continue,
+            By::Destination | By::Listener => (Key::Group(account.group), false),
+            By::Owner | By::Cgroup | By::User => match guess.of(account) {
+                Some(key) => (key, true),
+                None => (Key::Owner(account.owner), false),
+            },
+        };
+        let row = rows.entry(key).or_insert_with(|| row(key, by, whose));
+        row.live += account.live;
+        row.time_wait += account.time_wait;
+        row.inferred += if inferred { account.live + account.time_wait } else { 0 };
+        row.opens_per_second += account.rates.opens[0];
+        row.closes_per_second += account.rates.closes[0];
+    }
+    let mut rows: Vec<Row> = rows.into_values().collect();
+    // Stable: equals stay in the order of their names.
+    rows.sort_by_key(|row| std::cmp::Reverse(row.live + row.time_wait));
+    rows
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Key {
+    Group(Group),
+    Owner(OwnerId),
+    /// One of the processes of this one's program.
+    Program(OwnerId),
+}
+
+/// Whose connections are that nobody saw alive, as far as it can be told from the others with the same destination or
+/// listener: what goes where only one process goes is that process's.
+struct Guess<'a> {
+    whose: Option<&'a Whose>,
+    likely: BTreeMap<Group, Key>,
+}
+
+impl<'a> Guess<'a> {
+    fn from(accounts: &[AccountRow], whose: Option<&'a Whose>) -> Guess<'a> {
+        let mut guess = Guess { whose, likely: BTreeMap::new() };
+        let mut owners: BTreeMap<Group, Vec<OwnerId>> = BTreeMap::new();
+        let known =
+            |account: &&AccountRow| account.owner != OwnerId::UNKNOWN && account.group != Group::Other;
+        for account in accounts.iter().filter(known) {
+            owners.entry(account.group).or_default().push(account.owner);
+        }
+        // One for each program, by which all of it is called.
+        let mut programs: Vec<OwnerId> = Vec::new();
+        for (group, owners) in owners {
+            let is_somebody_else = |one: &OwnerId| !owners.iter().any(|other| guess.may_be(*one, *other));
+            let different: Vec<OwnerId> = owners.iter().copied().filter(is_somebody_else).collect();
+            let is_same =
+                |one: OwnerId, other: OwnerId| whose.is_some_and(|whose| whose.is_same_program(one, other));
+            match different[..] {
+                [owner] => {
+                    guess.likely.insert(group, Key::Owner(owner));
+                }
+                [first, ref others @ ..] if others.iter().all(|other| is_same(first, *other)) => {
+                    let program = programs.iter().copied().find(|program| is_same(*program, first));
+                    programs.extend(program.is_none().then_some(first));
+                    guess.likely.insert(group, Key::Program(program.unwrap_or(first)));
+                }
+                _ => {}
+            }
+        }
+        guess
+    }
+
+    fn of(&self, account: &AccountRow) -> Option<Key> {
+        let key = self.likely.get(&account.group).copied()?;
+        let (Key::Owner(likely) | Key::Program(likely)) = key else { return None };
+        (account.owner == OwnerId::UNKNOWN || self.may_be(account.owner, likely)).then_some(key)
+    }
+
+    fn may_be(&self, one: OwnerId, process: OwnerId) -> bool {
+        self.whose.is_some_and(|whose| whose.may_be(one, process))
+    }
+}
+
+fn row(key: Key, by: By, whose: Option<&Whose>) -> Row {
+    let (mut group, mut label) = match key {
+        Key::Group(group) => named(group, by, whose),
+        Key::Owner(owner) | Key::Program(owner) => named(Group::Owner(owner), by, whose),
+    };
+    if let (Key::Program(owner), GroupName::Owner { owner: name }) = (key, &mut group) {
+        name.pid = None;
+        let who = whose.map(|whose| whose.who(owner)).unwrap_or_default();
+        label = who.process.map(|process| format!("{}, one of its processes", process.name)).unwrap_or(label);
+    }
+    Row { group, label, live: 0, time_wait: 0, inferred: 0, opens_per_second: 0.0, closes_per_second: 0.0 }
+}
+
+/// What a group is called, in JSON and where people read it.
+pub(crate) fn named(group: Group, by: By, whose: Option<&Whose>) -> (GroupName, String) {
+    match group {
+        Group::Destination(id) => (
+            destination(&id),
+            format!("{} → {}", id.local_address, SocketAddr::new(id.remote_address, id.remote_port)),
+        ),
+        Group::Listener(local_port) => {
+            (GroupName::Listener { protocol: "tcp", local_port }, format!("listener on {local_port}"))
+        }
+        Group::Owner(owner) => {
+            let who = whose.map(|whose| whose.who(owner)).unwrap_or_default();
+            (GroupName::Owner { owner: owner_name(&who, by) }, owner_label(&who, by))
+        }
+        Group::Other => (GroupName::Other {}, "other".to_owned()),
+    }
+}
+
+fn destination(id: &DestinationId) -> GroupName {
+    GroupName::Destination {
+        protocol: id.protocol.name(),
+        local_address: id.local_address,
+        remote_address: id.remote_address,
+        remote_port: id.remote_port,
+    }
+}
+
+/// As JSON tells it; what a facet does not tell apart is left out.
+fn owner_name(who: &Who<'_>, by: By) -> OwnerName {
+    let text = |name: &sockeye_host::owners::Name| name.text().into_owned();
+    let process = who.process.filter(|_| by == By::Owner);
+    let place = process.map(|process| &process.place);
+    OwnerName {
+        pid: process.map(|process| process.pid),
+        name: process.map(|process| text(&process.name)),
+        uid: who.uid.filter(|_| by != By::Cgroup),
+        user: who.user.filter(|_| by != By::Cgroup).map(text),
+        cgroup: who.cgroup.filter(|_| by != By::User).map(text),
+        unit: place.and_then(|place| place.unit.as_ref()).map(text),
+        container: place.and_then(|place| place.container.as_ref()).map(|container| text(&container.id)),
+        pod: place.and_then(|place| place.pod_uid.clone()),
+    }
+}
+
+/// As a table tells it: one harmless line.
+fn owner_label(who: &Who<'_>, by: By) -> String {
+    let user = || match (who.user, who.uid) {
+        (Some(user), _) => user.to_string(),
+        (None, Some(uid)) => format!("uid {uid}"),
+        (None, None) => "owner not known".to_owned(),
+    };
+    let cgroup = || match (who.cgroup, who.cgroup_id) {
+        (Some(path), _) => path.to_string(),
+        (None, Some(id)) => format!("cgroup {id}"),
+        (None, None) => "owner not known".to_owned(),
+    };
+    match (by, who.process) {
+        (By::User, _) => user(),
+        (By::Cgroup, _) => cgroup(),
+        (_, Some(process)) => {
+            let place = process.place.unit.as_ref().map(|unit| format!("  {unit}")).unwrap_or_default();
+            format!("{} ({}) {}{place}", process.name, process.pid, user())
+        }
+        (_, None) if who.uid.is_some() => format!("a process of {} in {}", user(), cgroup()),
+        (_, None) => "owner not known".to_owned(),
+    }
+}

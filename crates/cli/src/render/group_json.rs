@@ -1,0 +1,55 @@
+//! Rows of grouped connections as JSON: the same in every command that has `--by`.
+
+use serde::Serialize;
+
+use crate::by::{By, GroupName, Row};
+use crate::render::snapshot_json::rounded;
+
+/// `by` and `groups` of an object.
+#[derive(Serialize)]
+pub(crate) struct Groups<'a> {
+    by: &'static str,
+    groups: Vec<GroupRow<'a>>,
+    group_count: usize,
+}
+
+#[derive(Serialize)]
+struct GroupRow<'a> {
+    #[serde(flatten)]
+    name: &'a GroupName,
+    live: u64,
+    time_wait: u64,
+    /// How many of these two are this owner's only because nobody else goes there; absent where everybody was seen.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    inferred: Option<u64>,
+    /// Absent for a single look.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    opens_per_second: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    closes_per_second: Option<f64>,
+}
+
+/// The first `top` rows.
+pub(crate) fn groups(rows: &[Row], by: By, top: usize, rates: bool) -> Groups<'_> {
+    let rate = |rate: f32| rates.then(|| rounded(f64::from(rate), 2));
+    let group = |row: &'_ Row| (rate(row.opens_per_second), rate(row.closes_per_second));
+    Groups {
+        by: by.name(),
+        groups: rows
+            .iter()
+            .take(top)
+            .map(|row| {
+                let (opens_per_second, closes_per_second) = group(row);
+                GroupRow {
+                    name: &row.group,
+                    live: row.live,
+                    time_wait: row.time_wait,
+                    inferred: (row.inferred > 0).then_some(row.inferred),
+                    opens_per_second,
+                    closes_per_second,
+                }
+            })
+            .collect(),
+        group_count: rows.len(),
+    }
+}

@@ -1,0 +1,271 @@
+//! What a key makes of the view: a function of the view, the key and what is on the screen.
+
+use std::time::Duration;
+
+use ratatui_core::layout::{Position, Rect};
+use sockeye_core::DestinationId;
+
+use super::filter::NamesAtHand;
+use super::input::Input;
+use super::view::{Overlay, Screen, View};
+
+/// Intervals that + and - step through.
+const INTERVALS_MS: [u64; 9] = [100, 200, 500, 1_000, 2_000, 5_000, 10_000, 30_000, 60_000];
+/// How fast a replay can go, times its own pace.
+const SPEEDS: [f64; 7] = [0.25, 0.5, 1.0, 2.0, 10.0, 60.0, f64::INFINITY];
+
+/// Something on the screen that a click means.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Hit {
+    Tab(Screen),
+    /// The title of a column.
+    Title(usize),
+    /// A row, by its place in the order.
+    Row(usize),
+}
+
+/// What the last frame showed: what keys and clicks are about.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Shown {
+    /// Rows of the table, all of them.
+    pub(crate) rows: usize,
+    /// Rows there is room for.
+    pub(crate) page: usize,
+    /// The first row that is shown.
+    pub(crate) offset: usize,
+    /// The columns that are shown, by their number.
+    pub(crate) columns: Vec<usize>,
+    /// The destination of the chosen row.
+    pub(crate) chosen: Option<DestinationId>,
+    pub(crate) hits: Vec<(Rect, Hit)>,
+    /// The numbers of the oldest and the newest look there is, and of the one that is shown.
+    pub(crate) oldest: u64,
+    pub(crate) newest: u64,
+    pub(crate) number: u64,
+    pub(crate) is_replay: bool,
+    /// The range of ephemeral ports, which filters may name.
+    pub(crate) range: Option<sockeye_core::PortRange>,
+}
+
+/// What a key asks for beyond another view.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Effect {
+    Quit,
+    Suspend,
+    /// Everything is to be drawn anew: something else wrote to the terminal.
+    Repaint,
+    /// A tick now.
+    Tick,
+    /// Which namespaces there are.
+    ListNamespaces,
+}
+
+/// The view after a key.
+pub(crate) fn apply(view: &View, input: &Input, shown: &Shown) -> (View, Option<Effect>) {
+    let mut view = View { message: None, ..view.clone() };
+    view.table_mut().offset = shown.offset;
+    let effect = match input {
+        Input::Control('c') => Some(Effect::Quit),
+        Input::Control('z') => Some(Effect::Suspend),
+        Input::Control('l') => Some(Effect::Repaint),
+        _ if view.typing.is_some() => {
+            type_filter(&mut view, input, shown);
+            None
+        }
+        _ if view.overlay.is_some() => {
+            look_over(&mut view, input);
+            None
+        }
+        _ => choose(&mut view, input, shown),
+    };
+    (view, effect)
+}
+
+/// A key while nothing is in front of the screen.
+fn choose(view: &mut View, input: &Input, shown: &Shown) -> Option<Effect> {
+    match input {
+        Input::Char('q') => return Some(Effect::Quit),
+        Input::Char('R') => return Some(Effect::Tick),
+        Input::Char('n') => return Some(Effect::ListNamespaces),
+        Input::Char('?' | 'h') => view.overlay = Some(Overlay::Help { scrolled: 0 }),
+        Input::Char('w') => view.overlay = Some(Overlay::Notes { scrolled: 0 }),
+        Input::Char(digit @ '1'..='6') => {
+            go_to(view, Screen::ALL[(*digit as usize).saturating_sub('1' as usize)]);
+        }
+        Input::Tab => go_to(view, view.screen.after(1)),
+        Input::BackTab => go_to(view, view.screen.after(Screen::ALL.len() - 1)),
+        Input::Char('/') if view.screen.has_filter() => view.typing = Some(view.filter().clone()),
+        Input::Char('/') => {
+            view.message = Some("destinations (1) and sockets (6) can be filtered".to_owned())
+        }
+        Input::Escape | Input::Backspace => go_back(view),
+        Input::Enter => view.focus = view.focus.or(shown.chosen),
+        Input::Char('<' | ',') => sort_beside(view, shown, false),
+        Input::Char('>' | '.') => sort_beside(view, shown, true),
+        Input::Char('r') => view.table_mut().descending ^= true,
+        Input::Char(' ' | 'p') => {
+            view.stands_at = if view.stands_at.is_some() { None } else { Some(shown.number) };
+        }
+        Input::Left | Input::Char('[') => step(view, shown, |at| at.saturating_sub(1)),
+        Input::Right | Input::Char(']') => step(view, shown, |at| at + 1),
+        Input::Char('{') => step(view, shown, |at| at.saturating_sub(10)),
+        Input::Char('}') => step(view, shown, |at| at + 10),
+        Input::Char('+' | '=') => pace(view, shown, true),
+        Input::Char('-') => pace(view, shown, false),
+        Input::Click(x, y) => click(view, shown, Position::new(*x, *y)),
+        _ => move_cursor(view, input, shown),
+    }
+    None
+}
+
+fn go_to(view: &mut View, screen: Screen) {
+    view.screen = screen;
+    view.focus = None;
+}
+
+/// Out of what is in front: one destination, then a filter, then the past.
+fn go_back(view: &mut View) {
+    if view.focus.is_some() {
+        view.focus = None;
+    } else if !view.filter().text.is_empty() {
+        *view.filter_mut() = Default::default();
+    } else {
+        view.stands_at = None;
+    }
+}
+
+fn sort_beside(view: &mut View, shown: &Shown, to_the_right: bool) {
+    let at = shown.columns.iter().position(|column| *column == view.table().sort);
+    let count = shown.columns.len();
+    let next = match (at, to_the_right) {
+        (None, _) => shown.columns.first(),
+        (Some(at), true) => shown.columns.get((at + 1) % count),
+        (Some(at), false) => shown.columns.get((at + count - 1) % count),
+    };
+    if let Some(column) = next {
+        sort_by(view, *column);
+    }
+}
+
+/// By this column; once more, the other way round.
+fn sort_by(view: &mut View, column: usize) {
+    let table = view.table_mut();
+    // Names begin at A, numbers with the greatest.
+    table.descending = if table.sort == column { !table.descending } else { column > 0 };
+    (table.sort, table.cursor, table.offset) = (column, 0, 0);
+}
+
+fn step(view: &mut View, shown: &Shown, to: impl Fn(u64) -> u64) {
+    let at = to(shown.number).clamp(shown.oldest, shown.newest.max(shown.oldest));
+    // Beyond the newest is the present, which goes on.
+    let beyond = to(shown.number) > shown.newest && view.stands_at.is_some();
+    view.stands_at = if beyond { None } else { Some(at) };
+}
+
+fn pace(view: &mut View, shown: &Shown, more: bool) {
+    if shown.is_replay {
+        let at = SPEEDS.iter().position(|speed| *speed >= view.speed).unwrap_or(SPEEDS.len() - 1);
+        let at = if more { (at + 1).min(SPEEDS.len() - 1) } else { at.saturating_sub(1) };
+        view.speed = SPEEDS[at];
+        return;
+    }
+    let now = view.interval.as_millis() as u64;
+    let next = match more {
+        true => INTERVALS_MS.iter().find(|ms| **ms > now),
+        false => INTERVALS_MS.iter().rev().find(|ms| **ms < now),
+    };
+    view.interval = Duration::from_millis(*next.unwrap_or(&now));
+}
+
+fn click(view: &mut View, shown: &Shown, at: Position) {
+    match shown.hits.iter().find(|(place, _)| place.contains(at)).map(|(_, hit)| *hit) {
+        Some(Hit::Tab(screen)) => go_to(view, screen),
+        Some(Hit::Title(column)) => sort_by(view, column),
+        // The chosen row once more: look at it.
+        Some(Hit::Row(row)) if view.table().cursor == row => view.focus = view.focus.or(shown.chosen),
+        Some(Hit::Row(row)) => view.table_mut().cursor = row,
+        None => {}
+    }
+}
+
+fn move_cursor(view: &mut View, input: &Input, shown: &Shown) {
+    let last = shown.rows.saturating_sub(1);
+    let page = shown.page.max(2) - 1;
+    let table = view.table_mut();
+    let cursor = table.cursor.min(last);
+    table.cursor = match input {
+        Input::Up | Input::Char('k') => cursor.saturating_sub(1),
+        Input::Down | Input::Char('j') => cursor + 1,
+        Input::WheelUp => cursor.saturating_sub(3),
+        Input::WheelDown => cursor + 3,
+        Input::PageUp => cursor.saturating_sub(page),
+        Input::PageDown => cursor + page,
+        Input::Home | Input::Char('g') => 0,
+        Input::End | Input::Char('G') => last,
+        _ => cursor,
+    }
+    .min(last);
+}
+
+/// A key while a filter is typed: every one of them filters at once.
+fn type_filter(view: &mut View, input: &Input, shown: &Shown) {
+    let mut text = view.filter().text.clone();
+    match input {
+        Input::Enter => {
+            view.typing = None;
+            return;
+        }
+        Input::Escape => {
+            if let Some(before) = view.typing.take() {
+                *view.filter_mut() = before;
+            }
+            return;
+        }
+        Input::Char(c) => text.push(*c),
+        Input::Pasted(pasted) => text.push_str(pasted),
+        Input::Backspace => {
+            text.pop();
+        }
+        Input::Control('u') => text.clear(),
+        Input::Control('w') => {
+            let kept = text.trim_end();
+            text.truncate(kept.rfind(' ').map_or(0, |space| space + 1));
+        }
+        _ => return move_cursor(view, input, shown),
+    }
+    let of_ends = view.screen == Screen::Destinations;
+    view.filter_mut().set(text, &NamesAtHand { range: shown.range }, of_ends);
+    let table = view.table_mut();
+    (table.cursor, table.offset) = (0, 0);
+}
+
+/// A key while something is in front of the screen.
+fn look_over(view: &mut View, input: &Input) {
+    let Some(overlay) = view.overlay.take() else { return };
+    view.overlay = match (overlay, input) {
+        (_, Input::Escape | Input::Char('q' | '?' | 'h' | 'w' | 'n')) => None,
+        (Overlay::Namespaces { names, chosen }, Input::Enter) => {
+            // The first is the one that the command began with.
+            view.namespace = if chosen == 0 { None } else { names.get(chosen).cloned() };
+            (view.focus, view.stands_at) = (None, None);
+            None
+        }
+        (Overlay::Namespaces { names, chosen }, input) => {
+            let chosen = moved(chosen, input).min(names.len().saturating_sub(1));
+            Some(Overlay::Namespaces { names, chosen })
+        }
+        (Overlay::Help { scrolled }, input) => Some(Overlay::Help { scrolled: moved(scrolled, input) }),
+        (Overlay::Notes { scrolled }, input) => Some(Overlay::Notes { scrolled: moved(scrolled, input) }),
+    };
+}
+
+fn moved(at: usize, input: &Input) -> usize {
+    match input {
+        Input::Up | Input::WheelUp | Input::Char('k') => at.saturating_sub(1),
+        Input::Down | Input::WheelDown | Input::Char('j') => at + 1,
+        Input::PageUp => at.saturating_sub(10),
+        Input::PageDown | Input::Char(' ') => at + 10,
+        Input::Home => 0,
+        _ => at,
+    }
+}

@@ -1,0 +1,217 @@
+//! What one tick told, owned and bounded: all that is drawn of it.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use sock_diag::SocketRecord;
+use sockeye_core::{
+    Churn, Curve, Destination, DestinationId, LifetimeReport, PortMap, PortRange, Rates, Report,
+    SocketCounts, Traffic,
+};
+
+use crate::account::Account;
+use crate::follow::SweepCost;
+use crate::sweep::Note;
+
+/// More destinations than anybody scrolls through; the rest is told as a sum.
+const MOST_DESTINATIONS: usize = 4_096;
+
+/// Where all of it was seen.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Place {
+    pub(crate) host_name: String,
+    pub(crate) kernel_release: String,
+    /// As it is shown: its name, or else its inode.
+    pub(crate) namespace: String,
+    /// A capture is looked at.
+    pub(crate) is_replay: bool,
+}
+
+/// The TCP pool in numbers, and UDP's.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct PoolNumbers {
+    pub(crate) range: PortRange,
+    pub(crate) reserved: u32,
+    pub(crate) held: u32,
+    pub(crate) explicit: u32,
+    pub(crate) usable: u32,
+    pub(crate) udp_in_use: u32,
+    pub(crate) udp_usable: u32,
+}
+
+/// What this program costs, and how much it sees for it.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct Cost {
+    /// The last sweep.
+    pub(crate) sweep: Option<SweepCost>,
+    /// How long ago that was, milliseconds; 0 when this tick had it.
+    pub(crate) swept_ago_ms: u64,
+    /// Processor time since the last tick, as a share of one processor; None for a replay and at the first tick.
+    pub(crate) cpu_share: Option<f64>,
+    /// Resident memory, bytes.
+    pub(crate) resident_bytes: Option<u64>,
+}
+
+/// A listening port, with the queues of all its sockets.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct ListenerRow {
+    pub(crate) port: u16,
+    /// Where it listens; None when several addresses share the port.
+    pub(crate) address: Option<IpAddr>,
+    /// Sockets that listen on it.
+    pub(crate) sockets: u32,
+    /// Connections waiting for accept(), all sockets together.
+    pub(crate) queue: u32,
+    /// How many may wait, all sockets together.
+    pub(crate) backlog: u32,
+    /// The fullest of its sockets, 0–1.
+    pub(crate) fullness: f64,
+    pub(crate) live: u32,
+    pub(crate) time_wait: u32,
+    pub(crate) rates: Rates,
+}
+
+/// Somebody who owns sockets.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct OwnerRow {
+    /// Made harmless by whoever shows it.
+    pub(crate) label: String,
+    pub(crate) pid: Option<u32>,
+    pub(crate) user: String,
+    /// Unit, container or cgroup.
+    pub(crate) group: String,
+    pub(crate) live: u64,
+    pub(crate) time_wait: u64,
+    /// Of these two, the ones whose owner nobody saw: they go where only this owner's go.
+    pub(crate) inferred: u64,
+    pub(crate) opens_per_second: f32,
+    pub(crate) closes_per_second: f32,
+}
+
+/// Something an operator should know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Remark {
+    pub(crate) id: &'static str,
+    pub(crate) text: String,
+}
+
+/// The sockets that a filter lets through, as many as are kept.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct SocketList {
+    /// The first ones by the order that was asked for; at most [`gathering::MOST_SOCKETS`](super::gathering::MOST_SOCKETS).
+    pub(crate) records: Vec<SocketRecord>,
+    /// How many matched.
+    pub(crate) matching: u64,
+    /// How many were asked.
+    pub(crate) read: u64,
+    /// Of how many the filter could not tell.
+    pub(crate) unanswerable: u64,
+}
+
+/// More of one destination.
+#[derive(Debug)]
+pub(crate) struct Detail {
+    pub(crate) id: DestinationId,
+    pub(crate) account: Account,
+    /// Its closes of the last minute, as TIME_WAIT timers tell them.
+    pub(crate) closes: Curve,
+    /// Whose its sockets are, as far as that is known: who it is, and how many, most first.
+    pub(crate) owners: Vec<(String, u64)>,
+}
+
+/// One tick.
+#[derive(Clone)]
+pub(crate) struct Look {
+    /// Ticks since the start, from 1.
+    pub(crate) number: u64,
+    pub(crate) place: Arc<Place>,
+    pub(crate) at: jiff::Timestamp,
+    pub(crate) churn: Churn,
+    pub(crate) pool: PoolNumbers,
+    pub(crate) sockets: SocketCounts,
+    pub(crate) outgoing: Traffic,
+    pub(crate) incoming: Traffic,
+    /// In the order of their ids.
+    pub(crate) destinations: Vec<Destination>,
+    /// Destinations beyond those, with their sockets.
+    pub(crate) left_out: (usize, Traffic),
+    pub(crate) listeners: Vec<ListenerRow>,
+    pub(crate) remarks: Vec<Remark>,
+    pub(crate) cost: Cost,
+    /// None while nobody resolves them.
+    pub(crate) owners: Option<Vec<OwnerRow>>,
+    pub(crate) lifetimes: Option<Arc<LifetimeReport>>,
+    pub(crate) ports: Option<Arc<PortMap>>,
+    pub(crate) list: Option<Arc<SocketList>>,
+    pub(crate) detail: Option<Arc<Detail>>,
+}
+
+impl Look {
+    /// What a report tells; the rest is filled in by who has it.
+    pub(crate) fn of(report: &mut Report, notes: &[Note], number: u64, at: jiff::Timestamp) -> Look {
+        report.sort_by(sockeye_core::SortKey::InUse);
+        let shown = report.destinations.len().min(MOST_DESTINATIONS);
+        let rest = report.rest(shown);
+        let mut destinations = report.destinations[..shown].to_vec();
+        destinations.sort_unstable_by_key(|destination| destination.id);
+        let listeners = report.listeners.iter().map(|listener| ListenerRow {
+            port: listener.port,
+            live: listener.traffic.live,
+            time_wait: listener.traffic.time_wait,
+            rates: listener.rates.unwrap_or_default(),
+            ..ListenerRow::default()
+        });
+        let warnings =
+            report.warnings.iter().map(|warning| Remark { id: warning.id(), text: warning.to_string() });
+        let notes = notes.iter().map(|note| Remark { id: note.id, text: note.message.clone() });
+        Look {
+            number,
+            place: Arc::default(),
+            at,
+            churn: report.churn.clone().unwrap_or_default(),
+            pool: PoolNumbers {
+                range: report.tcp.pool.range(),
+                reserved: report.tcp.reserved,
+                held: report.tcp.held,
+                explicit: report.tcp.explicit,
+                usable: report.tcp.usable,
+                udp_in_use: report.udp.in_use,
+                udp_usable: report.udp.usable,
+            },
+            sockets: report.sockets,
+            outgoing: report.outgoing,
+            incoming: report.incoming,
+            destinations,
+            left_out: (rest.destinations, rest.traffic),
+            listeners: listeners.collect(),
+            remarks: warnings.chain(notes).collect(),
+            cost: Cost::default(),
+            owners: None,
+            lifetimes: None,
+            ports: None,
+            list: None,
+            detail: None,
+        }
+    }
+
+    /// One of the destinations that are kept.
+    pub(crate) fn destination(&self, id: &DestinationId) -> Option<&Destination> {
+        let found = self.destinations.binary_search_by_key(id, |destination| destination.id);
+        found.ok().and_then(|index| self.destinations.get(index))
+    }
+
+    /// Memory it takes, about: what it shares with other looks is not counted.
+    pub(crate) fn bytes(&self) -> usize {
+        let owners = self.owners.as_ref().map_or(0, |owners| owners.len() * 200);
+        let list = self.list.as_ref().map_or(0, |list| list.records.len() * size_of::<SocketRecord>());
+        size_of::<Look>()
+            + self.destinations.len() * size_of::<Destination>()
+            + self.listeners.len() * size_of::<ListenerRow>()
+            + self.remarks.iter().map(|remark| 32 + remark.text.len()).sum::<usize>()
+            + self.ports.as_ref().map_or(0, |_| 1 << 16)
+            + self.detail.as_ref().map_or(0, |_| 4096)
+            + self.lifetimes.as_ref().map_or(0, |report| report.groups.len() * 1024)
+            + owners
+            + list
+    }
+}

@@ -1,0 +1,169 @@
+//! Destinations: how full each is, what comes and goes, how much is left and for how long.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use ratatui_core::buffer::Buffer;
+use ratatui_core::layout::Rect;
+use sockeye_core::{Destination, DestinationId};
+
+use crate::render::exhaustion::exhausted;
+use crate::render::snapshot_screen::{grouped, three_digits};
+use crate::top::frame::Scene;
+use crate::top::grid::{self, Cell, Column, Drawn, Key, Rows};
+use crate::top::keys::Shown;
+use crate::top::look::Look;
+use crate::top::pen::{Pen, bar, sparkline};
+use crate::top::theme::{Theme, mark_of_share};
+use crate::top::view::Table;
+
+/// Fullest first.
+pub(crate) const FIRST_ORDER: Table = Table::by(1, true);
+
+/// Longer lines of ticks tell no more.
+const MOST_TREND: u16 = 60;
+/// Shorter ones tell nothing.
+const LEAST_TREND: u16 = 8;
+const BAR_CELLS: usize = 10;
+
+pub(crate) const COLUMNS: [Column; 11] = [
+    Column::name("DESTINATION", "from which address to which address and port"),
+    Column::number(
+        "USED",
+        0,
+        "share of the usable ports that connect() cannot have; ! past half, ‼ nearly all",
+    ),
+    Column::text("PRESSURE", 8, "the same as a bar"),
+    Column::number("PORTS", 9, "distinct ports in use, TIME_WAIT included"),
+    Column::number("LIVE", 4, "sockets that are not in TIME_WAIT"),
+    Column::number("TIME-WAIT", 5, "sockets in TIME_WAIT: this side closed first, less than a minute ago"),
+    Column::number("OPENS/s", 3, "connections opened per second, of the last 10 s"),
+    Column::number("CLOSES/s", 6, "connections closed per second, of the last 10 s"),
+    Column::number("HEADROOM", 1, "how many more connect() succeed now"),
+    Column::number("EXHAUSTED", 2, "when none does any more, if it goes on like this; ≥: not before"),
+    Column::text("TREND", 7, "ports in use, tick by tick, the newest on the right"),
+];
+
+struct Destinations<'a> {
+    rows: Vec<&'a Destination>,
+    looks: &'a [Arc<Look>],
+}
+
+/// `10.0.0.7 → 10.0.9.12:8080`: of TCP, as all destinations are.
+pub(crate) fn name(id: &DestinationId) -> String {
+    format!("{} → {}", id.local_address, SocketAddr::new(id.remote_address, id.remote_port))
+}
+
+/// Ports in use, look by look, as many as there is room for; None where it had no sockets or was not kept.
+pub(crate) fn trend(looks: &[Arc<Look>], id: &DestinationId, room: usize) -> Vec<Option<f64>> {
+    let from = looks.len().saturating_sub(room);
+    looks[from..].iter().map(|look| look.destination(id).map(|known| f64::from(known.in_use))).collect()
+}
+
+impl Rows for Destinations<'_> {
+    fn columns(&self) -> &'static [Column] {
+        &COLUMNS
+    }
+
+    fn count(&self) -> usize {
+        self.rows.len()
+    }
+
+    fn key(&self, row: usize, column: usize) -> Key {
+        let row = self.rows[row];
+        let rates = row.rates.unwrap_or_default();
+        let forecast = row.forecast.unwrap_or_default();
+        Key::Number(match column {
+            0 => return Key::Text(name(&row.id)),
+            1 | 2 => row.occupancy(),
+            4 => f64::from(row.traffic.live),
+            5 => f64::from(row.traffic.time_wait),
+            6 => f64::from(rates.opens[1]),
+            7 => f64::from(rates.closes[1]),
+            8 => f64::from(row.headroom.min),
+            // Never is later than any time.
+            9 if row.is_exhausted() => 0.0,
+            9 => forecast.earliest_in_s.unwrap_or(f64::INFINITY),
+            _ => f64::from(row.in_use),
+        })
+    }
+
+    fn cell(&self, row: usize, column: usize, room: u16, theme: &Theme) -> Cell {
+        let row = self.rows[row];
+        let full = row.occupancy();
+        let rates = row.rates.unwrap_or_default();
+        let plain = |text: String| Cell::new(text, theme.text);
+        match column {
+            0 => plain(name(&row.id)),
+            1 => Cell::new(used(full), theme.of_share(full)),
+            2 => Cell::new(bar(full, BAR_CELLS), theme.of_share(full)),
+            3 => plain(grouped(row.in_use)),
+            4 => plain(grouped(row.traffic.live)),
+            5 => plain(grouped(row.traffic.time_wait)),
+            6 => plain(three_digits(rates.opens[1].into())),
+            7 => plain(three_digits(rates.closes[1].into())),
+            8 => plain(headroom(row)),
+            9 => Cell::new(exhausted(row), if row.is_exhausted() { theme.bad } else { theme.text }),
+            _ => {
+                let room = room.clamp(LEAST_TREND, MOST_TREND);
+                let values = trend(self.looks, &row.id, room.into());
+                let greatest = values.iter().flatten().fold(8.0, |most: f64, value| most.max(*value));
+                // The newest stands on the right from the beginning.
+                let line = sparkline(&values, greatest);
+                let width = usize::from(room);
+                Cell::new(format!("{line:>width$}"), theme.dim)
+            }
+        }
+    }
+}
+
+/// `78.1%!`: 100.0 is said of nothing less.
+pub(crate) fn used(full: f64) -> String {
+    format!("{:.1}%{}", (full * 1_000.0).floor() / 10.0, mark_of_share(full))
+}
+
+/// One number, or what it is between.
+pub(crate) fn headroom(destination: &Destination) -> String {
+    let left = &destination.headroom;
+    match left.is_exact() {
+        true => grouped(left.max),
+        false => format!("{}–{}", grouped(left.min), grouped(left.max)),
+    }
+}
+
+/// Draws the table.
+pub(crate) fn draw(
+    scene: &Scene<'_>,
+    look: &Look,
+    area: Rect,
+    buffer: &mut Buffer,
+    shown: &mut Shown,
+) -> Drawn {
+    let filter = scene.view.filter();
+    let rows: Vec<&Destination> = look.destinations.iter().filter(|row| filter.lets(&row.id)).collect();
+    let (beyond, _) = look.left_out;
+    let told = match (filter.text.trim(), look.destinations.len()) {
+        (_, 0) => Some("no outgoing connection uses an ephemeral port".to_owned()),
+        ("", _) if beyond == 0 => None,
+        ("", known) => {
+            Some(format!("{known} destinations with the most ports in use; {} more", grouped(beyond as u64)))
+        }
+        (text, known) => {
+            Some(format!("filter: {text} · {} of {}", grouped(rows.len() as u64), grouped(known as u64)))
+        }
+    };
+    let lines = told.as_ref().map_or(0, |_| 1).min(area.height);
+    if let Some(told) = told {
+        Pen::at(buffer, area, 0).skip(1).put_cut(&told, scene.theme.dim);
+    }
+    let area = Rect { y: area.y + lines, height: area.height - lines, ..area };
+    if look.destinations.is_empty() {
+        return Drawn::default();
+    }
+    let table = Destinations { rows, looks: scene.until_shown() };
+    let inner = Rect { x: area.x + 1.min(area.width), width: area.width.saturating_sub(2), ..area };
+    let drawn = grid::draw(&table, scene.view.table(), inner, scene.theme, buffer);
+    let cursor = scene.view.table().cursor.min(drawn.order.len().saturating_sub(1));
+    shown.chosen = drawn.order.get(cursor).and_then(|row| table.rows.get(*row)).map(|row| row.id);
+    drawn
+}

@@ -1,0 +1,80 @@
+//! What keys there are, and what the columns of the screen mean.
+
+use ratatui_core::buffer::Buffer;
+use ratatui_core::layout::Rect;
+use ratatui_core::style::Style;
+
+use super::{destinations, listeners, owners, sockets};
+use crate::top::frame::Scene;
+use crate::top::grid::Column;
+use crate::top::pen::{Pen, wrapped};
+use crate::top::view::Screen;
+
+const KEYS: [(&str, &str); 17] = [
+    ("1 … 6, Tab", "the screens"),
+    ("↑ ↓ PgUp PgDn Home End", "move the cursor; also j k g G and the wheel"),
+    ("Enter", "look at the chosen destination alone"),
+    ("Esc", "back: out of one destination, a filter, the past"),
+    ("< >", "sort by the column to the left or to the right; a click on a title does, too"),
+    ("r", "turn the order round"),
+    ("/", "filter destinations and sockets in the grammar of ss, as one types: dst 10/8 and dport = 443"),
+    ("Space, p", "pause, and go on"),
+    ("← →", "step back and forth through the ticks that are kept; { and } step by ten"),
+    ("+ -", "longer or shorter intervals; of a replay, faster or slower"),
+    ("R", "a tick now"),
+    ("n", "another network namespace"),
+    ("w", "all notes, in full"),
+    ("^L", "draw everything anew"),
+    ("^Z", "suspend; fg comes back"),
+    ("q, ^C", "quit"),
+    ("?", "this help"),
+];
+
+/// Draws it over the screen.
+pub(crate) fn draw(scene: &Scene<'_>, scrolled: usize, body: Rect, buffer: &mut Buffer) {
+    let theme = scene.theme;
+    let room = usize::from(body.width.saturating_sub(4));
+    let mut lines = Vec::new();
+    let mut put = |name: &str, width: usize, meaning: &str| {
+        for (index, line) in wrapped(meaning, room.saturating_sub(width + 2)).into_iter().enumerate() {
+            let name = if index == 0 { name } else { "" };
+            lines.push((format!("{name:<width$}  {line}"), theme.text));
+        }
+    };
+    KEYS.iter().for_each(|(key, meaning)| put(key, 22, meaning));
+    let columns = columns(scene.view.screen);
+    if !columns.is_empty() {
+        put("", 22, "");
+        columns.iter().for_each(|column| put(column.title, 22, column.meaning));
+    }
+    text(&lines, scrolled, body, buffer);
+}
+
+const fn columns(screen: Screen) -> &'static [Column] {
+    match screen {
+        Screen::Destinations => &destinations::COLUMNS,
+        Screen::Owners => &owners::COLUMNS,
+        Screen::Listeners => &listeners::COLUMNS,
+        Screen::Sockets => &sockets::COLUMNS,
+        Screen::Ports | Screen::Lifetimes => &[],
+    }
+}
+
+/// Draws lines in place of the screen, from one of them on.
+pub(crate) fn text(lines: &[(String, Style)], scrolled: usize, body: Rect, buffer: &mut Buffer) {
+    for y in body.top()..body.bottom() {
+        for x in body.left()..body.right() {
+            buffer[(x, y)].reset();
+        }
+    }
+    let page = usize::from(body.height);
+    let from = scrolled.min(lines.len().saturating_sub(page));
+    for (down, (line, style)) in lines.iter().skip(from).take(page).enumerate() {
+        Pen::at(buffer, body, down as u16).skip(2).put_cut(line, *style);
+    }
+    let left = lines.len().saturating_sub(from + page);
+    if left > 0 {
+        Pen::at(buffer, body, body.height.saturating_sub(1))
+            .put_right(&format!("↓ {left} more "), Style::new());
+    }
+}

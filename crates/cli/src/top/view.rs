@@ -1,0 +1,161 @@
+//! What the user has chosen to see: the screen, its order, its filter, the moment. Changed by keys alone.
+
+use std::time::Duration;
+
+use sockeye_core::DestinationId;
+
+use super::filter::Typed;
+use super::screens::{destinations, listeners, owners, sockets};
+use super::wanted::{SocketsWanted, Wants};
+
+/// The screens, in the order of their keys.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) enum Screen {
+    #[default]
+    Destinations,
+    Owners,
+    Ports,
+    Lifetimes,
+    Listeners,
+    Sockets,
+}
+
+impl Screen {
+    pub(crate) const ALL: [Screen; 6] = [
+        Screen::Destinations,
+        Screen::Owners,
+        Screen::Ports,
+        Screen::Lifetimes,
+        Screen::Listeners,
+        Screen::Sockets,
+    ];
+
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Screen::Destinations => "Destinations",
+            Screen::Owners => "Owners",
+            Screen::Ports => "Ports",
+            Screen::Lifetimes => "Lifetimes",
+            Screen::Listeners => "Listeners",
+            Screen::Sockets => "Sockets",
+        }
+    }
+
+    pub(crate) const fn index(self) -> usize {
+        self as usize
+    }
+
+    /// Whether its rows can be filtered.
+    pub(crate) const fn has_filter(self) -> bool {
+        matches!(self, Screen::Destinations | Screen::Sockets)
+    }
+
+    pub(crate) fn after(self, steps: usize) -> Screen {
+        Screen::ALL[(self.index() + steps) % Screen::ALL.len()]
+    }
+}
+
+/// How a table is shown.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Table {
+    pub(crate) sort: usize,
+    pub(crate) descending: bool,
+    /// The chosen row, by its place in the order.
+    pub(crate) cursor: usize,
+    /// The first row that is shown.
+    pub(crate) offset: usize,
+}
+
+impl Table {
+    pub(crate) const fn by(sort: usize, descending: bool) -> Table {
+        Table { sort, descending, cursor: 0, offset: 0 }
+    }
+}
+
+/// Something in front of the screen.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Overlay {
+    Help { scrolled: usize },
+    Notes { scrolled: usize },
+    Namespaces { names: Vec<String>, chosen: usize },
+}
+
+/// What is shown.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct View {
+    pub(crate) screen: Screen,
+    /// Of the destinations, this one alone.
+    pub(crate) focus: Option<DestinationId>,
+    pub(crate) tables: [Table; Screen::ALL.len()],
+    pub(crate) filters: [Typed; Screen::ALL.len()],
+    /// The filter of the screen is being typed; what it was before.
+    pub(crate) typing: Option<Typed>,
+    pub(crate) overlay: Option<Overlay>,
+    /// The number of the look that is shown; None: the newest.
+    pub(crate) stands_at: Option<u64>,
+    pub(crate) interval: Duration,
+    pub(crate) speed: f64,
+    pub(crate) namespace: Option<String>,
+    /// Something to say once, in place of the keys.
+    pub(crate) message: Option<String>,
+}
+
+impl View {
+    pub(crate) fn new(interval: Duration) -> View {
+        let mut tables = [Table::default(); Screen::ALL.len()];
+        tables[Screen::Destinations.index()] = destinations::FIRST_ORDER;
+        tables[Screen::Owners.index()] = owners::FIRST_ORDER;
+        tables[Screen::Listeners.index()] = listeners::FIRST_ORDER;
+        tables[Screen::Sockets.index()] = sockets::FIRST_ORDER;
+        tables[Screen::Lifetimes.index()] = Table::by(1, true);
+        View {
+            screen: Screen::default(),
+            focus: None,
+            tables,
+            filters: Default::default(),
+            typing: None,
+            overlay: None,
+            stands_at: None,
+            interval,
+            speed: 1.0,
+            namespace: None,
+            message: None,
+        }
+    }
+
+    pub(crate) fn table(&self) -> &Table {
+        &self.tables[self.screen.index()]
+    }
+
+    pub(crate) fn table_mut(&mut self) -> &mut Table {
+        &mut self.tables[self.screen.index()]
+    }
+
+    pub(crate) fn filter(&self) -> &Typed {
+        &self.filters[self.screen.index()]
+    }
+
+    pub(crate) fn filter_mut(&mut self) -> &mut Typed {
+        &mut self.filters[self.screen.index()]
+    }
+
+    /// What has to be gathered for it.
+    pub(crate) fn wants(&self) -> Wants {
+        let table = self.table();
+        Wants {
+            interval: self.interval,
+            speed: self.speed,
+            paused: self.stands_at.is_some(),
+            ports: self.screen == Screen::Ports,
+            lifetimes: self.screen == Screen::Lifetimes || self.focus.is_some(),
+            sockets: (self.screen == Screen::Sockets).then(|| SocketsWanted {
+                filter: self.filter().good.clone(),
+                order: sockets::order_of(table.sort),
+                descending: table.descending,
+            }),
+            focus: self.focus,
+            namespace: self.namespace.clone(),
+            ends: false,
+        }
+    }
+}

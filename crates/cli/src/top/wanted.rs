@@ -1,0 +1,127 @@
+//! What the screen wants of the follower: nothing is gathered that nobody looks at.
+
+use std::io::Write as _;
+use std::os::unix::net::UnixStream;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use sock_diag::filter::Filter;
+use sockeye_core::DestinationId;
+
+/// What sockets are listed by.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) enum SocketOrder {
+    State,
+    #[default]
+    ReceiveQueue,
+    SendQueue,
+    Local,
+    Peer,
+    Timer,
+    Retransmits,
+    User,
+    Inode,
+}
+
+/// The sockets that are wanted.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub(crate) struct SocketsWanted {
+    pub(crate) filter: Option<Arc<Filter>>,
+    pub(crate) order: SocketOrder,
+    pub(crate) descending: bool,
+}
+
+/// All that is wanted.
+#[derive(Clone, PartialEq, Debug)]
+pub(crate) struct Wants {
+    pub(crate) interval: Duration,
+    /// How much faster than its own time a replay goes; infinite: without waits.
+    pub(crate) speed: f64,
+    /// A replay stands still.
+    pub(crate) paused: bool,
+    pub(crate) ports: bool,
+    pub(crate) lifetimes: bool,
+    pub(crate) sockets: Option<SocketsWanted>,
+    pub(crate) focus: Option<DestinationId>,
+    /// The namespace to follow, as `-N` takes it; None: the one that the command began with.
+    pub(crate) namespace: Option<String>,
+    /// The end.
+    pub(crate) ends: bool,
+}
+
+struct Shared {
+    wants: Wants,
+    /// Wakes a follower out of the wait for its next tick.
+    caller: Option<UnixStream>,
+}
+
+/// Wants, shared between the screen and the follower.
+pub(crate) struct Wanted {
+    shared: Mutex<Shared>,
+    changed: Condvar,
+}
+
+impl Wanted {
+    pub(crate) fn new(interval: Duration) -> Wanted {
+        let wants = Wants {
+            interval,
+            speed: 1.0,
+            paused: false,
+            ports: false,
+            lifetimes: false,
+            sockets: None,
+            focus: None,
+            namespace: None,
+            ends: false,
+        };
+        Wanted { shared: Mutex::new(Shared { wants, caller: None }), changed: Condvar::new() }
+    }
+
+    /// What is wanted now.
+    pub(crate) fn now(&self) -> Wants {
+        self.lock().wants.clone()
+    }
+
+    /// From now on these; `at_once` when the next tick should not be waited for.
+    pub(crate) fn set(&self, wants: Wants, at_once: bool) {
+        let mut shared = self.lock();
+        shared.wants = wants;
+        if at_once && let Some(caller) = &mut shared.caller {
+            let _ = caller.write(&[1]);
+        }
+        drop(shared);
+        self.changed.notify_all();
+    }
+
+    /// Who is to be called for a tick at once.
+    pub(crate) fn call_by(&self, caller: Option<UnixStream>) {
+        self.lock().caller = caller;
+    }
+
+    /// Waits so long in a replay's own time, faster or slower as is wanted, and while it is to stand still.
+    pub(crate) fn wait(&self, own: Duration) {
+        const STEP: Duration = Duration::from_millis(50);
+        let mut left = own;
+        let mut shared = self.lock();
+        loop {
+            let wants = &shared.wants;
+            if wants.ends || !wants.paused && (left.is_zero() || wants.speed.is_infinite()) {
+                return;
+            }
+            let (paused, speed) = (wants.paused, wants.speed);
+            let real = if paused { STEP } else { left.div_f64(speed.max(0.001)).min(STEP) };
+            let waited = std::time::Instant::now();
+            shared = match self.changed.wait_timeout(shared, real) {
+                Ok((shared, _)) => shared,
+                Err(poisoned) => poisoned.into_inner().0,
+            };
+            if !paused {
+                left = left.saturating_sub(waited.elapsed().mul_f64(speed));
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Shared> {
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,209 @@
+//! Whose the followed sockets are: what records tell at once (user and cgroup), and which process, found little by little.
+//!
+//! Joins the Monitor's cookies with the inodes of `sockeye_host::Owners`. A socket in TIME_WAIT keeps its owner by its cookie.
+
+use std::collections::{HashMap, HashSet};
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use sock_diag::{Cookie, Protocol, SocketRecord};
+use sockeye_core::{Monitor, OwnerId};
+use sockeye_host::owners::{Name, Owner, Owners, Work};
+
+use crate::sweep::Note;
+
+/// What owners are told apart by.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Facet {
+    /// Processes; where none is known, cgroup and user.
+    Process,
+    Cgroup,
+    User,
+}
+
+/// An owner, as far as the facet tells it.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+struct Known {
+    process: Option<NonZeroU32>,
+    uid: Option<u32>,
+    cgroup: Option<u64>,
+}
+
+/// The owners of one or more namespaces' sockets.
+pub(crate) struct Whose {
+    facet: Facet,
+    /// None for a capture: its processes, paths and names are of another time or host.
+    owners: Option<Owners>,
+    numbers: HashMap<Known, OwnerId>,
+    /// By number; number 0 is nobody's.
+    known: Vec<Known>,
+    free: Vec<OwnerId>,
+    /// Sockets whose process is sought, by inode.
+    sought: HashMap<u32, Cookie>,
+    /// Inodes of live sockets, to say which are gone.
+    inodes: HashMap<Cookie, u32>,
+    work: Work,
+}
+
+/// Numbers of owners are taken back when there are so many, unless sockets have them.
+const MANY: usize = 4_096;
+
+impl Whose {
+    pub(crate) fn new(facet: Facet, is_live: bool) -> Whose {
+        Whose {
+            facet,
+            owners: is_live.then(Owners::of_this_host),
+            numbers: HashMap::new(),
+            known: vec![Known::default()],
+            free: Vec::new(),
+            sought: HashMap::new(),
+            inodes: HashMap::new(),
+            work: Work::default(),
+        }
+    }
+
+    /// A TCP socket that begins to be followed.
+    pub(crate) fn meet(&mut self, monitor: &mut Monitor, record: &SocketRecord) {
+        // A mini socket tells nothing of the kind.
+        let (Some(uid), Some(inode), Protocol::Tcp) = (record.uid, record.inode, record.protocol) else {
+            return;
+        };
+        let (cookie, inode) = (record.id.cookie, inode.get());
+        let known = match self.facet {
+            Facet::Process => Known { process: None, uid: Some(uid), cgroup: record.cgroup_id },
+            Facet::Cgroup => Known { cgroup: record.cgroup_id, ..Known::default() },
+            Facet::User => Known { uid: Some(uid), ..Known::default() },
+        };
+        monitor.own(cookie, self.number(known));
+        if let (Facet::Process, Some(owners)) = (self.facet, &mut self.owners) {
+            self.inodes.insert(cookie, inode);
+            owners.want(inode, uid, record.cgroup_id);
+            self.sought.insert(inode, cookie);
+        }
+    }
+
+    /// These sockets have ended.
+    pub(crate) fn gone(&mut self, cookies: impl Iterator<Item = Cookie>) {
+        for cookie in cookies {
+            if let (Some(inode), Some(owners)) = (self.inodes.remove(&cookie), &mut self.owners) {
+                owners.gone(inode);
+                self.sought.remove(&inode);
+            }
+        }
+    }
+
+    /// Goes on looking for as long as this. Whether somebody is still sought.
+    pub(crate) fn work(&mut self, monitor: &mut Monitor, budget: Duration) -> bool {
+        let Some(owners) = &mut self.owners else { return false };
+        let mut is_done = true;
+        if self.facet == Facet::Cgroup {
+            let ids: Vec<u64> = self.numbers.keys().filter_map(|known| known.cgroup).collect();
+            is_done = owners.seek_cgroups(&ids, budget);
+        }
+        self.work = owners.work(budget);
+        for (inode, process) in owners.answers() {
+            if let (Some(sought), Some(_)) = (self.sought.remove(&inode), process) {
+                let origin = monitor.owner(sought).and_then(|owner| self.known.get(owner.0 as usize));
+                let number = self.number(Known { process, ..origin.copied().unwrap_or_default() });
+                monitor.own(sought, number);
+            }
+        }
+        self.take_back(monitor);
+        !is_done || self.work.left > 0
+    }
+
+    fn number(&mut self, known: Known) -> OwnerId {
+        // A process is one owner, whatever user its sockets have.
+        let key = match known.process {
+            Some(_) => Known { uid: None, cgroup: None, ..known },
+            None => known,
+        };
+        if let Some(number) = self.numbers.get(&key) {
+            return *number;
+        }
+        let number = self.free.pop().unwrap_or_else(|| {
+            self.known.push(Known::default());
+            OwnerId(self.known.len() as u32 - 1)
+        });
+        self.known[number.0 as usize] = known;
+        self.numbers.insert(key, number);
+        number
+    }
+
+    /// Gives up numbers that no socket has any more.
+    fn take_back(&mut self, monitor: &Monitor) {
+        if self.numbers.len() < MANY {
+            return;
+        }
+        let used: HashSet<OwnerId> = monitor.accounts().iter().map(|row| row.owner).collect();
+        let free = &mut self.free;
+        self.numbers.retain(|_, number| {
+            let keeps = used.contains(number);
+            if !keeps {
+                free.push(*number);
+            }
+            keeps
+        });
+        let processes: HashSet<NonZeroU32> = self.numbers.keys().filter_map(|known| known.process).collect();
+        if let Some(owners) = &mut self.owners {
+            owners.forget(|process| processes.contains(&process));
+        }
+    }
+
+    /// Whether one owner, of whom only user and cgroup are known, may be a process that is known.
+    pub(crate) fn may_be(&self, one: OwnerId, process: OwnerId) -> bool {
+        let known = |owner: OwnerId| self.known.get(owner.0 as usize).copied().unwrap_or_default();
+        let (one, process) = (known(one), known(process));
+        let same_origin = (one.uid, one.cgroup) == (process.uid, process.cgroup);
+        one.process.is_none() && process.process.is_some() && same_origin
+    }
+
+    /// Whether two processes are of one program: the same name, user and cgroup, as the workers of a server are.
+    pub(crate) fn is_same_program(&self, one: OwnerId, other: OwnerId) -> bool {
+        match (self.who(one).process, self.who(other).process) {
+            (Some(one), Some(other)) => {
+                (&one.name, one.uid, &one.cgroup) == (&other.name, other.uid, &other.cgroup)
+            }
+            _ => false,
+        }
+    }
+
+    /// Who that is.
+    pub(crate) fn who(&self, owner: OwnerId) -> Who<'_> {
+        let known = self.known.get(owner.0 as usize).copied().unwrap_or_default();
+        let mut who = Who { uid: known.uid, cgroup_id: known.cgroup, ..Who::default() };
+        let Some(owners) = &self.owners else { return who };
+        who.process = known.process.and_then(|process| owners.owner(process));
+        who.uid = who.process.map(|process| process.uid).or(who.uid);
+        who.user = who.uid.and_then(|uid| owners.users().name(uid));
+        let path_of_process = who.process.and_then(|process| process.cgroup.as_ref());
+        who.cgroup = path_of_process.or_else(|| known.cgroup.and_then(|id| owners.cgroup(id)));
+        who
+    }
+
+    /// What to tell of those who were not found.
+    pub(crate) fn note(&self) -> Option<Note> {
+        let message = match (&self.owners, self.facet, self.work) {
+            (None, Facet::Process, _) => {
+                "a capture does not hold processes: its sockets are told by user and cgroup".to_owned()
+            }
+            (Some(_), Facet::Process, Work { denied: 1.., .. }) => format!(
+                "processes that may not be looked into: {}; sockets of theirs are told by user and cgroup; run as root, \
+                 or with CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH",
+                self.work.denied
+            ),
+            _ => return None,
+        };
+        Some(Note { id: "owners_unknown", message })
+    }
+}
+
+/// An owner with its names; all of them are untrusted.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Who<'a> {
+    pub(crate) process: Option<&'a Owner>,
+    pub(crate) uid: Option<u32>,
+    pub(crate) user: Option<&'a Name>,
+    pub(crate) cgroup: Option<&'a Name>,
+    pub(crate) cgroup_id: Option<u64>,
+}

@@ -1,0 +1,260 @@
+//! top on a real terminal: taken over, given back whatever happens, and never waited for.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use nix::fcntl::{FcntlArg, FdFlag, fcntl};
+use nix::pty::{Winsize, openpty};
+use nix::sys::signal::{Signal, kill};
+use nix::sys::termios::{Termios, tcgetattr};
+use nix::unistd::Pid;
+use sockeye_tests::{wait_for, wait_until};
+
+const LIMIT: Duration = Duration::from_secs(30);
+static STARTS: Mutex<()> = Mutex::new(());
+const TAKES_OVER: &str = "\x1b[?1049h";
+const GIVES_BACK: &str = "\x1b[?1049l";
+
+fn sockeye(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_sockeye"));
+    command.args(args).env("TERM", "xterm").env_remove("NO_COLOR");
+    command
+}
+
+/// A terminal with a program on it, and all that was written to it.
+struct Terminal {
+    /// None once it is closed.
+    master: Option<File>,
+    slave: OwnedFd,
+    before: Termios,
+    written: Arc<Mutex<Vec<u8>>>,
+    child: Child,
+}
+
+impl Terminal {
+    /// `is_read`: somebody takes what the program writes.
+    fn start(args: &[&str], columns: u16, is_read: bool) -> Terminal {
+        let size = Winsize { ws_row: columns / 3, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+        // One after another: no other program inherits this one's terminal.
+        let alone = STARTS.lock().unwrap_or_else(PoisonError::into_inner);
+        let pty = openpty(Some(&size), None).unwrap();
+        for descriptor in [&pty.master, &pty.slave] {
+            fcntl(descriptor, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)).unwrap();
+        }
+        let before = tcgetattr(&pty.slave).unwrap();
+        let end = || Stdio::from(pty.slave.try_clone().unwrap());
+        let child = sockeye(args).stdin(end()).stdout(end()).stderr(end()).spawn().unwrap();
+        drop(alone);
+        let master = File::from(pty.master);
+        let written = Arc::<Mutex<Vec<u8>>>::default();
+        if is_read {
+            let (mut from, into) = (master.try_clone().unwrap(), Arc::clone(&written));
+            thread::spawn(move || {
+                let mut bytes = [0; 4096];
+                while let Ok(read @ 1..) = from.read(&mut bytes) {
+                    into.lock().unwrap().extend_from_slice(&bytes[..read]);
+                }
+            });
+        }
+        Terminal { master: Some(master), slave: pty.slave, before, written, child }
+    }
+
+    fn typed(&mut self, keys: &[u8]) {
+        self.master.as_mut().unwrap().write_all(keys).unwrap();
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(self.child.id() as i32), signal).unwrap();
+    }
+
+    fn text(&self) -> String {
+        String::from_utf8_lossy(&self.written.lock().unwrap()).into_owned()
+    }
+
+    /// Waits until this is on the screen, which is drawn whole each time: else only what differs is written.
+    fn comes_to_show(&mut self, what: &str) {
+        let mut text = String::new();
+        wait_until(what, LIMIT, || {
+            self.forget();
+            self.typed(b"\x0c");
+            thread::sleep(Duration::from_millis(20));
+            text = self.text();
+            text.contains(what)
+        });
+    }
+
+    /// Waits until this was written since the last call of `forget`.
+    fn shows(&self, what: &str) {
+        let shown = |text: &str| text.contains(what);
+        wait_until(&format!("{what:?} among {:?}", self.text()), LIMIT, || shown(&self.text()));
+    }
+
+    fn forget(&self) {
+        self.written.lock().unwrap().clear();
+    }
+
+    fn is_given_back(&self) -> bool {
+        tcgetattr(&self.slave).unwrap() == self.before
+    }
+
+    /// One letter: R, S, T for stopped.
+    fn state(&self) -> String {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
+        stat.rsplit(')').next().unwrap().split_whitespace().next().unwrap().to_owned()
+    }
+
+    fn ends(&mut self) -> Option<i32> {
+        wait_for("the end of the program", LIMIT, || self.child.try_wait().unwrap()).code()
+    }
+}
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn whatever_ends_it_the_terminal_is_given_back() {
+    type End = fn(&mut Terminal);
+    let ends: [(&str, End); 5] = [
+        ("q", |terminal| terminal.typed(b"q")),
+        ("^C", |terminal| terminal.typed(b"\x03")),
+        ("SIGTERM", |terminal| terminal.signal(Signal::SIGTERM)),
+        ("SIGINT", |terminal| terminal.signal(Signal::SIGINT)),
+        ("SIGHUP", |terminal| terminal.signal(Signal::SIGHUP)),
+    ];
+    for (name, end) in ends {
+        let mut terminal = Terminal::start(&["top", "200ms"], 80, true);
+        terminal.shows("live");
+        assert!(!terminal.is_given_back(), "{name}: it was not taken over");
+        assert!(terminal.text().contains(TAKES_OVER) && !terminal.text().contains(GIVES_BACK));
+        end(&mut terminal);
+        assert_eq!(terminal.ends(), Some(0), "{name}");
+        terminal.shows(GIVES_BACK);
+        assert!(terminal.is_given_back(), "{name}");
+    }
+}
+
+#[test]
+fn it_can_be_suspended_and_comes_back() {
+    let mut terminal = Terminal::start(&["top", "200ms"], 80, true);
+    terminal.shows("live");
+    for suspends in [(|terminal| terminal.typed(b"\x1a")) as fn(&mut Terminal), |terminal| {
+        terminal.signal(Signal::SIGTSTP)
+    }] {
+        suspends(&mut terminal);
+        wait_until("the stop", LIMIT, || terminal.state() == "T");
+        terminal.shows(GIVES_BACK);
+        assert!(terminal.is_given_back());
+        terminal.forget();
+        terminal.signal(Signal::SIGCONT);
+        terminal.shows(TAKES_OVER);
+        terminal.shows("Destinations");
+        assert!(!terminal.is_given_back());
+    }
+    terminal.typed(b"q");
+    assert_eq!(terminal.ends(), Some(0));
+    assert!(terminal.is_given_back());
+}
+
+#[test]
+fn a_terminal_that_takes_nothing_holds_up_neither_keys_nor_signals() {
+    for quits in
+        [(|terminal| terminal.typed(b"q")) as fn(&mut Terminal), |terminal| terminal.signal(Signal::SIGTERM)]
+    {
+        let mut terminal = Terminal::start(&["top", "100ms"], 480, false);
+        wait_until("the terminal's being taken over", LIMIT, || !terminal.is_given_back());
+        // Whole frames of 480 columns are more than it holds: from here on nothing can be written.
+        for _ in 0..20 {
+            terminal.typed(b"\x0c3\x0c4");
+            thread::sleep(Duration::from_millis(10));
+        }
+        quits(&mut terminal);
+        assert_eq!(terminal.ends(), Some(0));
+        assert!(terminal.is_given_back());
+    }
+}
+
+#[test]
+fn a_terminal_that_is_closed_ends_it() {
+    let mut terminal = Terminal::start(&["top", "200ms"], 80, false);
+    wait_until("the terminal's being taken over", LIMIT, || !terminal.is_given_back());
+    terminal.master = None;
+    assert_eq!(terminal.ends(), Some(0));
+}
+
+#[test]
+fn keys_are_answered_and_screens_follow() {
+    let mut terminal = Terminal::start(&["top", "60"], 120, true);
+    terminal.shows("live");
+    for (key, shown) in
+        [("5", "BACKLOG"), ("6", "RECV-Q"), ("3", "bind(0)"), ("4", "COMPLETED"), ("?", "suspend;")]
+    {
+        terminal.typed(key.as_bytes());
+        terminal.comes_to_show(shown);
+    }
+    terminal.typed(b"?6/state listening");
+    terminal.comes_to_show("filter: state listening");
+    terminal.typed(b"\rq");
+    assert_eq!(terminal.ends(), Some(0));
+}
+
+#[test]
+fn no_colour_is_written_where_none_is_wanted() {
+    let coloured = |args: &[&str]| {
+        let mut terminal = Terminal::start(args, 120, true);
+        terminal.shows("live");
+        terminal.typed(b"q");
+        assert_eq!(terminal.ends(), Some(0));
+        terminal.text().contains(";32m")
+    };
+    assert!(
+        coloured(&["top", "200ms", "--color", "always"]) && !coloured(&["top", "200ms", "--color", "never"])
+    );
+}
+
+#[test]
+fn a_capture_is_completed_and_shows_the_same_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let capture = folder.path().join("top.sockeye");
+    let path = capture.to_str().unwrap();
+    let mut terminal = Terminal::start(&["top", "100ms", "--capture", path], 120, true);
+    terminal.comes_to_show("3 ticks kept");
+    terminal.typed(b"q");
+    assert_eq!(terminal.ends(), Some(0));
+    assert!(Path::new(path).exists());
+    let mut terminal = Terminal::start(&["top", "--replay", path], 120, true);
+    terminal.shows("replay ×1");
+    terminal.shows("the end");
+    terminal.typed(b"q");
+    assert_eq!(terminal.ends(), Some(0));
+    assert!(terminal.is_given_back());
+}
+
+#[test]
+fn what_fails_is_told_after_the_terminal_is_given_back() {
+    let mut terminal = Terminal::start(&["top", "-N", "no-such-namespace"], 80, true);
+    assert_eq!(terminal.ends(), Some(2));
+    terminal.shows("no-such-namespace");
+    assert!(terminal.is_given_back());
+    let text = terminal.text();
+    assert!(text.rfind(GIVES_BACK) < text.rfind("no-such-namespace"), "{text:?}");
+}
+
+#[test]
+fn without_a_terminal_it_says_what_to_take_instead() {
+    let output = sockeye(&["top"]).stdin(Stdio::null()).output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert!(told.contains("sockeye watch") && told.contains("sockeye --json"), "{told}");
+}
