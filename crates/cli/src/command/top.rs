@@ -44,7 +44,10 @@ pub(crate) fn run(args: &TopArgs) -> anyhow::Result<()> {
     let signals = Signals::listen().context("listening to signals")?;
     let follower = {
         let (args, wanted, past) = (args.clone(), Arc::clone(&wanted), Arc::clone(&past));
-        let follow = move || follower::follow(&args, &wanted, &past);
+        let follow = move || {
+            let _told = TellsOfPanic(&past);
+            follower::follow(&args, &wanted, &past);
+        };
         Builder::new().name("follower".to_owned()).spawn(follow).context("starting a thread")?
     };
     tty::give_back_on_panic();
@@ -53,12 +56,16 @@ pub(crate) fn run(args: &TopArgs) -> anyhow::Result<()> {
         ColorChoice::Never => Theme::PLAIN,
         _ => Theme::COLOUR,
     };
+    let mut view = View::new(args.interval);
+    view.begin_by(args.by);
+    let wants = view.wants();
+    wanted.set(wants.clone(), false);
     let mut screen = ScreenThread {
         tty: Tty::enter().context("cannot take the terminal over")?,
         decoder: Decoder::default(),
-        view: View::new(args.interval),
+        view,
         shown: Shown::default(),
-        wants: wanted.now(),
+        wants,
         wanted,
         past,
         woken,
@@ -68,6 +75,19 @@ pub(crate) fn run(args: &TopArgs) -> anyhow::Result<()> {
     };
     let ended = screen.go_on();
     screen.end(args.feed.capture.is_some(), ended)
+}
+
+/// A follower that panics has nobody else to say so.
+struct TellsOfPanic<'a>(&'a Past);
+
+impl Drop for TellsOfPanic<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.set_state(State::Failed(
+                "a defect of sockeye ended it: please report what is told above".to_owned(),
+            ));
+        }
+    }
 }
 
 /// Why the screen's thread ends.

@@ -165,9 +165,12 @@ fn place_of(follow: &Follow) -> Place {
 /// Whose the sockets of a destination are, most first.
 fn owners_of(follow: &mut Follow, id: &DestinationId) -> Vec<(String, u64)> {
     let mut accounts = follow.monitor().accounts();
-    accounts.retain(|account| account.group == Group::Destination(*id) && account.owner != OwnerId::UNKNOWN);
+    accounts.retain(|account| account.group == Group::Destination(*id));
     accounts.sort_by_key(|account| std::cmp::Reverse(account.live + account.time_wait));
-    let name = |owner| named(Group::Owner(owner), By::Owner, follow.whose()).1;
+    let name = |owner| match owner {
+        OwnerId::UNKNOWN => "owners that nobody saw".to_owned(),
+        owner => named(Group::Owner(owner), By::Owner, follow.whose()).1,
+    };
     let first = accounts.iter().take(MOST_OWNERS);
     first.map(|account| (name(account.owner), account.live + account.time_wait)).collect()
 }

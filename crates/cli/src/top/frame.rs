@@ -77,8 +77,8 @@ pub(crate) fn draw(scene: &Scene<'_>, buffer: &mut Buffer) -> Shown {
     }
     match &scene.view.overlay {
         None => {}
-        Some(Overlay::Help { scrolled }) => help::draw(scene, *scrolled, body, buffer),
-        Some(Overlay::Notes { scrolled }) => notes(scene, *scrolled, body, buffer),
+        Some(Overlay::Help { scrolled }) => shown.scrolled = help::draw(scene, *scrolled, body, buffer),
+        Some(Overlay::Notes { scrolled }) => shown.scrolled = notes(scene, *scrolled, body, buffer),
         Some(Overlay::Namespaces { names, chosen }) => {
             namespaces::draw(names, *chosen, scene.theme, body, buffer);
         }
@@ -292,6 +292,7 @@ fn keys(scene: &Scene<'_>, line: Rect, buffer: &mut Buffer, shown: &Shown) {
     match (view.focus.is_some(), view.screen) {
         (true, _) => put("Esc", "all destinations"),
         (false, Screen::Destinations) => put("Enter", "one alone"),
+        (false, Screen::Owners) => put("b", "by process, unit, user"),
         _ => {}
     }
     if view.screen.has_filter() && view.focus.is_none() {
@@ -314,7 +315,7 @@ fn keys(scene: &Scene<'_>, line: Rect, buffer: &mut Buffer, shown: &Shown) {
 }
 
 /// All remarks, in full.
-fn notes(scene: &Scene<'_>, scrolled: usize, body: Rect, buffer: &mut Buffer) {
+fn notes(scene: &Scene<'_>, scrolled: usize, body: Rect, buffer: &mut Buffer) -> usize {
     let room = usize::from(body.width.saturating_sub(6));
     let mut lines = Vec::new();
     for remark in scene.look().map(|look| look.remarks.as_slice()).unwrap_or_default() {
@@ -325,7 +326,7 @@ fn notes(scene: &Scene<'_>, scrolled: usize, body: Rect, buffer: &mut Buffer) {
     if lines.is_empty() {
         lines.push(("nothing to note".to_owned(), scene.theme.dim));
     }
-    help::text(&lines, scrolled, body, buffer);
+    help::text(&lines, scrolled, body, buffer)
 }
 
 /// `500 ms`, `1 s`, `1 min 5 s`.

@@ -223,6 +223,42 @@ fn some_keys_ask_for_more_than_another_view() {
 }
 
 #[test]
+fn owners_are_gathered_by_unit_and_user() {
+    let names = |keys: &str| {
+        let (view, ..) = after(&typed(keys));
+        text(&drawn(&view, SIZES[1], &Theme::PLAIN).0)
+    };
+    let by_unit = names("2b");
+    assert!(by_unit.contains("user@1000.service") && !by_unit.contains("4711"), "{by_unit}");
+    assert!(names("2bb").contains("www-data") && names("2bbb").contains("4711"));
+    let first = |by| {
+        let mut view = View::new(Duration::from_secs(1));
+        view.begin_by(by);
+        (view.screen, view.owners_by)
+    };
+    assert_eq!(first(crate::by::By::User), (Screen::Owners, super::view::OwnersBy::User));
+    assert_eq!(first(crate::by::By::Listener).0, Screen::Listeners);
+}
+
+#[test]
+fn help_scrolls_to_its_end_and_no_further() {
+    let (mut view, ..) = after(&typed("?"));
+    let mut last = Shown::default();
+    for _ in 0..20 {
+        (_, last) = drawn(&view, SIZES[0], &Theme::PLAIN);
+        (view, _) = apply(&view, &Input::PageDown, &last);
+    }
+    let (buffer, _) = drawn(&view, SIZES[0], &Theme::PLAIN);
+    assert!(last.scrolled > 0 && !text(&buffer).contains('↓'), "the end");
+    let (view, _) = apply(&view, &Input::Up, &last);
+    assert_eq!(
+        view.overlay,
+        Some(Overlay::Help { scrolled: last.scrolled - 1 }),
+        "one line up is one line up"
+    );
+}
+
+#[test]
 fn a_namespace_is_chosen() {
     let (mut view, shown, _) = after(&[]);
     view.overlay = Some(Overlay::Namespaces { names: vec!["here".to_owned(), "web".to_owned()], chosen: 0 });
