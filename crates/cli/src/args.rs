@@ -101,6 +101,14 @@ pub(crate) struct FeedArgs {
     pub(crate) replay: Option<PathBuf>,
 }
 
+/// Whether one namespace is looked at or all are; the same for every command that can.
+#[derive(Args, Debug, Clone, Default)]
+pub(crate) struct FleetArgs {
+    /// Look at every network namespace of the host: of its processes, of `ip netns`, of containers
+    #[arg(long, conflicts_with_all = ["netns", "replay", "capture"])]
+    pub(crate) all_netns: bool,
+}
+
 /// How a report is shown that is written all at once.
 #[derive(Args, Debug, Clone, Default)]
 pub(crate) struct ReportOutput {
@@ -279,8 +287,10 @@ pub(crate) struct HeadroomArgs {
 pub(crate) struct SnapshotArgs {
     #[command(flatten)]
     pub(crate) feed: FeedArgs,
+    #[command(flatten)]
+    pub(crate) fleet: FleetArgs,
     /// Instead of destinations and their ports, tell who has the connections
-    #[arg(long, value_name = "WHAT", value_enum)]
+    #[arg(long, value_name = "WHAT", value_enum, conflicts_with = "all_netns")]
     pub(crate) by: Option<By>,
     /// Show at most N destinations, or groups of --by; without it the screen shows 10, JSON all
     #[arg(long, value_name = "N")]
@@ -373,6 +383,8 @@ pub(crate) struct SocketsArgs {
     #[command(flatten)]
     pub(crate) feed: FeedArgs,
     #[command(flatten)]
+    pub(crate) fleet: FleetArgs,
+    #[command(flatten)]
     pub(crate) color: ColorArgs,
     /// Only sockets that match. The words are joined by spaces; quote what the shell would take: ( ) ! < >
     #[arg(value_name = "FILTER")]
@@ -460,10 +472,13 @@ pub(crate) struct WatchArgs {
     pub(crate) pace: PaceArgs,
     #[command(flatten)]
     pub(crate) feed: FeedArgs,
+    #[command(flatten)]
+    pub(crate) fleet: FleetArgs,
     /// Instead of the worst destination, tell at each interval who has the connections
-    #[arg(long, value_name = "WHAT", value_enum)]
+    #[arg(long, value_name = "WHAT", value_enum, conflicts_with = "all_netns")]
     pub(crate) by: Option<By>,
-    /// Show at most N groups of --by; in JSON, also list the N worst destinations with their rates; 0 lists none
+    /// Show at most N groups of --by, or namespaces of --all-netns; in JSON, also list the N worst destinations with their
+    /// rates; 0 lists none
     #[arg(long, value_name = "N", default_value_t = 10)]
     pub(crate) top: usize,
     #[command(flatten)]

@@ -78,6 +78,18 @@ impl Feed {
         Ok(Feed { input, surroundings, buffer, started })
     }
 
+    /// A feed of the namespace that the calling thread is in, put together from what is there already:
+    /// [`take_apart`](Self::take_apart) gives it back.
+    pub(crate) fn of_thread(kernel: Kernel, surroundings: Surroundings, buffer: RecvBuffer) -> Feed {
+        let input = Input::Live { kernel, namespace: None, capture: None };
+        Feed { input, surroundings, buffer, started: Instant::now() }
+    }
+
+    /// What it was put together from, but for the kernel's socket.
+    pub(crate) fn take_apart(self) -> (Surroundings, RecvBuffer) {
+        (self.surroundings, self.buffer)
+    }
+
     /// What is known of the host beside its sockets.
     pub(crate) fn surroundings(&self) -> &Surroundings {
         &self.surroundings
@@ -202,7 +214,9 @@ impl Feed {
     pub(crate) fn reread(&mut self, all: bool) -> anyhow::Result<()> {
         let surroundings = &mut self.surroundings;
         match &self.input {
-            Input::Live { namespace: None, .. } => surroundings.reread(all),
+            Input::Live { namespace: None, .. } => {
+                surroundings.reread(all);
+            }
             Input::Live { namespace: Some(namespace), .. } => {
                 namespace.run(|| surroundings.reread(all)).map_err(explain::enter)?;
             }

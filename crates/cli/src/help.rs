@@ -59,9 +59,14 @@ A destination is (protocol, local address, remote address, remote port): what
 connect() runs out of ports against. Sockets accepted by a listener take no
 ephemeral port and are no destination.
 
+With --all-netns there is a line for each network namespace, worst first, with
+its worst destination, and --top says how many. A namespace is called by its
+name in `ip netns`, by its mount, or by the process with the lowest id in it.
+
 Examples:
   sockeye snapshot
   sockeye snapshot --top 20 --sort headroom
+  sockeye snapshot --all-netns --sort closes
   sockeye snapshot --json | jq .pool.tcp.usable";
 
 pub(crate) const SOCKETS_HELP: &str = "\
@@ -154,8 +159,15 @@ The first line is about the first interval after the start, not about the time
 since boot. A sweep that --cpu-budget left out leaves the port numbers as they
 were; opens are then found late, closes are not.
 
+With --all-netns each interval has a line for all network namespaces together
+and one for each of the worst. Namespaces are found as they come and forgotten
+when they go. One in which no counter has moved is not swept; of at most 128
+destroy events are heard (in JSON: \"events\"), the closes of the others are
+found by sweeps. --cpu-budget is for all of them together.
+
 Examples:
   sockeye watch                 every second
+  sockeye watch 5 --all-netns   every namespace of the host
   sockeye watch 5 12            every 5 s, 12 times
   sockeye watch 500ms -o csv > churn.csv
   sockeye watch --json --top 3 | jq -c '[.at, .opens, .closes, .worst.occupancy_ratio]'

@@ -6,6 +6,7 @@ mod by;
 mod command;
 mod explain;
 mod feed;
+mod fleet;
 mod follow;
 mod help;
 mod holders;

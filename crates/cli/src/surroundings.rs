@@ -13,7 +13,7 @@ use sockeye_host::{Capability, Host, Interfaces};
 const VERSION: u32 = 1;
 
 /// The surroundings of one sweep. Part of the capture format: rename nothing, add optional fields only.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Surroundings {
     version: u32,
     pub(crate) taken_at: jiff::Timestamp,
@@ -150,13 +150,16 @@ impl Surroundings {
     }
 
     /// Reads the counters again, and with `all` the settings too: those of the calling thread's network namespace.
-    pub(crate) fn reread(&mut self, all: bool) {
+    /// Returns all counters, of which few are kept.
+    pub(crate) fn reread(&mut self, all: bool) -> sockeye_host::Counters {
         let mut unread = Vec::new();
-        self.counters = Counters::of(&sockeye_host::Counters::read(&mut unread));
+        let counters = sockeye_host::Counters::read(&mut unread);
+        self.counters = Counters::of(&counters);
         if all {
             self.settings = Settings::of(sockeye_host::Settings::read(&mut unread));
             self.unread = unread.iter().map(ToString::to_string).collect();
         }
+        counters
     }
 
     /// Reads what [`to_json`](Self::to_json) wrote.

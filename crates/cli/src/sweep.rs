@@ -64,12 +64,17 @@ pub(crate) fn sweep_settled(
     let range = feed.surroundings().core_settings().range();
     match kernels(feed, range) {
         None => {
+            let mut connected = 0;
             for part in parts(vec![None]) {
-                take(&mut sweep, &mut notes, &part, |request, each| feed.dump(request, each))?;
+                let records = take(&mut sweep, &mut notes, &part, |request, each| feed.dump(request, each))?;
+                connected += if part.protocol == Protocol::Tcp { records } else { 0 };
             }
-            match feed.bound_by_number() {
-                Ok(bound) => bound.iter().for_each(|(_, port)| sweep.observe_bound(*port)),
-                Err(error) => notes.push(unread_binders(error)),
+            // It would walk past the sockets of all other namespaces.
+            if connected > 0 {
+                match feed.bound_by_number() {
+                    Ok(bound) => bound.iter().for_each(|(_, port)| sweep.observe_bound(*port)),
+                    Err(error) => notes.push(unread_binders(error)),
+                }
             }
         }
         Some(kernels) => {
@@ -217,7 +222,7 @@ fn work(mut kernel: Kernel, parts: &[Part], mut sweep: Sweep) -> Share {
     Ok((sweep, notes))
 }
 
-/// Feeds one part to the sweep.
+/// Feeds one part to the sweep. Returns how many sockets it had.
 fn take(
     sweep: &mut Sweep,
     notes: &mut Vec<Note>,
@@ -226,7 +231,7 @@ fn take(
         &DumpRequest<'_>,
         &mut dyn FnMut(&DiagMsg<'_>) -> ControlFlow<()>,
     ) -> Result<DumpSummary, Error>,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<u64> {
     let request =
         DumpRequest { filter: part.slice.as_ref(), ..DumpRequest::all(part.protocol).states(part.states) };
     let dumped = dump(&request, &mut |diag| {
@@ -243,12 +248,13 @@ fn take(
                 sweep.note_interrupted();
             }
             sweep.note_malformed(summary.malformed);
+            return Ok(summary.records);
         }
         Err(error) if part.tells_binders => notes.push(unread_binders(error)),
         Err(error) if part.protocol == Protocol::Tcp => return Err(explain::dump(part.protocol, error)),
         Err(error) => notes.push(unread_protocol(&explain::dump(part.protocol, error))),
     }
-    Ok(())
+    Ok(0)
 }
 
 /// The other protocols are told without it.

@@ -92,9 +92,9 @@ fn mount_point(mountinfo: &str) -> Option<PathBuf> {
 }
 
 /// The kernel writes space, tab, newline and backslash as a backslash and three octal digits.
-fn unescape(text: &str) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
+pub(crate) fn unescape(text: impl AsRef<[u8]>) -> Vec<u8> {
+    let mut rest = text.as_ref();
+    let mut bytes = Vec::with_capacity(rest.len());
     while let [first, tail @ ..] = rest {
         match tail {
             [a @ b'0'..=b'3', b @ b'0'..=b'7', c @ b'0'..=b'7', after @ ..] if *first == b'\\' => {

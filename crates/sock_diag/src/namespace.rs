@@ -130,6 +130,18 @@ impl Namespace {
         self.name.as_deref()
     }
 
+    /// Moves the calling thread into the namespace, for good: for threads that were started to work in it and do nothing
+    /// else. All others take [`run`](Self::run).
+    ///
+    /// # Errors
+    /// [`Error::System`] when it may not enter (CAP_SYS_ADMIN over the namespace); the thread has not moved then.
+    pub fn enter(&self) -> Result<()> {
+        setns(self.file.as_fd(), CloneFlags::CLONE_NEWNET).map_err(|errno| Error::System {
+            operation: "entering the network namespace",
+            source: errno.into(),
+        })
+    }
+
     /// Runs `work` in the namespace, on a thread of its own that ends with it: the calling thread never moves, even
     /// if `work` panics. Sockets opened by `work` stay in the namespace.
     ///
@@ -140,17 +152,11 @@ impl Namespace {
             let worker = std::thread::Builder::new()
                 .name("netns".to_owned())
                 .spawn_scoped(scope, || {
-                    setns(self.file.as_fd(), CloneFlags::CLONE_NEWNET)?;
-                    Ok::<T, nix::Error>(work())
+                    self.enter()?;
+                    Ok(work())
                 })
                 .map_err(|source| Error::System { operation: "starting a thread", source })?;
-            match worker.join() {
-                Ok(Ok(result)) => Ok(result),
-                Ok(Err(errno)) => {
-                    Err(Error::System { operation: "entering the network namespace", source: errno.into() })
-                }
-                Err(panic) => std::panic::resume_unwind(panic),
-            }
+            worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
         })
     }
 }

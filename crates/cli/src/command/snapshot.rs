@@ -9,6 +9,7 @@ use sockeye_core::{Moment, Monitor, Report, SortKey};
 use crate::args::{ReportFormat, SnapshotArgs, SortBy};
 use crate::by::{self, By, Row};
 use crate::feed::Feed;
+use crate::fleet;
 use crate::render::{snapshot_json, snapshot_screen};
 use crate::sweep::{Note, Told, sweep, sweep_each};
 use crate::terminal::{self, Palette, buffered_stdout, ignore_closed_pipe};
@@ -16,6 +17,9 @@ use crate::whose::Whose;
 
 /// Runs the command.
 pub(crate) fn run(args: &SnapshotArgs) -> anyhow::Result<()> {
+    if args.fleet.all_netns {
+        return fleet::snapshot::run(args, sort_key(args.sort));
+    }
     let mut feed = Feed::open(&args.feed)?;
     let (mut report, notes, groups) = match args.by {
         None => {

@@ -5,13 +5,14 @@ use std::io::{self, Write};
 use std::ops::ControlFlow;
 
 use anyhow::Context as _;
-use sock_diag::filter::Filter;
+use sock_diag::filter::{Filter, Names};
 use sock_diag::{DumpRequest, Extensions, Protocol, SocketState, StateSet};
-use sockeye_host::Cgroups;
+use sockeye_host::{Cgroups, FoundNamespace};
 
 use crate::args::{SocketsArgs, SocketsFormat};
 use crate::explain;
 use crate::feed::Feed;
+use crate::fleet;
 use crate::holders::Holders;
 use crate::names::HostNames;
 use crate::render::socket_fields::{Extra, Socket};
@@ -20,8 +21,8 @@ use crate::render::socket_table::{SocketTable, TableOptions};
 use crate::terminal::{self, Palette, buffered_stdout, ignore_closed_pipe};
 
 /// What the options mean together.
-struct Settings {
-    protocols: Vec<Protocol>,
+pub(crate) struct Settings {
+    pub(crate) protocols: Vec<Protocol>,
     /// The protocols were not named: one the kernel does not have is left out, not an error.
     protocols_by_default: bool,
     family: Option<sock_diag::Family>,
@@ -30,7 +31,7 @@ struct Settings {
 }
 
 impl Settings {
-    fn of(args: &SocketsArgs, filter: Option<&Filter>) -> Settings {
+    pub(crate) fn of(args: &SocketsArgs, filter: Option<&Filter>) -> Settings {
         let mut protocols: Vec<Protocol> = [
             (args.tcp, Protocol::Tcp),
             (args.udp, Protocol::Udp),
@@ -76,73 +77,39 @@ impl Settings {
     }
 }
 
+/// Which sockets to list, and what to call things by.
+pub(crate) struct Listing<'a> {
+    pub(crate) settings: &'a Settings,
+    pub(crate) filter: Option<&'a Filter>,
+    /// Paths by id; empty where none are shown.
+    pub(crate) cgroups: &'a HashMap<u64, String>,
+    /// Where they are; None where there is one namespace only.
+    pub(crate) netns: Option<&'a FoundNamespace>,
+}
+
 /// Runs the command.
 pub(crate) fn run(args: &SocketsArgs) -> anyhow::Result<()> {
+    if args.fleet.all_netns {
+        return fleet::sockets::run(args);
+    }
     let mut feed = Feed::open(&args.feed)?;
     if args.processes && feed.is_replay() {
         anyhow::bail!("-p: a capture keeps sockets, not the processes that held them; leave -p out");
     }
-    let filter_text = args.filter.join(" ");
-    let filter = match filter_text.trim() {
-        "" => None,
-        text => Some(
-            Filter::parse(text, &names(&feed))
-                .map_err(|error| anyhow::anyhow!("cannot read the filter\n{}", error.render(text)))?,
-        ),
-    };
+    let filter = parse_filter(args, &names(&feed))?;
     let settings = Settings::of(args, filter.as_ref());
-    let interfaces = feed.surroundings().interfaces.clone();
     let cgroups = if args.extended { cgroups(&feed) } else { HashMap::new() };
-    let keeps_cgroups = args.feed.capture.is_some();
-    let mut shown_cgroups = BTreeMap::new();
+    let listing = Listing { settings: &settings, filter: filter.as_ref(), cgroups: &cgroups, netns: None };
     let mut holders = args.processes.then(Holders::read);
     let mut sink = sink(args, &settings)?;
-    let mut refused = Vec::new();
-    for protocol in &settings.protocols {
-        let request = DumpRequest {
-            protocol: *protocol,
-            family: settings.family,
-            states: settings.states,
-            extensions: settings.extensions,
-            filter: filter.as_ref(),
-        };
-        let mut written = Ok(());
-        let dumped = feed.dump(&request, |diag| {
-            let record = diag.to_record();
-            let interface = record.id.interface.and_then(|index| interfaces.get(&index.get()));
-            let cgroup = record.cgroup_id.and_then(|id| cgroups.get_key_value(&id));
-            if let Some((id, path)) = cgroup.filter(|_| keeps_cgroups) {
-                shown_cgroups.entry(*id).or_insert_with(|| path.clone());
-            }
-            let holders = holders.as_mut().map(|holders| holders.of(&record)).unwrap_or_default();
-            written = sink.socket(&Socket {
-                record,
-                diag,
-                interface: interface.map(String::as_str),
-                cgroup: cgroup.map(|(_, path)| path.as_str()),
-                holders: &holders,
-            });
-            if written.is_err() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-        });
-        if written.is_err() {
-            if args.feed.capture.is_some() {
-                let _ = writeln!(
-                    io::stderr(),
-                    "sockeye: the output was closed before the end: no capture is kept"
-                );
-            }
-            return ignore_closed_pipe(written).context("writing to standard output");
+    let Some(mut refused) = list(&mut feed, &listing, holders.as_mut(), sink.as_mut())? else {
+        if args.feed.capture.is_some() {
+            let _ =
+                writeln!(io::stderr(), "sockeye: the output was closed before the end: no capture is kept");
         }
-        match dumped {
-            Ok(_) => {}
-            Err(error) if settings.protocols_by_default && explain::is_missing(&error) => {
-                refused.push(explain::dump(*protocol, error));
-            }
-            Err(error) => return Err(explain::dump(*protocol, error)),
-        }
-    }
+        return Ok(());
+    };
     ignore_closed_pipe(sink.finish()).context("writing to standard output")?;
-    feed.keep_cgroups(shown_cgroups);
     feed.end_sweep()?;
     // What was left out is said after the result, and is an error only when nothing is left.
     if refused.len() == settings.protocols.len()
@@ -164,17 +131,85 @@ fn names(feed: &Feed) -> HostNames<'_> {
     if feed.is_replay() { names.without_processes() } else { names }
 }
 
+/// The filter that was typed; None without one.
+pub(crate) fn parse_filter(args: &SocketsArgs, names: &dyn Names) -> anyhow::Result<Option<Filter>> {
+    let text = args.filter.join(" ");
+    match text.trim() {
+        "" => Ok(None),
+        text => match Filter::parse(text, names) {
+            Ok(filter) => Ok(Some(filter)),
+            Err(error) => Err(anyhow::anyhow!("cannot read the filter\n{}", error.render(text))),
+        },
+    }
+}
+
+/// Writes the sockets of one namespace. Hands back why protocols were left out that nobody named; None when whoever reads the
+/// output had enough.
+pub(crate) fn list(
+    feed: &mut Feed,
+    listing: &Listing<'_>,
+    mut holders: Option<&mut Holders>,
+    sink: &mut dyn SocketSink,
+) -> anyhow::Result<Option<Vec<anyhow::Error>>> {
+    let Listing { settings, filter, cgroups, netns } = *listing;
+    let interfaces = feed.surroundings().interfaces.clone();
+    let mut shown_cgroups = BTreeMap::new();
+    let mut refused = Vec::new();
+    for protocol in &settings.protocols {
+        let request = DumpRequest {
+            protocol: *protocol,
+            family: settings.family,
+            states: settings.states,
+            extensions: settings.extensions,
+            filter,
+        };
+        let mut written = Ok(());
+        let dumped = feed.dump(&request, |diag| {
+            let record = diag.to_record();
+            let interface = record.id.interface.and_then(|index| interfaces.get(&index.get()));
+            let cgroup = record.cgroup_id.and_then(|id| cgroups.get_key_value(&id));
+            if let Some((id, path)) = cgroup {
+                shown_cgroups.entry(*id).or_insert_with(|| path.clone());
+            }
+            let holders = holders.as_mut().map(|holders| holders.of(&record)).unwrap_or_default();
+            written = sink.socket(&Socket {
+                record,
+                diag,
+                netns,
+                interface: interface.map(String::as_str),
+                cgroup: cgroup.map(|(_, path)| path.as_str()),
+                holders: &holders,
+            });
+            if written.is_err() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        });
+        if written.is_err() {
+            ignore_closed_pipe(written).context("writing to standard output")?;
+            return Ok(None);
+        }
+        match dumped {
+            Ok(_) => {}
+            Err(error) if settings.protocols_by_default && explain::is_missing(&error) => {
+                refused.push(explain::dump(*protocol, error));
+            }
+            Err(error) => return Err(explain::dump(*protocol, error)),
+        }
+    }
+    feed.keep_cgroups(shown_cgroups);
+    Ok(Some(refused))
+}
+
 /// Paths of cgroups by their id: this host's, or those a capture has kept.
-fn cgroups(feed: &Feed) -> HashMap<u64, String> {
+pub(crate) fn cgroups(feed: &Feed) -> HashMap<u64, String> {
     match feed.is_replay() {
         true => feed.surroundings().cgroups.clone().into_iter().collect(),
         false => Cgroups::find().ok().flatten().map(|cgroups| cgroups.paths_by_id()).unwrap_or_default(),
     }
 }
 
-fn sink(args: &SocketsArgs, settings: &Settings) -> anyhow::Result<Box<dyn SocketSink>> {
+pub(crate) fn sink(args: &SocketsArgs, settings: &Settings) -> anyhow::Result<Box<dyn SocketSink>> {
     let out = buffered_stdout();
-    let extra = Extra { owner: args.processes, info: args.info, memory: args.memory };
+    let extra =
+        Extra { netns: args.fleet.all_netns, owner: args.processes, info: args.info, memory: args.memory };
     let format = if args.json { SocketsFormat::Json } else { args.output.unwrap_or(SocketsFormat::Table) };
     Ok(match format {
         SocketsFormat::Json => Box::new(Json::new(out, extra, false)),
@@ -186,6 +221,7 @@ fn sink(args: &SocketsArgs, settings: &Settings) -> anyhow::Result<Box<dyn Socke
             out,
             TableOptions {
                 header: !args.no_header,
+                netns: args.fleet.all_netns,
                 protocol: settings.protocols.len() > 1,
                 holders: args.processes,
                 // As in ss: -e shows timers too.

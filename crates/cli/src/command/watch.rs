@@ -7,12 +7,16 @@ use sockeye_core::SortKey;
 
 use crate::args::{StreamFormat, WatchArgs};
 use crate::by::By;
+use crate::fleet;
 use crate::follow::{Follow, Tick, Told};
 use crate::render::{watch_csv, watch_json, watch_table};
 use crate::terminal::{self, Palette, buffered_stdout, ignore_closed_pipe};
 
 /// Runs the command.
 pub(crate) fn run(args: &WatchArgs) -> anyhow::Result<()> {
+    if args.fleet.all_netns {
+        return fleet::watch::run(args);
+    }
     let by = args.by;
     ensure!(
         by.is_none() || args.output.format() != StreamFormat::Csv,
@@ -70,7 +74,7 @@ impl Lines {
         Ok(match self {
             Lines::Table(table) => table.line(tick),
             Lines::Groups { top, width, palette } => watch_table::groups(tick, *top, *width, *palette),
-            Lines::Json { top } => watch_json::line(tick, *top)?,
+            Lines::Json { top } => watch_json::line(tick, None, *top)?,
             Lines::Csv { header } => watch_csv::line(tick, std::mem::take(header)),
         })
     }

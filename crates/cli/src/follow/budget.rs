@@ -8,7 +8,7 @@ const MOST_SAVED_MS: f64 = 60_000.0;
 
 /// Keeps the processor time of the whole process at a share of one processor, on average.
 #[derive(Debug)]
-pub(super) struct Budget {
+pub(crate) struct Budget {
     share: f64,
     /// Unspent processor time, milliseconds; below zero when more was spent than earned.
     credit_ms: f64,
@@ -22,21 +22,27 @@ impl Budget {
     /// From now on, with nothing saved; a sweep is known to have cost `sweep_ms`.
     ///
     /// Processor time is given here and below as [`processor_ms`] tells it.
-    pub(super) fn new(share: f64, at: Moment, spent_ms: f64, sweep_ms: f64) -> Budget {
+    pub(crate) fn new(share: f64, at: Moment, spent_ms: f64, sweep_ms: f64) -> Budget {
         Budget { share, credit_ms: 0.0, sweep_ms, at, spent_ms }
     }
 
     /// Whether a sweep can be afforded now.
-    pub(super) fn allows_sweep(&mut self, now: Moment, spent_ms: f64) -> bool {
+    pub(crate) fn allows_sweep(&mut self, now: Moment, spent_ms: f64) -> bool {
         self.settle(now, spent_ms);
         self.credit_ms >= self.sweep_ms
     }
 
     /// A sweep that [`allows_sweep`](Self::allows_sweep) allowed has just been taken.
-    pub(super) fn swept(&mut self, now: Moment, spent: f64) {
+    pub(crate) fn swept(&mut self, now: Moment, spent: f64) {
         // Costs grow at once and shrink slowly: an estimate too high only delays a sweep.
         self.sweep_ms = (spent - self.spent_ms).max(self.sweep_ms * 0.9);
         self.settle(now, spent);
+    }
+
+    /// What can be spent now, milliseconds of processor time; below zero when more was spent than earned.
+    pub(crate) fn credit_ms(&mut self, now: Moment, spent_ms: f64) -> f64 {
+        self.settle(now, spent_ms);
+        self.credit_ms
     }
 
     fn settle(&mut self, now: Moment, spent_ms: f64) {

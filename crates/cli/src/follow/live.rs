@@ -17,7 +17,7 @@ use crate::feed::Feed;
 use crate::stop::Stop;
 
 /// Room for destroy events, where it is granted: some 50,000 of them. Others get what `net.core.rmem_max` allows.
-const EVENT_BUFFER_BYTES: usize = 64 << 20;
+pub(crate) const EVENT_BUFFER_BYTES: usize = 64 << 20;
 /// While a dump goes on, events are read after so many records, a millisecond or less: their time is known that well,
 /// and a small receive buffer does not run over.
 const RECORDS_BETWEEN_EVENTS: u32 = 1024;
@@ -247,7 +247,7 @@ impl Live {
 }
 
 /// The next whole interval from `start` after `now`, or the end if that comes first.
-fn next_due(start: Moment, interval_ms: u64, end: Option<Moment>, now: Moment) -> Moment {
+pub(crate) fn next_due(start: Moment, interval_ms: u64, end: Option<Moment>, now: Moment) -> Moment {
     let gone = now.ms_since(start) / interval_ms;
     let due = start.plus_ms((gone + 1).saturating_mul(interval_ms));
     end.filter(|end| *end > now).map_or(due, |end| end.min(due))
@@ -258,7 +258,8 @@ fn was_called(calls: &mut UnixStream) -> bool {
     matches!(calls.read(&mut [0; 64]), Ok(1..))
 }
 
-fn moment_after(started: Instant) -> Moment {
+/// As a clock tells it that began then.
+pub(crate) fn moment_after(started: Instant) -> Moment {
     Moment(ORIGIN_MS + started.elapsed().as_millis() as u64)
 }
 

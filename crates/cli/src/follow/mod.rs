@@ -15,11 +15,13 @@ use std::time::Duration;
 
 use sockeye_core::{Closed, Moment, Monitor, Report};
 
-pub(crate) use self::budget::processor_ms;
+pub(crate) use self::budget::{Budget, processor_ms};
+pub(crate) use self::live::{EVENT_BUFFER_BYTES, moment_after, next_due};
 use self::live::{Live, Woken};
 pub(crate) use self::onlooker::Onlooker;
+pub(crate) use self::reading::Reading;
 pub(crate) use self::told::Told;
-use self::watched::Watched;
+pub(crate) use self::watched::Watched;
 use crate::args::FeedArgs;
 use crate::by::{By, Row, rows};
 use crate::feed::Feed;
@@ -360,11 +362,11 @@ impl Follow {
     fn baseline(&mut self, began: Moment) -> anyhow::Result<()> {
         self.watched.monitor.begin_sweep(began);
         if self.live.is_some() {
-            self.read_all()?;
+            self.reading().read_all()?;
             self.take_events()?;
             let first = self.live.as_ref().map_or(began, Live::now);
             self.end_step(StepKind::Baseline, began, first)?;
-            self.read_all()?;
+            self.reading().read_all()?;
             self.take_events()?;
             // After the dumps: whatever is counted from here on was not there yet.
             self.feed.reread(false)?;
@@ -376,7 +378,7 @@ impl Follow {
         loop {
             let watched = &mut self.watched;
             self.feed.kept_events(false, |at, event| watched.event(at, &event))?;
-            self.read_all()?;
+            self.reading().read_all()?;
             let watched = &mut self.watched;
             self.feed.kept_events(true, |at, event| watched.event(at, &event))?;
             let (ended, counters) =
@@ -395,7 +397,7 @@ impl Follow {
     /// A sweep, and whatever makes its answer certain. `recorded_end`: when it was over, in a replay.
     fn take_sweep(&mut self, began: Moment, recorded_end: Option<Moment>) -> anyhow::Result<()> {
         self.watched.monitor.begin_sweep(began);
-        let records = self.read_all()?;
+        let records = self.reading().read_all()?;
         match recorded_end {
             None => {
                 self.take_events()?;
@@ -405,7 +407,7 @@ impl Follow {
                 self.feed.kept_events(true, |at, event| watched.event(at, &event))?;
             }
         }
-        let settled = self.look_up_missing()?;
+        let settled = self.reading().look_up_missing()?;
         let ended = recorded_end.or(self.live.as_ref().map(Live::now)).unwrap_or(began);
         for (cookie, found) in settled {
             self.watched.monitor.settle(cookie, found.as_ref(), ended);

@@ -10,7 +10,7 @@ use sockeye_core::Settings;
 use super::Follow;
 
 /// Sees the records of a sweep as the monitor does, in the same order. It must be quick: it stands between two records.
-pub(crate) trait Onlooker {
+pub(crate) trait Onlooker: Send {
     /// A sweep begins; one before it may not have come to its end.
     fn begin(&mut self, settings: &Settings);
     /// A record; repeats of a raced dump among them.

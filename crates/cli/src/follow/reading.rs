@@ -7,28 +7,43 @@ use sockeye_core::{Closed, ClosedBy, Moment};
 
 use super::Follow;
 use super::live::Live;
+use super::watched::Watched;
 use crate::explain;
+use crate::feed::Feed;
 
 /// Most lookups of one sweep, some microseconds each; what is left is looked up after the next.
 const MOST_LOOKUPS: usize = 2_000;
 /// Who closed first is asked so soon after the end at the latest: from then on connect() may take over a TIME_WAIT.
 const TELLING_MS: u64 = 1_000;
 
-impl Follow {
+/// What a sweep takes: where the answers come from, and who is told.
+pub(crate) struct Reading<'a> {
+    pub(crate) feed: &'a mut Feed,
+    pub(crate) watched: &'a mut Watched,
+    /// Reads events between records; None where nobody does.
+    pub(super) live: Option<&'a mut Live>,
+}
+
+impl<'a> Reading<'a> {
+    /// Of one namespace among many: its events are read before and after, not meanwhile.
+    pub(crate) fn of(feed: &'a mut Feed, watched: &'a mut Watched) -> Reading<'a> {
+        Reading { feed, watched, live: None }
+    }
+
     /// All dumps: listeners, then the connected with (now and then) the bound, then UDP. Returns the sockets read.
-    pub(super) fn read_all(&mut self) -> anyhow::Result<u64> {
+    pub(crate) fn read_all(&mut self) -> anyhow::Result<u64> {
         self.feed.begin_sweep();
         if let Some(onlooker) = &mut self.watched.onlooker {
             onlooker.begin(&self.feed.surroundings().core_settings());
         }
         let connected = StateSet::ALL.minus(StateSet::LISTEN).minus(StateSet::BOUND_INACTIVE);
         let tcp = |error| explain::dump(Protocol::Tcp, error);
-        let mut records = self.dump(Protocol::Tcp, StateSet::LISTEN).map_err(tcp)?;
+        let listeners = self.dump(Protocol::Tcp, StateSet::LISTEN).map_err(tcp)?;
         let mut with_bound = self.watched.reads_bound();
         if with_bound {
             self.watched.forget_bound();
         }
-        records += match with_bound {
+        let others = match with_bound {
             true => match self.dump(Protocol::Tcp, connected.union(StateSet::BOUND_INACTIVE)) {
                 // When this was captured, they were not read.
                 Err(Error::NotCaptured { .. }) => {
@@ -40,8 +55,9 @@ impl Follow {
             false => self.dump(Protocol::Tcp, connected),
         }
         .map_err(tcp)?;
+        let mut records = listeners + others;
         self.watched.all_connected_read(with_bound, records);
-        self.read_binders(with_bound);
+        self.read_binders(with_bound && others > 0);
         if self.watched.udp_unreadable.is_none() {
             match self.dump(Protocol::Udp, StateSet::ALL) {
                 Ok(more) => records += more,
@@ -57,7 +73,7 @@ impl Follow {
     /// Who bound by number, as often as who is bound and idle: the monitor remembers it. What cannot be asked stays in doubt,
     /// and headrooms show it.
     fn read_binders(&mut self, asks: bool) {
-        if self.live.is_some() && !asks {
+        if !self.feed.is_replay() && !asks {
             return self.feed.forget_bound_by_number();
         }
         if let Ok(bound) = self.feed.bound_by_number() {
@@ -82,6 +98,30 @@ impl Follow {
         })?;
         self.watched.malformed += summary.malformed;
         Ok(summary.records)
+    }
+
+    /// What became of the sockets that the sweep did not find, as far as it can be asked.
+    pub(crate) fn look_up_missing(&mut self) -> anyhow::Result<Vec<(Cookie, Option<SocketRecord>)>> {
+        let mut settled = Vec::new();
+        for missing in self.watched.monitor.missing(MOST_LOOKUPS) {
+            // A UDP socket, or one without a peer, is not found by its addresses: it would take a dump each. The next
+            // sweep will tell.
+            if missing.protocol != Protocol::Tcp || missing.id.remote_port == 0 {
+                continue;
+            }
+            match self.feed.lookup(missing.protocol, missing.family, &missing.id) {
+                Ok(found) => settled.push((missing.id.cookie, found)),
+                Err(Error::NotCaptured { .. }) => {}
+                Err(error) => return Err(explain::dump(missing.protocol, error)),
+            }
+        }
+        Ok(settled)
+    }
+}
+
+impl Follow {
+    pub(super) fn reading(&mut self) -> Reading<'_> {
+        Reading { feed: &mut self.feed, watched: &mut self.watched, live: self.live.as_mut() }
     }
 
     /// Takes the closes that the monitor has found so far. Before each sweep, which may teach it more, and before the step is
@@ -130,23 +170,5 @@ impl Follow {
             }
         }
         Ok(())
-    }
-
-    /// What became of the sockets that the sweep did not find, as far as it can be asked.
-    pub(super) fn look_up_missing(&mut self) -> anyhow::Result<Vec<(Cookie, Option<SocketRecord>)>> {
-        let mut settled = Vec::new();
-        for missing in self.watched.monitor.missing(MOST_LOOKUPS) {
-            // A UDP socket, or one without a peer, is not found by its addresses: it would take a dump each. The next
-            // sweep will tell.
-            if missing.protocol != Protocol::Tcp || missing.id.remote_port == 0 {
-                continue;
-            }
-            match self.feed.lookup(missing.protocol, missing.family, &missing.id) {
-                Ok(found) => settled.push((missing.id.cookie, found)),
-                Err(Error::NotCaptured { .. }) => {}
-                Err(error) => return Err(explain::dump(missing.protocol, error)),
-            }
-        }
-        Ok(settled)
     }
 }

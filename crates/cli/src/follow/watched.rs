@@ -16,27 +16,27 @@ const WALK_IS_CHEAP: u64 = 20_000;
 const SWEEPS_PER_WALK: u32 = 10;
 
 /// The monitor and its surroundings.
-pub(super) struct Watched {
-    pub(super) monitor: Monitor,
+pub(crate) struct Watched {
+    pub(crate) monitor: Monitor,
     /// Who sees the records of sweeps beside the monitor.
-    pub(super) onlooker: Option<Box<dyn Onlooker>>,
-    pub(super) whose: Option<Whose>,
+    pub(crate) onlooker: Option<Box<dyn Onlooker>>,
+    pub(crate) whose: Option<Whose>,
     /// The last moment the monitor was told.
-    pub(super) now: Moment,
+    pub(crate) now: Moment,
     /// Bound sockets as they were last read, to be told again in sweeps that do not read them. Few on any host.
     bound: BTreeMap<Cookie, SocketRecord>,
     /// How many sweeps ago they were read.
     bound_age: u32,
     /// TCP sockets of the last sweep.
     sockets: u64,
-    pub(super) udp_unreadable: Option<String>,
-    pub(super) malformed: u64,
+    pub(crate) udp_unreadable: Option<String>,
+    pub(crate) malformed: u64,
     lost: u64,
     lost_uncounted: bool,
 }
 
 impl Watched {
-    pub(super) fn new(monitor: Monitor, whose: Option<Whose>) -> Watched {
+    pub(crate) fn new(monitor: Monitor, whose: Option<Whose>) -> Watched {
         Watched {
             monitor,
             onlooker: None,
@@ -54,7 +54,7 @@ impl Watched {
 
     /// A record of a sweep.
     #[inline]
-    pub(super) fn record(&mut self, record: &SocketRecord) {
+    pub(crate) fn record(&mut self, record: &SocketRecord) {
         if record.is_bound_inactive() {
             self.bound.insert(record.id.cookie, *record);
         }
@@ -75,7 +75,7 @@ impl Watched {
     }
 
     /// A destroy event, or the loss of some.
-    pub(super) fn event(&mut self, at: When, event: &Event<'_>) {
+    pub(crate) fn event(&mut self, at: When, event: &Event<'_>) {
         self.now = self.now.max(at.latest);
         match event {
             Event::Destroyed(diag) => {
@@ -98,24 +98,24 @@ impl Watched {
         }
     }
 
-    pub(super) fn end_sweep(&mut self, at: Moment, counters: &Counters) {
+    pub(crate) fn end_sweep(&mut self, at: Moment, counters: &Counters) {
         self.now = at;
         self.monitor.end_sweep(at, counters);
     }
 
     /// Whether the next dump should read bound sockets.
-    pub(super) fn reads_bound(&self) -> bool {
+    pub(crate) fn reads_bound(&self) -> bool {
         self.sockets < WALK_IS_CHEAP || self.bound_age + 1 >= SWEEPS_PER_WALK
     }
 
     /// They are about to be read again.
-    pub(super) fn forget_bound(&mut self) {
+    pub(crate) fn forget_bound(&mut self) {
         self.bound.clear();
     }
 
     /// All TCP sockets were read. Bound ones that were not are told as they were last: behind the others, so that one which
     /// has connected since is known by its cookie.
-    pub(super) fn all_connected_read(&mut self, with_bound: bool, records: u64) {
+    pub(crate) fn all_connected_read(&mut self, with_bound: bool, records: u64) {
         self.sockets = records;
         if with_bound {
             self.bound_age = 0;
@@ -131,7 +131,7 @@ impl Watched {
     }
 
     /// What an output should tell beside the report's warnings.
-    pub(super) fn write_notes(&self, hears_events: bool, notes: &mut Vec<Note>) {
+    pub(crate) fn write_notes(&self, hears_events: bool, notes: &mut Vec<Note>) {
         let mut note = |id, message| notes.push(Note { id, message });
         if !hears_events {
             note(

@@ -9,6 +9,7 @@ use sockeye_core::{Bindable, Destination, Report, SocketCounts};
 
 use crate::by::{self, By};
 use crate::render::group_json::{self, Groups};
+use crate::render::netns_json::NetnsRow;
 use crate::surroundings::Surroundings;
 use crate::sweep::Note;
 use crate::terminal::write_json;
@@ -18,7 +19,7 @@ struct Snapshot<'a> {
     schema: &'static str,
     taken_at: String,
     host: Host<'a>,
-    netns: Netns<'a>,
+    netns: NetnsRow,
     sweep: Sweep,
     pool: Pools,
     states: BTreeMap<&'static str, u32>,
@@ -37,14 +38,6 @@ struct Snapshot<'a> {
 struct Host<'a> {
     name: &'a str,
     kernel: &'a str,
-}
-
-#[derive(Serialize)]
-struct Netns<'a> {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    inode: Option<u64>,
-    /// null when it has none: product's shape names it always.
-    name: Option<&'a str>,
 }
 
 #[derive(Serialize)]
@@ -168,12 +161,26 @@ pub(crate) fn render(
     top: usize,
     groups: Option<(By, &[by::Row])>,
 ) -> anyhow::Result<String> {
+    let mut text = object(report, surroundings, NetnsRow::of(surroundings), notes, top, groups)?;
+    text.push('\n');
+    Ok(text)
+}
+
+/// The object of the namespace `netns`.
+pub(super) fn object(
+    report: &Report,
+    surroundings: &Surroundings,
+    netns: NetnsRow,
+    notes: &[Note],
+    top: usize,
+    groups: Option<(By, &[by::Row])>,
+) -> anyhow::Result<String> {
     let range = report.tcp.pool.range();
     let snapshot = Snapshot {
         schema: "sockeye.snapshot/1",
         taken_at: format!("{:.3}", surroundings.taken_at),
         host: Host { name: &surroundings.host_name, kernel: &surroundings.kernel_release },
-        netns: Netns { inode: surroundings.netns_inode, name: surroundings.netns_name.as_deref() },
+        netns,
         sweep: Sweep {
             sockets: report.sockets.total(),
             duration_ms: rounded(surroundings.sweep_duration_ms, 3),
@@ -235,7 +242,6 @@ pub(crate) fn render(
     };
     let mut text = Vec::new();
     write_json(&mut text, &snapshot)?;
-    text.push(b'\n');
     Ok(String::from_utf8(text)?)
 }
 

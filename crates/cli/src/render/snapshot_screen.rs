@@ -18,9 +18,9 @@ pub(crate) const DEFAULT_TOP: usize = 10;
 /// Columns where the output is no terminal.
 pub(crate) const DEFAULT_WIDTH: usize = 120;
 /// Narrower terminals get lines they wrap themselves.
-const LEAST_WIDTH: usize = 80;
+pub(super) const LEAST_WIDTH: usize = 80;
 /// More columns make rows harder to follow, not easier.
-const MOST_WIDTH: usize = 140;
+pub(super) const MOST_WIDTH: usize = 140;
 const LABEL_WIDTH: usize = 8;
 const BAR_CELLS: usize = 10;
 

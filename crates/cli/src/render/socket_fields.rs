@@ -5,6 +5,7 @@
 use std::net::IpAddr;
 
 use sock_diag::{DiagMsg, SocketMemory, SocketRecord, SocketState, TcpInfo, TimerKind};
+use sockeye_host::FoundNamespace;
 use sockeye_host::owners::Name;
 
 use crate::holders::Holder;
@@ -13,6 +14,8 @@ use crate::holders::Holder;
 pub(crate) struct Socket<'a> {
     pub(crate) record: SocketRecord,
     pub(crate) diag: &'a DiagMsg<'a>,
+    /// Where it is; None where there is one namespace only.
+    pub(crate) netns: Option<&'a FoundNamespace>,
     /// Name of the interface it is bound to; None when it is bound to none, or the name is not known.
     pub(crate) interface: Option<&'a str>,
     /// Path of its cgroup, looked up when the output shows it.
@@ -44,6 +47,7 @@ impl<'a> Value<'a> {
 pub(crate) enum Group {
     /// In none.
     Socket,
+    Netns,
     Timer,
     Owner,
     TcpInfo,
@@ -55,6 +59,7 @@ impl Group {
     pub(crate) fn name(self) -> &'static str {
         match self {
             Group::Socket => "",
+            Group::Netns => "netns",
             Group::Timer => "timer",
             Group::Owner => "owner",
             Group::TcpInfo => "tcp_info",
@@ -183,10 +188,22 @@ fn text(name: Option<&Name>) -> Value<'_> {
     })
 }
 
+/// The fields of a socket that is one of many namespaces', before all others.
+const NETNS_FIELDS: &[Field] = &[
+    netns("inode", |s| Value::number(s.netns.map(|netns| netns.inode))),
+    netns("name", |s| s.netns.and_then(|netns| netns.name.named()).map_or(Value::Absent, Value::Text)),
+    netns("label", |s| s.netns.map_or(Value::Absent, |netns| Value::Text(netns.name.to_string()))),
+];
+
+const fn netns(name: &'static str, value: for<'a> fn(&Socket<'a>) -> Value<'a>) -> Field {
+    Field { group: Group::Netns, name, value }
+}
+
 /// What was asked for beside [`FIELDS`].
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Extra {
     pub(crate) owner: bool,
+    pub(crate) netns: bool,
     pub(crate) info: bool,
     pub(crate) memory: bool,
 }
@@ -197,7 +214,8 @@ pub(crate) fn for_each_field<'a, E>(
     extra: Extra,
     mut each: impl FnMut(Group, &'static str, Value<'a>) -> Result<(), E>,
 ) -> Result<(), E> {
-    for field in FIELDS {
+    let netns = if extra.netns { NETNS_FIELDS } else { &[] };
+    for field in netns.iter().chain(FIELDS) {
         each(field.group, field.name, (field.value)(socket))?;
     }
     if extra.owner {
@@ -225,8 +243,10 @@ pub(crate) fn names(extra: Extra) -> impl Iterator<Item = (Group, &'static str)>
     let owner = if extra.owner { OWNER_FIELDS } else { &[] };
     let info = if extra.info { TcpInfo::FIELDS } else { &[] };
     let memory = if extra.memory { SocketMemory::FIELDS } else { &[] };
-    FIELDS
+    let netns = if extra.netns { NETNS_FIELDS } else { &[] };
+    netns
         .iter()
+        .chain(FIELDS)
         .map(|field| (field.group, field.name))
         .chain(owner.iter().map(|(name, _)| (Group::Owner, *name)))
         .chain(info.iter().map(|field| (Group::TcpInfo, field.name)))

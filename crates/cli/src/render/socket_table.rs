@@ -15,6 +15,8 @@ use crate::terminal::{Harmless, Palette};
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct TableOptions {
     pub(crate) header: bool,
+    /// More than one network namespace is listed: say which.
+    pub(crate) netns: bool,
     /// More than one protocol is listed: say which.
     pub(crate) protocol: bool,
     /// The processes that hold the socket.
@@ -28,11 +30,11 @@ pub(crate) struct TableOptions {
     pub(crate) width: Option<usize>,
 }
 
-const COLUMNS: usize = 6;
+const COLUMNS: usize = 7;
 const HEADER: [&str; COLUMNS] =
-    ["Netid", "State", "Recv-Q", "Send-Q", "Local Address:Port", "Peer Address:Port"];
+    ["Netns", "Netid", "State", "Recv-Q", "Send-Q", "Local Address:Port", "Peer Address:Port"];
 /// Queues are numbers: aligned to the right.
-const RIGHT: [bool; COLUMNS] = [false, false, true, true, false, false];
+const RIGHT: [bool; COLUMNS] = [false, false, false, true, true, false, false];
 /// Rows held back to find the columns' widths. Later rows that are wider push their own line apart, no other.
 const MEASURED_ROWS: usize = 200;
 
@@ -46,7 +48,9 @@ struct Row {
 }
 
 /// The column whose colour tells the state.
-const STATE: usize = 1;
+const STATE: usize = 2;
+const NETNS: usize = 0;
+const PROTOCOL: usize = 1;
 /// Before lines below a socket: as wide as a tab.
 const INDENT: &str = "\t";
 const INDENT_WIDTH: usize = 8;
@@ -102,9 +106,13 @@ impl<W: Write> SocketTable<W> {
         let line = &mut self.line;
         line.clear();
         line.push_str(style.0);
-        let first = usize::from(!self.options.protocol);
-        let columns = row.columns.iter().zip(self.widths).zip(RIGHT).enumerate().skip(first);
-        for (at, ((text, width), is_right)) in columns {
+        let shown = |at: usize| match at {
+            NETNS => self.options.netns,
+            PROTOCOL => self.options.protocol,
+            _ => true,
+        };
+        let columns = row.columns.iter().zip(self.widths).zip(RIGHT).enumerate();
+        for (at, ((text, width), is_right)) in columns.filter(|(at, _)| shown(*at)) {
             let (on, off) = if at == STATE { state } else { ("", "") };
             // Infallible: a String takes everything.
             let _ = match is_right {
@@ -112,8 +120,9 @@ impl<W: Write> SocketTable<W> {
                 false => write!(line, "{on}{text:<width$}{off}  "),
             };
         }
-        let widths = row.columns.iter().zip(self.widths).skip(first);
-        let columns_width = || widths.map(|(text, width)| text.chars().count().max(width) + 2).sum::<usize>();
+        let widths = row.columns.iter().zip(self.widths).enumerate().filter(|(at, _)| shown(*at));
+        let columns_width =
+            || widths.map(|(_, (text, width))| text.chars().count().max(width) + 2).sum::<usize>();
         match self.options.width {
             _ if self.options.oneline => {
                 line.push_str(&row.beside);
@@ -142,7 +151,11 @@ impl<W: Write> SocketTable<W> {
         row.state = Some(record.state);
         let index = || record.id.interface.map(|index| index.to_string().into());
         let interface: Option<Cow<'_, str>> = socket.interface.map(Cow::Borrowed).or_else(index);
-        let [protocol, state, receive, send, local, remote] = &mut row.columns;
+        let [netns, protocol, state, receive, send, local, remote] = &mut row.columns;
+        if let Some(found) = socket.netns {
+            // Infallible: a String takes everything.
+            let _ = write!(netns, "{}", Harmless(&found.name.to_string()));
+        }
         protocol.push_str(record.protocol.name());
         state.push_str(record.state.ss_name());
         // Infallible: a String takes everything.

@@ -3,9 +3,11 @@
 use std::fmt::Write as _;
 
 use sockeye_core::Churn;
+use sockeye_host::FoundNamespace;
 
 use crate::follow::Tick;
 use crate::render::watch_table::time_wait;
+use crate::terminal::Harmless;
 
 const COLUMNS: &str = "at,interval_ms,opens,closes,outgoing_opens,outgoing_closes,incoming_opens,incoming_closes,live,\
                        time_wait,udp_live,coverage_ratio,events_lost,swept_ms,worst_local_address,worst_remote_address,\
@@ -14,12 +16,29 @@ const COLUMNS: &str = "at,interval_ms,opens,closes,outgoing_opens,outgoing_close
 
 /// The row of a tick, below the names of the columns with `header`. What is not known is empty.
 pub(crate) fn line(tick: &Tick<'_>, header: bool) -> String {
-    let none = Churn::default();
-    let churn = tick.report.churn.as_ref().unwrap_or(&none);
     let mut text = String::new();
     if header {
         let _ = writeln!(text, "{COLUMNS}");
     }
+    row(&mut text, tick);
+    text
+}
+
+/// The same of one namespace among several, which two columns before the others tell.
+pub(crate) fn line_in(found: &FoundNamespace, tick: &Tick<'_>, header: bool) -> String {
+    let mut text = String::new();
+    if header {
+        let _ = writeln!(text, "netns_inode,netns_label,{COLUMNS}");
+    }
+    let label = Harmless(&found.name.to_string()).to_string().replace('"', "\"\"");
+    let _ = write!(text, "{},\"{label}\",", found.inode);
+    row(&mut text, tick);
+    text
+}
+
+fn row(text: &mut String, tick: &Tick<'_>) {
+    let none = Churn::default();
+    let churn = tick.report.churn.as_ref().unwrap_or(&none);
     let ratio = |ratio: f64| format!("{ratio:.4}");
     // Numbers and addresses only: nothing needs quotes.
     let _ = write!(
@@ -59,5 +78,4 @@ pub(crate) fn line(tick: &Tick<'_>, header: bool) -> String {
                 .unwrap_or_default(),
         ),
     };
-    text
 }

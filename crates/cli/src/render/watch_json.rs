@@ -5,6 +5,7 @@ use sockeye_core::{Churn, Destination, Flow, RATE_WINDOWS_S, Rates};
 
 use crate::follow::Tick;
 use crate::render::group_json::{Groups, groups};
+use crate::render::netns_json::NetnsRow;
 use crate::render::snapshot_json::{self, WarningRow, rounded};
 use crate::render::watch_table::time_wait;
 use crate::terminal::write_json;
@@ -12,6 +13,9 @@ use crate::terminal::write_json;
 #[derive(Serialize)]
 struct Line<'a> {
     schema: &'static str,
+    /// Where there are several.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    netns: Option<NetnsRow>,
     at: String,
     interval_ms: u64,
     /// During the interval.
@@ -96,8 +100,8 @@ struct ListenerRow {
     rates: Option<RateRow>,
 }
 
-/// The object and a newline. Destinations and listeners: `top` of each.
-pub(crate) fn line(tick: &Tick<'_>, top: usize) -> anyhow::Result<String> {
+/// The object and a newline, of the namespace `netns` if there are several. Destinations and listeners: `top` of each.
+pub(crate) fn line(tick: &Tick<'_>, netns: Option<NetnsRow>, top: usize) -> anyhow::Result<String> {
     let none = Churn::default();
     let report = &*tick.report;
     let churn = report.churn.as_ref().unwrap_or(&none);
@@ -107,6 +111,7 @@ pub(crate) fn line(tick: &Tick<'_>, top: usize) -> anyhow::Result<String> {
     listeners.sort_by_key(|listener| (std::cmp::Reverse(listener.traffic.sockets()), listener.port));
     let line = Line {
         schema: "sockeye.watch/1",
+        netns,
         at: format!("{:.3}", tick.at),
         interval_ms: churn.interval_ms,
         opens: churn.tcp.opened_last,

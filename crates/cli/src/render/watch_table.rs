@@ -144,6 +144,6 @@ pub(crate) fn time_wait(tick: &Tick<'_>) -> u32 {
 }
 
 /// To one decimal, downwards: 100.0 is said of nothing less.
-fn floored(percent: f64) -> f64 {
+pub(super) fn floored(percent: f64) -> f64 {
     (percent * 10.0).floor() / 10.0
 }

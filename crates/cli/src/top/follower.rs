@@ -1,9 +1,7 @@
 //! The thread that follows the sockets: every tick becomes a look, and what the screen wants is gathered on the way.
 
-use std::cell::RefCell;
 use std::fs;
-use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use sock_diag::SocketRecord;
@@ -82,8 +80,8 @@ fn follow_one(
     wanted: &Arc<Wanted>,
     past: &Past,
 ) -> anyhow::Result<Option<Option<String>>> {
-    let gathering = Rc::new(RefCell::new(Gathering::new(Arc::clone(wanted))));
-    follow.look_on(Box::new(SharedGathering(Rc::clone(&gathering))));
+    let gathering = Arc::new(Mutex::new(Gathering::new(Arc::clone(wanted))));
+    follow.look_on(Box::new(SharedGathering(Arc::clone(&gathering))));
     follow.monitor().keep_lifetimes(LifetimesBy::Ends);
     wanted.call_by(Some(follow.caller()?));
     let mut wants = wanted.now();
@@ -116,7 +114,7 @@ fn follow_one(
         look.detail =
             detail.map(|detail| Arc::new(Detail { owners: owners_of(&mut follow, &detail.id), ..detail }));
         look.place = Arc::clone(&place);
-        gathering.borrow_mut().fill(&mut look, swept.is_some());
+        locked(&gathering).fill(&mut look, swept.is_some());
         look.lifetimes = lifetimes.of(&mut follow, wants.lifetimes);
         look.cost = meter.cost(swept, &look);
         past.push(look);
@@ -195,19 +193,23 @@ fn owner_row(row: Row) -> OwnerRow {
 }
 
 /// The gathering is the follower's own as well: both are of one thread, and never at the same time.
-struct SharedGathering(Rc<RefCell<Gathering>>);
+struct SharedGathering(Arc<Mutex<Gathering>>);
+
+fn locked(gathering: &Mutex<Gathering>) -> MutexGuard<'_, Gathering> {
+    gathering.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 impl Onlooker for SharedGathering {
     fn begin(&mut self, settings: &Settings) {
-        self.0.borrow_mut().begin(settings);
+        locked(&self.0).begin(settings);
     }
 
     fn record(&mut self, record: &SocketRecord) {
-        self.0.borrow_mut().record(record);
+        locked(&self.0).record(record);
     }
 
     fn bound(&mut self, port: u16) {
-        self.0.borrow_mut().bound(port);
+        locked(&self.0).bound(port);
     }
 }
 

@@ -137,6 +137,11 @@ impl Monitor {
         }
     }
 
+    /// From the next sweep on destroy events are heard, or are no more: said before that sweep begins.
+    pub fn hear_events(&mut self, heard: bool) {
+        self.events = heard;
+    }
+
     /// Whether [`take_closed`](Self::take_closed) is going to be asked; without it closes are counted and forgotten.
     pub fn keep_closed(&mut self, keep: bool) {
         self.closed = keep.then(Vec::new);

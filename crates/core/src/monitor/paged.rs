@@ -1,5 +1,5 @@
-//! A vector in pages: growing allocates one page more and moves nothing, so it never needs twice its room, nor leaves
-//! holes where it was.
+//! A vector in pages: growing allocates one page more and moves nothing but, at the start, the first; so it never needs twice
+//! its room, nor leaves holes where it was.
 
 use std::ops::{Index, IndexMut};
 
@@ -26,7 +26,8 @@ impl<T> Paged<T> {
         match self.pages.last_mut().filter(|last| last.len() < PAGE) {
             Some(last) => last.push(value),
             None => {
-                let mut page = Vec::with_capacity(PAGE);
+                // The first one grows: most namespaces of a host have few sockets.
+                let mut page = Vec::with_capacity(if self.pages.is_empty() { 0 } else { PAGE });
                 page.push(value);
                 self.pages.push(page);
             }
