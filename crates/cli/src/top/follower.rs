@@ -155,6 +155,7 @@ fn place_of(follow: &Follow) -> Place {
     Place {
         host_name: surroundings.host_name.clone(),
         kernel_release: surroundings.kernel_release.clone(),
+        inode: surroundings.netns_inode,
         namespace: surroundings.netns_name.clone().or(inode).unwrap_or_default(),
         is_replay: follow.is_replay(),
     }

@@ -51,6 +51,7 @@ pub(crate) fn draw(scene: &Scene<'_>, buffer: &mut Buffer) -> Shown {
     let mut shown = Shown::default();
     if let (Some(first), Some(last), Some(look)) = (scene.looks.first(), scene.looks.last(), scene.look()) {
         (shown.oldest, shown.newest, shown.number) = (first.number, last.number, look.number);
+        shown.inode = look.place.inode;
         (shown.is_replay, shown.range) = (look.place.is_replay, Some(look.pool.range));
     }
     title(scene, area, buffer);
@@ -79,8 +80,8 @@ pub(crate) fn draw(scene: &Scene<'_>, buffer: &mut Buffer) -> Shown {
         None => {}
         Some(Overlay::Help { scrolled }) => shown.scrolled = help::draw(scene, *scrolled, body, buffer),
         Some(Overlay::Notes { scrolled }) => shown.scrolled = notes(scene, *scrolled, body, buffer),
-        Some(Overlay::Namespaces { names, chosen }) => {
-            namespaces::draw(names, *chosen, scene.theme, body, buffer);
+        Some(Overlay::Namespaces { choices, chosen }) => {
+            namespaces::draw(choices, *chosen, scene.theme, body, buffer);
         }
     }
     if area.height > ABOVE + below {

@@ -43,6 +43,8 @@ pub(crate) struct Shown {
     pub(crate) newest: u64,
     pub(crate) number: u64,
     pub(crate) is_replay: bool,
+    /// Of the namespace that is followed.
+    pub(crate) inode: Option<u64>,
     /// The first line that is shown of a text in front of the screen.
     pub(crate) scrolled: usize,
     /// The range of ephemeral ports, which filters may name.
@@ -247,15 +249,14 @@ fn look_over(view: &mut View, input: &Input, shown: &Shown) {
     let Some(overlay) = view.overlay.take() else { return };
     view.overlay = match (overlay, input) {
         (_, Input::Escape | Input::Char('q' | '?' | 'h' | 'w' | 'n')) => None,
-        (Overlay::Namespaces { names, chosen }, Input::Enter) => {
-            // The first is the one that the command began with.
-            view.namespace = if chosen == 0 { None } else { names.get(chosen).cloned() };
+        (Overlay::Namespaces { choices, chosen }, Input::Enter) => {
+            view.namespace = choices.get(chosen).and_then(|choice| choice.namespace.clone());
             (view.focus, view.stands_at) = (None, None);
             None
         }
-        (Overlay::Namespaces { names, chosen }, input) => {
-            let chosen = moved(chosen, input).min(names.len().saturating_sub(1));
-            Some(Overlay::Namespaces { names, chosen })
+        (Overlay::Namespaces { choices, chosen }, input) => {
+            let chosen = moved(chosen, input).min(choices.len().saturating_sub(1));
+            Some(Overlay::Namespaces { choices, chosen })
         }
         // From what was shown: the text may have ended before.
         (Overlay::Help { .. }, input) => Some(Overlay::Help { scrolled: moved(shown.scrolled, input) }),

@@ -98,7 +98,15 @@ impl Table {
 pub(crate) enum Overlay {
     Help { scrolled: usize },
     Notes { scrolled: usize },
-    Namespaces { names: Vec<String>, chosen: usize },
+    Namespaces { choices: Vec<Choice>, chosen: usize },
+}
+
+/// A network namespace that can be followed.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Choice {
+    pub(crate) label: String,
+    /// As `-N` takes it; None: where the command began.
+    pub(crate) namespace: Option<String>,
 }
 
 /// What is shown.
