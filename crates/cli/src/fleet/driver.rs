@@ -223,6 +223,10 @@ impl Fleet {
         let mut reachable = std::mem::take(&mut self.members);
         for found in self.namespaces.iter() {
             let member = match reachable.remove(&found.inode) {
+                // Under another name it may be another one, which has its inode now.
+                Some(Member { found: was, state: State::Barred(_) }) if was.name != found.name => {
+                    Member::new(found)
+                }
                 Some(member) => Member { found, state: member.state },
                 None => Member::new(found),
             };
