@@ -35,6 +35,8 @@ pub(crate) struct Shown {
     pub(crate) offset: usize,
     /// The columns that are shown, by their number.
     pub(crate) columns: Vec<usize>,
+    /// Where the destination stands that is chosen.
+    pub(crate) cursor: usize,
     /// The destination of the chosen row.
     pub(crate) chosen: Option<DestinationId>,
     pub(crate) hits: Vec<(Rect, Hit)>,
@@ -68,6 +70,11 @@ pub(crate) enum Effect {
 pub(crate) fn apply(view: &View, input: &Input, shown: &Shown) -> (View, Option<Effect>) {
     let mut view = View { message: None, ..view.clone() };
     view.table_mut().offset = shown.offset;
+    if view.screen == Screen::Destinations && view.focus.is_none() {
+        view.table_mut().cursor = shown.cursor;
+        view.pinned = shown.chosen;
+    }
+    let before = *view.table();
     let effect = match input {
         Input::Control('c') => Some(Effect::Quit),
         Input::Control('z') => Some(Effect::Suspend),
@@ -82,6 +89,9 @@ pub(crate) fn apply(view: &View, input: &Input, shown: &Shown) -> (View, Option<
         }
         _ => choose(&mut view, input, shown),
     };
+    if *view.table() != before {
+        view.pinned = None;
+    }
     (view, effect)
 }
 
