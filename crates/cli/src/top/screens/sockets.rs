@@ -34,7 +34,7 @@ pub(crate) const COLUMNS: [Column; 11] = [
     Column::number("RETRANS", 4, "how often it has sent the same again"),
     Column::number("UID", 5, "whose it is; TIME_WAIT is nobody's"),
     Column::number("INODE", 6, "the inode of its file, which /proc/PID/fd shows"),
-    Column::text("OWNER", 3, "the process that holds it, or held it while it lived; not sorted by"),
+    Column::text("OWNER", 3, "the process that holds it, or held it while it lived; sorted by user"),
 ];
 
 /// What the sockets are asked for by, for a column.
@@ -46,7 +46,8 @@ pub(crate) const fn order_of(column: usize) -> SocketOrder {
         5 => SocketOrder::Peer,
         6 => SocketOrder::Timer,
         7 => SocketOrder::Retransmits,
-        8 => SocketOrder::User,
+        // Owners are known of the sockets that are listed alone: it is users that all of them can be sorted by.
+        8 | 10 => SocketOrder::User,
         9 => SocketOrder::Inode,
         _ => SocketOrder::State,
     }
