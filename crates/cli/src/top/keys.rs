@@ -108,7 +108,11 @@ fn choose(view: &mut View, input: &Input, shown: &Shown) -> Option<Effect> {
         }
         Input::Tab => go_to(view, view.screen.after(1)),
         Input::BackTab => go_to(view, view.screen.after(Screen::ALL.len() - 1)),
-        Input::Char('/') if view.screen.has_filter() => view.typing = Some(view.filter().clone()),
+        Input::Char('/') if view.screen.has_filter() => {
+            // Of all of them, not of the one that is looked at.
+            view.focus = None;
+            view.typing = Some(view.filter().clone());
+        }
         Input::Char('/') => {
             view.message = Some("destinations (1) and sockets (6) can be filtered".to_owned())
         }
