@@ -60,7 +60,7 @@ pub(crate) fn draw(scene: &Scene<'_>, look: &Look, id: &DestinationId, area: Rec
         draw_trend(scene, id, Rect { y: below.bottom() - lines, height: lines, ..below }, buffer);
     } else {
         let rest = Rect { y: number_area.bottom(), height: below.height - numbers_height, ..below };
-        let lines = (rest.height / 3).max(4).min(rest.height);
+        let lines = rest.height.saturating_sub(account.len() as u16).clamp(4, MOST_CHART).min(rest.height);
         draw_trend(scene, id, Rect { height: lines, ..rest }, buffer);
         put(&account, Rect { y: rest.y + lines, height: rest.height - lines, ..rest }, buffer);
     }
