@@ -454,6 +454,9 @@ pub(crate) struct TopArgs {
     pub(crate) pace: PaceArgs,
     #[command(flatten)]
     pub(crate) feed: FeedArgs,
+    /// What it shows first; every screen has a key
+    #[arg(long, value_name = "KIND", value_enum, default_value_t = By::Destination)]
+    pub(crate) by: By,
     #[command(flatten)]
     pub(crate) color: ColorArgs,
 }

@@ -8,6 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 use clap::ValueEnum;
 use serde::Serialize;
 use sockeye_core::{AccountRow, DestinationId, Group, Monitor, OwnerId};
+use sockeye_host::owners::Place;
 
 use crate::whose::{Facet, Who, Whose};
 
@@ -226,16 +227,19 @@ fn destination(id: &DestinationId) -> GroupName {
 fn owner_name(who: &Who<'_>, by: By) -> OwnerName {
     let text = |name: &sockeye_host::owners::Name| name.text().into_owned();
     let process = who.process.filter(|_| by == By::Owner);
-    let place = process.map(|process| &process.place);
+    let place = place_of(who).filter(|_| by != By::User);
     OwnerName {
         pid: process.map(|process| process.pid),
         name: process.map(|process| text(&process.name)),
         uid: who.uid.filter(|_| by != By::Cgroup),
         user: who.user.filter(|_| by != By::Cgroup).map(text),
         cgroup: who.cgroup.filter(|_| by != By::User).map(text),
-        unit: place.and_then(|place| place.unit.as_ref()).map(text),
-        container: place.and_then(|place| place.container.as_ref()).map(|container| text(&container.id)),
-        pod: place.and_then(|place| place.pod_uid.clone()),
+        unit: place.as_ref().and_then(|place| place.unit.as_ref()).map(text),
+        container: place
+            .as_ref()
+            .and_then(|place| place.container.as_ref())
+            .map(|container| text(&container.id)),
+        pod: place.and_then(|place| place.pod_uid),
     }
 }
 
@@ -255,10 +259,18 @@ fn owner_label(who: &Who<'_>, by: By) -> String {
         (By::User, _) => user(),
         (By::Cgroup, _) => cgroup(),
         (_, Some(process)) => {
-            let place = process.place.unit.as_ref().map(|unit| format!("  {unit}")).unwrap_or_default();
-            format!("{} ({}) {}{place}", process.name, process.pid, user())
+            let unit = process.place.unit.as_ref().map(|unit| format!("  {unit}")).unwrap_or_default();
+            format!("{} ({}) {}{unit}", process.name, process.pid, user())
         }
-        (_, None) if who.uid.is_some() => format!("a process of {} in {}", user(), cgroup()),
+        (_, None) if who.uid.is_some() => match place_of(who).and_then(|place| place.unit) {
+            Some(unit) => format!("a process of {unit}, {}", user()),
+            None => format!("a process of {} in {}", user(), cgroup()),
+        },
         (_, None) => "owner not known".to_owned(),
     }
+}
+
+/// What the path of its cgroup tells: service, container, pod.
+fn place_of(who: &Who<'_>) -> Option<Place> {
+    who.cgroup.map(|path| Place::of(path.as_bytes()))
 }

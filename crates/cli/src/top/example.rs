@@ -102,6 +102,7 @@ fn make() -> Vec<Arc<Look>> {
     let place = Arc::new(Place {
         host_name: "web-7".to_owned(),
         kernel_release: "6.18.5".to_owned(),
+        inode: Some(4_026_532_177),
         namespace: "proxy".to_owned(),
         is_replay: false,
     });
@@ -132,7 +133,10 @@ fn make() -> Vec<Arc<Look>> {
             })
         });
         look.place = Arc::clone(&place);
-        gathered.fill(&mut look, true);
+        gathered.fill(&mut look, true, |records| {
+            let nginx: Arc<str> = "nginx (812) www-data".into();
+            records.iter().map(|record| record.uid.map(|_| Arc::clone(&nginx))).collect()
+        });
         if tick % 5 == 0 {
             lifetimes = monitor.lifetimes(now.plus_ms(4)).map(Arc::new);
         }
