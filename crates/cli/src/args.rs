@@ -295,7 +295,8 @@ pub(crate) struct SnapshotArgs {
     /// Instead of destinations and their ports, tell who has the connections
     #[arg(long, value_name = "WHAT", value_enum, conflicts_with = "all_netns")]
     pub(crate) by: Option<By>,
-    /// Show at most N destinations, or groups of --by; without it the screen shows 10, JSON all
+    /// Show at most N destinations, groups of --by, or namespaces of --all-netns; without it the screen shows 10 or 20, JSON
+    /// all
     #[arg(long, value_name = "N")]
     pub(crate) top: Option<usize>,
     /// Which destinations come first
@@ -456,6 +457,9 @@ pub(crate) struct TopArgs {
     pub(crate) pace: PaceArgs,
     #[command(flatten)]
     pub(crate) feed: FeedArgs,
+    /// What it shows first; every screen has a key
+    #[arg(long, value_name = "KIND", value_enum, default_value_t = By::Destination)]
+    pub(crate) by: By,
     #[command(flatten)]
     pub(crate) color: ColorArgs,
 }

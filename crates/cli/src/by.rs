@@ -8,6 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 use clap::ValueEnum;
 use serde::Serialize;
 use sockeye_core::{AccountRow, DestinationId, Group, Monitor, OwnerId};
+use sockeye_host::owners::Place;
 
 use crate::whose::{Facet, Who, Whose};
 
@@ -99,8 +100,7 @@ pub(crate) struct OwnerName {
 pub(crate) fn rows(by: By, monitor: &Monitor, whose: Option<&Whose>) -> Vec<Row> {
     let accounts = monitor.accounts();
     let mut rows: BTreeMap<Key, Row> = BTreeMap::new();
-    let may_be = |one, process| whose.is_some_and(|whose| whose.may_be(one, process));
-    let sole = sole_owners(&accounts, may_be);
+    let guess = Guess::from(&accounts, whose);
     for account in &accounts {
         let is_outgoing = matches!(account.group, Group::Destination(_));
         let is_incoming = matches!(account.group, Group::Listener(_));
@@ -108,12 +108,9 @@ pub(crate) fn rows(by: By, monitor: &Monitor, whose: Option<&Whose>) -> Vec<Row>
             By::Destination if !is_outgoing => continue,
             By::Listener if !is_incoming => continue,
             By::Destination | By::Listener => (Key::Group(account.group), false),
-            // What nobody saw alive goes to whom else than the only one who goes there.
-            By::Owner | By::Cgroup | By::User => match (account.owner, sole.get(&account.group)) {
-                (owner, Some(Some(sole))) if owner == OwnerId::UNKNOWN || may_be(owner, *sole) => {
-                    (Key::Owner(*sole), true)
-                }
-                (owner, _) => (Key::Owner(owner), false),
+            By::Owner | By::Cgroup | By::User => match guess.of(account) {
+                Some(key) => (key, true),
+                None => (Key::Owner(account.owner), false),
             },
         };
         let row = rows.entry(key).or_insert_with(|| row(key, by, whose));
@@ -133,32 +130,69 @@ pub(crate) fn rows(by: By, monitor: &Monitor, whose: Option<&Whose>) -> Vec<Row>
 enum Key {
     Group(Group),
     Owner(OwnerId),
+    /// One of the processes of this one's program.
+    Program(OwnerId),
 }
 
-/// For each destination and listener the owner of all its connections whose owner is known; None where there are several.
-/// `may_be`: whether somebody who is half known can be somebody who is known.
-fn sole_owners(
-    accounts: &[AccountRow],
-    may_be: impl Fn(OwnerId, OwnerId) -> bool,
-) -> BTreeMap<Group, Option<OwnerId>> {
-    let mut owners: BTreeMap<Group, Vec<OwnerId>> = BTreeMap::new();
-    let known =
-        accounts.iter().filter(|account| account.owner != OwnerId::UNKNOWN && account.group != Group::Other);
-    known.for_each(|account| owners.entry(account.group).or_default().push(account.owner));
-    let sole = |owners: Vec<OwnerId>| {
-        let is_somebody_else = |one: &&OwnerId| !owners.iter().any(|other| may_be(**one, *other));
-        let mut different = owners.iter().filter(is_somebody_else);
-        different.next().copied().filter(|_| different.next().is_none())
-    };
-    owners.into_iter().map(|(group, owners)| (group, sole(owners))).collect()
+/// Whose connections are that nobody saw alive, as far as it can be told from the others with the same destination or
+/// listener: what goes where only one process goes is that process's.
+struct Guess<'a> {
+    whose: Option<&'a Whose>,
+    likely: BTreeMap<Group, Key>,
+}
+
+impl<'a> Guess<'a> {
+    fn from(accounts: &[AccountRow], whose: Option<&'a Whose>) -> Guess<'a> {
+        let mut guess = Guess { whose, likely: BTreeMap::new() };
+        let mut owners: BTreeMap<Group, Vec<OwnerId>> = BTreeMap::new();
+        let known =
+            |account: &&AccountRow| account.owner != OwnerId::UNKNOWN && account.group != Group::Other;
+        for account in accounts.iter().filter(known) {
+            owners.entry(account.group).or_default().push(account.owner);
+        }
+        // One for each program, by which all of it is called.
+        let mut programs: Vec<OwnerId> = Vec::new();
+        for (group, owners) in owners {
+            let is_somebody_else = |one: &OwnerId| !owners.iter().any(|other| guess.may_be(*one, *other));
+            let different: Vec<OwnerId> = owners.iter().copied().filter(is_somebody_else).collect();
+            let is_same =
+                |one: OwnerId, other: OwnerId| whose.is_some_and(|whose| whose.is_same_program(one, other));
+            match different[..] {
+                [owner] => {
+                    guess.likely.insert(group, Key::Owner(owner));
+                }
+                [first, ref others @ ..] if others.iter().all(|other| is_same(first, *other)) => {
+                    let program = programs.iter().copied().find(|program| is_same(*program, first));
+                    programs.extend(program.is_none().then_some(first));
+                    guess.likely.insert(group, Key::Program(program.unwrap_or(first)));
+                }
+                _ => {}
+            }
+        }
+        guess
+    }
+
+    fn of(&self, account: &AccountRow) -> Option<Key> {
+        let key = self.likely.get(&account.group).copied()?;
+        let (Key::Owner(likely) | Key::Program(likely)) = key else { return None };
+        (account.owner == OwnerId::UNKNOWN || self.may_be(account.owner, likely)).then_some(key)
+    }
+
+    fn may_be(&self, one: OwnerId, process: OwnerId) -> bool {
+        self.whose.is_some_and(|whose| whose.may_be(one, process))
+    }
 }
 
 fn row(key: Key, by: By, whose: Option<&Whose>) -> Row {
-    let group = match key {
-        Key::Group(group) => group,
-        Key::Owner(owner) => Group::Owner(owner),
+    let (mut group, mut label) = match key {
+        Key::Group(group) => named(group, by, whose),
+        Key::Owner(owner) | Key::Program(owner) => named(Group::Owner(owner), by, whose),
     };
-    let (group, label) = named(group, by, whose);
+    if let (Key::Program(owner), GroupName::Owner { owner: name }) = (key, &mut group) {
+        name.pid = None;
+        let who = whose.map(|whose| whose.who(owner)).unwrap_or_default();
+        label = who.process.map(|process| format!("{}, one of its processes", process.name)).unwrap_or(label);
+    }
     Row { group, label, live: 0, time_wait: 0, inferred: 0, opens_per_second: 0.0, closes_per_second: 0.0 }
 }
 
@@ -193,16 +227,19 @@ fn destination(id: &DestinationId) -> GroupName {
 fn owner_name(who: &Who<'_>, by: By) -> OwnerName {
     let text = |name: &sockeye_host::owners::Name| name.text().into_owned();
     let process = who.process.filter(|_| by == By::Owner);
-    let place = process.map(|process| &process.place);
+    let place = place_of(who).filter(|_| by != By::User);
     OwnerName {
         pid: process.map(|process| process.pid),
         name: process.map(|process| text(&process.name)),
         uid: who.uid.filter(|_| by != By::Cgroup),
         user: who.user.filter(|_| by != By::Cgroup).map(text),
         cgroup: who.cgroup.filter(|_| by != By::User).map(text),
-        unit: place.and_then(|place| place.unit.as_ref()).map(text),
-        container: place.and_then(|place| place.container.as_ref()).map(|container| text(&container.id)),
-        pod: place.and_then(|place| place.pod_uid.clone()),
+        unit: place.as_ref().and_then(|place| place.unit.as_ref()).map(text),
+        container: place
+            .as_ref()
+            .and_then(|place| place.container.as_ref())
+            .map(|container| text(&container.id)),
+        pod: place.and_then(|place| place.pod_uid),
     }
 }
 
@@ -222,10 +259,18 @@ fn owner_label(who: &Who<'_>, by: By) -> String {
         (By::User, _) => user(),
         (By::Cgroup, _) => cgroup(),
         (_, Some(process)) => {
-            let place = process.place.unit.as_ref().map(|unit| format!("  {unit}")).unwrap_or_default();
-            format!("{} ({}) {}{place}", process.name, process.pid, user())
+            let unit = process.place.unit.as_ref().map(|unit| format!("  {unit}")).unwrap_or_default();
+            format!("{} ({}) {}{unit}", process.name, process.pid, user())
         }
-        (_, None) if who.uid.is_some() => format!("a process of {} in {}", user(), cgroup()),
+        (_, None) if who.uid.is_some() => match place_of(who).and_then(|place| place.unit) {
+            Some(unit) => format!("a process of {unit}, {}", user()),
+            None => format!("a process of {} in {}", user(), cgroup()),
+        },
         (_, None) => "owner not known".to_owned(),
     }
+}
+
+/// What the path of its cgroup tells: service, container, pod.
+fn place_of(who: &Who<'_>) -> Option<Place> {
+    who.cgroup.map(|path| Place::of(path.as_bytes()))
 }

@@ -158,6 +158,16 @@ impl Whose {
         one.process.is_none() && process.process.is_some() && same_origin
     }
 
+    /// Whether two processes are of one program: the same name, user and cgroup, as the workers of a server are.
+    pub(crate) fn is_same_program(&self, one: OwnerId, other: OwnerId) -> bool {
+        match (self.who(one).process, self.who(other).process) {
+            (Some(one), Some(other)) => {
+                (&one.name, one.uid, &one.cgroup) == (&other.name, other.uid, &other.cgroup)
+            }
+            _ => false,
+        }
+    }
+
     /// Who that is.
     pub(crate) fn who(&self, owner: OwnerId) -> Who<'_> {
         let known = self.known.get(owner.0 as usize).copied().unwrap_or_default();

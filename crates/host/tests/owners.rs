@@ -217,9 +217,10 @@ fn new_sockets_in_old_numbers_cost_what_has_changed() {
         host.socket(10, inode + 2, inode);
     }
     let mut owners = host.owners();
-    owners.want(1, 0, Some(cgroup));
+    for inode in 1..=5000 {
+        owners.want(inode, 0, Some(cgroup));
+    }
     answers(&mut owners);
-    owners.read_process(10);
     // Ten are closed, five of their numbers given out again, and three new ones.
     for inode in 100..110 {
         owners.gone(inode);
@@ -241,6 +242,86 @@ fn new_sockets_in_old_numbers_cost_what_has_changed() {
     assert!(many > 100, "{many} steps");
     assert_eq!(answers(&mut owners), [(7001, Some(10))].into());
     assert_eq!(owners.of(2000), None, "its number is another's now");
+}
+
+#[test]
+fn sockets_that_nobody_asked_for_are_not_taken_for_living_ones() {
+    let host = FakeHost::new();
+    let cgroup = host.process(10, "a", 1, "/a.service");
+    for inode in 1..=1000 {
+        host.socket(10, inode + 2, inode);
+    }
+    let mut owners = host.owners();
+    for inode in 1..=1000 {
+        owners.want(inode, 0, Some(cgroup));
+    }
+    answers(&mut owners);
+    // Between two sweeps a socket comes and goes that no sweep sees, and another one takes its number.
+    for pair in 0..5 {
+        let (unseen, seen) = (5000 + 2 * pair, 5001 + 2 * pair);
+        host.socket(10, 1003, unseen);
+        host.socket(10, 1004, seen);
+        owners.want(seen, 0, Some(cgroup));
+        let few = steps(&mut owners);
+        assert!(few < 8, "{few} steps");
+        assert_eq!(answers(&mut owners), [(seen, Some(10))].into());
+        assert!(owners.of(unseen).is_some());
+        owners.gone(seen);
+        host.close(10, 1003);
+        host.close(10, 1004);
+    }
+}
+
+#[test]
+fn a_glance_sees_what_was_opened_just_now() {
+    let host = FakeHost::new();
+    let proxy = host.process(10, "proxy", 1, "/proxy.service");
+    let other = host.process(11, "other", 1, "/other.service");
+    for (pid, first) in [(10, 100), (11, 200)] {
+        for number in 0..3 {
+            host.open(pid, number, "/dev/null");
+        }
+        for number in 0..50 {
+            host.socket(pid, 3 + number, first + number);
+        }
+    }
+    let mut owners = host.owners();
+    assert_eq!(owners.glance(999, 33, Some(proxy)), None, "nobody is known yet");
+    for number in 0..50 {
+        owners.want(100 + number, 33, Some(proxy));
+        owners.want(200 + number, 34, Some(other));
+    }
+    answers(&mut owners);
+    let pid = |owners: &Owners, id: Option<_>| id.map(|id| owners.owner(id).unwrap().pid);
+
+    for inode in 1000..1100 {
+        host.socket(10, 53, inode);
+        let seen = owners.glance(inode, 33, Some(proxy));
+        assert_eq!(pid(&owners, seen), Some(10));
+        owners.gone(inode);
+        owners.work(NO_TIME);
+    }
+    host.close(10, 53);
+    // One that is sought is found by a glance for another one.
+    host.socket(10, 54, 2000);
+    owners.want(2000, 33, Some(proxy));
+    host.socket(10, 55, 2001);
+    let seen = owners.glance(2001, 33, Some(proxy));
+    assert_eq!(pid(&owners, seen), Some(10));
+    let seen = owners.glance(2000, 33, Some(proxy));
+    assert_eq!(pid(&owners, seen), Some(10));
+    assert_eq!(owners.answers().len(), 1, "the one that was wanted");
+    assert_eq!(owners.work(NO_TIME).left, 0);
+
+    // Far from the lowest numbers nothing is seen, nor in processes of another cgroup and user.
+    host.socket(10, 90, 2002);
+    host.socket(11, 53, 2003);
+    assert_eq!(owners.glance(2002, 33, Some(proxy)), None);
+    assert_eq!(owners.glance(2003, 35, Some(77)), None);
+    assert_eq!(pid(&owners, owners.of(2003)), None);
+    owners.want(2002, 33, Some(proxy));
+    owners.want(2003, 34, Some(other));
+    assert_eq!(answers(&mut owners), [(2002, Some(10)), (2003, Some(11))].into());
 }
 
 #[test]

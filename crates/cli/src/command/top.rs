@@ -13,6 +13,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use ratatui_core::buffer::Buffer;
 use signal_hook::consts::{SIGCONT, SIGHUP, SIGINT, SIGTERM, SIGTSTP, SIGWINCH};
 use signal_hook::{flag, low_level};
+use sockeye_host::Namespaces;
 
 use crate::args::{ColorChoice, TopArgs};
 use crate::terminal::Palette;
@@ -24,11 +25,13 @@ use crate::top::look::Look;
 use crate::top::past::{Past, State};
 use crate::top::theme::Theme;
 use crate::top::tty::{self, Tty};
-use crate::top::view::{Overlay, View};
+use crate::top::view::{Choice, Overlay, View};
 use crate::top::wanted::{Wanted, Wants};
 
 /// What follows an escape of a sequence comes at once; a key Escape has nothing behind it.
 const ESCAPE_MS: u16 = 25;
+/// A key has to be answered: what is not found until then is not offered.
+const A_MOMENT: Duration = Duration::from_millis(30);
 /// A capture is completed when it ends; a sweep may have to end first.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -44,7 +47,10 @@ pub(crate) fn run(args: &TopArgs) -> anyhow::Result<()> {
     let signals = Signals::listen().context("listening to signals")?;
     let follower = {
         let (args, wanted, past) = (args.clone(), Arc::clone(&wanted), Arc::clone(&past));
-        let follow = move || follower::follow(&args, &wanted, &past);
+        let follow = move || {
+            let _told = TellsOfPanic(&past);
+            follower::follow(&args, &wanted, &past);
+        };
         Builder::new().name("follower".to_owned()).spawn(follow).context("starting a thread")?
     };
     tty::give_back_on_panic();
@@ -53,21 +59,39 @@ pub(crate) fn run(args: &TopArgs) -> anyhow::Result<()> {
         ColorChoice::Never => Theme::PLAIN,
         _ => Theme::COLOUR,
     };
+    let mut view = View::new(args.interval);
+    view.begin_by(args.by);
+    let wants = view.wants();
+    wanted.set(wants.clone(), false);
     let mut screen = ScreenThread {
         tty: Tty::enter().context("cannot take the terminal over")?,
         decoder: Decoder::default(),
-        view: View::new(args.interval),
+        view,
         shown: Shown::default(),
-        wants: wanted.now(),
+        wants,
         wanted,
         past,
         woken,
         signals,
         theme,
+        is_bound: args.feed.capture.is_some() || args.feed.replay.is_some(),
         follower: Some(follower),
     };
     let ended = screen.go_on();
     screen.end(args.feed.capture.is_some(), ended)
+}
+
+/// A follower that panics has nobody else to say so.
+struct TellsOfPanic<'a>(&'a Past);
+
+impl Drop for TellsOfPanic<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.set_state(State::Failed(
+                "a defect of sockeye ended it: please report what is told above".to_owned(),
+            ));
+        }
+    }
 }
 
 /// Why the screen's thread ends.
@@ -93,6 +117,8 @@ struct ScreenThread {
     woken: UnixStream,
     signals: Signals,
     theme: Theme,
+    /// To the namespace that the command began with.
+    is_bound: bool,
     follower: Option<JoinHandle<()>>,
 }
 
@@ -206,8 +232,12 @@ impl ScreenThread {
             Some(Effect::Quit) => return Ok(Some(Ended::Wished)),
             Some(Effect::Suspend) => self.suspend()?,
             Some(Effect::Repaint) => self.tty.forget(),
+            Some(Effect::ListNamespaces) if self.is_bound => {
+                self.view.message = Some("a capture is of one namespace".to_owned());
+            }
             Some(Effect::ListNamespaces) => {
-                self.view.overlay = Some(Overlay::Namespaces { names: namespaces(), chosen: 0 });
+                self.view.overlay =
+                    Some(Overlay::Namespaces { choices: namespaces(self.shown.inode), chosen: 0 });
             }
             Some(Effect::Tick) | None => {}
         }
@@ -277,17 +307,25 @@ fn over(state: &State, looks: &[Arc<Look>]) -> Option<Ended> {
     }
 }
 
-/// The namespaces that have a name here, behind the one that the command began with.
-fn namespaces() -> Vec<String> {
-    let mut names: Vec<String> = std::fs::read_dir("/run/netns")
-        .into_iter()
-        .flatten()
-        .flatten()
-        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+/// The namespaces of this host that can be found in a moment, behind the one that the command began with.
+fn namespaces(followed: Option<u64>) -> Vec<Choice> {
+    let mut known = Namespaces::new();
+    known.look(A_MOMENT);
+    let mut choices: Vec<Choice> = known
+        .iter()
+        .filter_map(|found| {
+            let way = found.ways.first()?.to_str()?.to_owned();
+            let namespace = found.name.named().unwrap_or(way);
+            let here = if Some(found.inode) == followed { "  ← followed now" } else { "" };
+            Some(Choice {
+                label: format!("{}  (inode {}){here}", found.name, found.inode),
+                namespace: Some(namespace),
+            })
+        })
         .collect();
-    names.sort();
-    names.insert(0, "(where it began)".to_owned());
-    names
+    choices.sort_by(|a, b| a.label.cmp(&b.label));
+    choices.insert(0, Choice { label: "where it began".to_owned(), namespace: None });
+    choices
 }
 
 /// Signals that are waited for among other things.

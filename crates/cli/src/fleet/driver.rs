@@ -223,6 +223,10 @@ impl Fleet {
         let mut reachable = std::mem::take(&mut self.members);
         for found in self.namespaces.iter() {
             let member = match reachable.remove(&found.inode) {
+                // Under another name it may be another one, which has its inode now.
+                Some(Member { found: was, state: State::Barred(_) }) if was.name != found.name => {
+                    Member::new(found)
+                }
                 Some(member) => Member { found, state: member.state },
                 None => Member::new(found),
             };
@@ -306,7 +310,7 @@ impl Fleet {
             State::Barred(barred) => Some((&member.found, barred)),
             _ => None,
         });
-        let notes = notes_on(barred, all, self.namespaces.processes());
+        let mut notes = notes_on(barred, all, self.namespaces.processes());
         let mut members: Vec<MemberTick<'_>> = Vec::with_capacity(all);
         for Member { found, state } in self.members.values_mut() {
             let State::Followed(followed) = state else { continue };
@@ -318,6 +322,9 @@ impl Fleet {
             let (report, notes) = followed.tick(now);
             report.sort_by(SortKey::Occupancy);
             members.push(MemberTick { found, tick: Tick { report, notes, at, sweep, groups: None } });
+        }
+        if let Some(note) = no_events(&members) {
+            notes.push(note);
         }
         members.sort_by(|a, b| b.badness().total_cmp(&a.badness()).then(a.found.inode.cmp(&b.found.inode)));
         FleetTick { at, members, notes }
@@ -357,6 +364,18 @@ impl MemberTick<'_> {
         // Less than any share of a port makes: 1 / 65,536.
         full + busy as f64 / (busy as f64 + 1.0) * 1e-5
     }
+}
+
+/// What to tell where not all are heard.
+fn no_events(members: &[MemberTick<'_>]) -> Option<Note> {
+    let hears =
+        |member: &&MemberTick<'_>| member.tick.report.churn.as_ref().is_some_and(|churn| churn.events);
+    let (all, heard) = (members.len(), members.iter().filter(hears).count());
+    let message = format!(
+        "destroy events are heard in {heard} of {all} network namespaces, those with the most churn: in the others connections \
+         shorter than the interval may be missed, and closes are found by sweeps"
+    );
+    (heard < all).then_some(Note { id: "no_events", message })
 }
 
 fn raw_of(descriptor: std::os::fd::BorrowedFd<'_>) -> i32 {

@@ -39,15 +39,15 @@ fn list_all(args: &SocketsArgs) -> anyhow::Result<()> {
     let home = muster.home;
     muster.namespaces.sort_by_key(|found| (found.inode != home, found.inode));
     let feed = Feed::open(&FeedArgs::default())?;
-    let hosts = Hosts::default();
+    let known = Known::default();
     // At home a filter that makes no sense is an error; elsewhere it may name an interface that is not there.
-    let filter = parse_filter(args, &hosts.with(feed.surroundings()))?;
+    let filter = parse_filter(args, &known.with(feed.surroundings()))?;
     let settings = Settings::of(args, filter.as_ref());
     let lister = Lister {
         args,
         settings: &settings,
         cgroups: if args.extended { cgroups(&feed) } else { HashMap::new() },
-        hosts,
+        known,
     };
     drop(feed);
     // Inodes are the machine's: one reading serves all namespaces.
@@ -84,7 +84,7 @@ struct Lister<'a> {
     args: &'a SocketsArgs,
     settings: &'a Settings,
     cgroups: HashMap<u64, String>,
-    hosts: Hosts,
+    known: Known,
 }
 
 impl Lister<'_> {
@@ -97,7 +97,7 @@ impl Lister<'_> {
     ) -> anyhow::Result<Option<Vec<String>>> {
         let mut feed = Feed::open(&FeedArgs::default())?;
         // Interfaces have other indices in each namespace.
-        let filter = parse_filter(self.args, &self.hosts.with(feed.surroundings()))?;
+        let filter = parse_filter(self.args, &self.known.with(feed.surroundings()))?;
         let listing = Listing {
             settings: self.settings,
             filter: filter.as_ref(),
@@ -109,22 +109,24 @@ impl Lister<'_> {
     }
 }
 
-/// Addresses of the hosts that a filter names, asked for once: other namespaces have other networks, and perhaps no way to
-/// the name server.
+/// What a filter names beside interfaces, looked up once: other namespaces have other networks, perhaps without a way to the
+/// name server, and processes are the same seen from anywhere.
 #[derive(Default)]
-struct Hosts {
-    known: RefCell<HashMap<String, Vec<IpAddr>>>,
+struct Known {
+    hosts: RefCell<HashMap<String, Vec<IpAddr>>>,
+    of_pids: RefCell<HashMap<u32, Option<Vec<u32>>>>,
+    of_names: RefCell<HashMap<String, Option<Vec<u32>>>>,
 }
 
-impl Hosts {
+impl Known {
     fn with<'a>(&'a self, surroundings: &'a Surroundings) -> FleetNames<'a> {
-        FleetNames { here: HostNames::new(surroundings), hosts: self }
+        FleetNames { here: HostNames::new(surroundings), known: self }
     }
 }
 
 struct FleetNames<'a> {
     here: HostNames<'a>,
-    hosts: &'a Hosts,
+    known: &'a Known,
 }
 
 impl Names for FleetNames<'_> {
@@ -133,8 +135,8 @@ impl Names for FleetNames<'_> {
     }
 
     fn host(&self, name: &str) -> Vec<IpAddr> {
-        let mut known = self.hosts.known.borrow_mut();
-        known.entry(name.to_owned()).or_insert_with(|| self.here.host(name)).clone()
+        let mut hosts = self.known.hosts.borrow_mut();
+        hosts.entry(name.to_owned()).or_insert_with(|| self.here.host(name)).clone()
     }
 
     fn interface(&self, name: &str) -> Option<NonZeroU32> {
@@ -143,6 +145,20 @@ impl Names for FleetNames<'_> {
 
     fn cgroup(&self, path: &str) -> Option<u64> {
         self.here.cgroup(path)
+    }
+
+    fn user(&self, name: &str) -> Option<u32> {
+        self.here.user(name)
+    }
+
+    fn sockets_of_pid(&self, pid: u32) -> Option<Vec<u32>> {
+        let mut of_pids = self.known.of_pids.borrow_mut();
+        of_pids.entry(pid).or_insert_with(|| self.here.sockets_of_pid(pid)).clone()
+    }
+
+    fn sockets_of_name(&self, name: &str) -> Option<Vec<u32>> {
+        let mut of_names = self.known.of_names.borrow_mut();
+        of_names.entry(name.to_owned()).or_insert_with(|| self.here.sockets_of_name(name)).clone()
     }
 
     fn port_range(&self) -> Option<(u16, u16)> {

@@ -228,3 +228,84 @@ pub(crate) fn sum_line(tick: &FleetTick<'_>) -> anyhow::Result<String> {
     text.push(b'\n');
     Ok(String::from_utf8(text)?)
 }
+
+#[cfg(test)]
+mod tests {
+    use sock_diag::SocketState;
+    use sock_diag::fake::tcp_record;
+    use sockeye_core::{Counters, Moment, Monitor, Report, Settings};
+    use sockeye_host::{FoundNamespace, NamespaceName};
+
+    use super::*;
+    use crate::follow::Tick;
+
+    /// After a second in which so many connections were opened.
+    fn report(connections: u16) -> Report {
+        let mut monitor = Monitor::new(&Settings::default(), &Counters::default(), Moment(10_000), false);
+        for (began, count) in [(10_000, 0), (11_000, connections)] {
+            monitor.begin_sweep(Moment(began));
+            for number in 0..count {
+                let local = ([10, 0, 0, 7], 40_000 + number).into();
+                let remote = SocketAddr::new("2001:db8:9::12".parse().unwrap(), 8080);
+                let mut record = tcp_record(SocketState::Established, local, remote);
+                record.id.cookie = sock_diag::Cookie(u64::from(number) + 1);
+                monitor.observe(&record);
+            }
+            monitor.end_sweep(Moment(began), &Counters::default());
+            if began == 10_000 {
+                monitor.tick(Moment(began));
+            }
+        }
+        monitor.tick(Moment(11_000)).clone()
+    }
+
+    /// The lines of a tick with three namespaces, twice.
+    fn lines(width: Option<usize>, height: Option<usize>, top: usize, palette: Palette) -> String {
+        let names = [
+            NamespaceName::Process { pid: 1_048_576, comm: "kube-\x1b[31mproxy".into() },
+            NamespaceName::Named("web".into()),
+            NamespaceName::Nameless,
+        ];
+        let found = names.map(|name| FoundNamespace { inode: 1, name, ways: Vec::new() });
+        let mut reports = [report(20_000), report(3), report(0)];
+        let at = jiff::Timestamp::UNIX_EPOCH;
+        let members = found.iter().zip(&mut reports).map(|(found, report)| MemberTick {
+            found,
+            tick: Tick { report, notes: &[], at, sweep: None, groups: None },
+        });
+        let tick = FleetTick { at, members: members.collect(), notes: Vec::new() };
+        let mut table = Table::new(true, top, width, height, palette);
+        table.lines(&tick) + &table.lines(&tick)
+    }
+
+    #[test]
+    fn a_line_for_each_below_the_sum() {
+        insta::assert_snapshot!("watch_fleet", lines(None, None, 9, Palette::PLAIN));
+        insta::assert_snapshot!("watch_fleet_top_1", lines(Some(140), None, 1, Palette::PLAIN));
+    }
+
+    #[test]
+    fn eighty_columns_are_enough() {
+        let text = lines(Some(80), None, 9, Palette::PLAIN);
+        // But for the end of a long address.
+        let longest =
+            text.lines().map(|line| line.trim_end_matches("[2001:db8:9::12]:8080").chars().count()).max();
+        assert!(longest.is_some_and(|longest| longest <= 80), "{text}");
+        insta::assert_snapshot!("watch_fleet_80", text);
+    }
+
+    #[test]
+    fn a_header_stands_on_every_screenful() {
+        let headers = |height| lines(Some(140), Some(height), 9, Palette::PLAIN).matches("NAMESPACE").count();
+        assert_eq!((headers(24), headers(8), headers(3)), (1, 2, 2));
+    }
+
+    #[test]
+    fn colour_takes_no_columns() {
+        let styled = lines(Some(140), None, 9, Palette::COLOUR);
+        let plain = styled.split('\x1b').map(|part| {
+            part.split_once('m').filter(|_| part.starts_with('[')).map_or(part, |(_, rest)| rest)
+        });
+        assert_eq!(plain.collect::<String>(), lines(Some(140), None, 9, Palette::PLAIN));
+    }
+}

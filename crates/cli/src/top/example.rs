@@ -102,6 +102,7 @@ fn make() -> Vec<Arc<Look>> {
     let place = Arc::new(Place {
         host_name: "web-7".to_owned(),
         kernel_release: "6.18.5".to_owned(),
+        inode: Some(4_026_532_177),
         namespace: "proxy".to_owned(),
         is_replay: false,
     });

@@ -155,6 +155,7 @@ fn place_of(follow: &Follow) -> Place {
     Place {
         host_name: surroundings.host_name.clone(),
         kernel_release: surroundings.kernel_release.clone(),
+        inode: surroundings.netns_inode,
         namespace: surroundings.netns_name.clone().or(inode).unwrap_or_default(),
         is_replay: follow.is_replay(),
     }
@@ -163,9 +164,12 @@ fn place_of(follow: &Follow) -> Place {
 /// Whose the sockets of a destination are, most first.
 fn owners_of(follow: &mut Follow, id: &DestinationId) -> Vec<(String, u64)> {
     let mut accounts = follow.monitor().accounts();
-    accounts.retain(|account| account.group == Group::Destination(*id) && account.owner != OwnerId::UNKNOWN);
+    accounts.retain(|account| account.group == Group::Destination(*id));
     accounts.sort_by_key(|account| std::cmp::Reverse(account.live + account.time_wait));
-    let name = |owner| named(Group::Owner(owner), By::Owner, follow.whose()).1;
+    let name = |owner| match owner {
+        OwnerId::UNKNOWN => "owners that nobody saw".to_owned(),
+        owner => named(Group::Owner(owner), By::Owner, follow.whose()).1,
+    };
     let first = accounts.iter().take(MOST_OWNERS);
     first.map(|account| (name(account.owner), account.live + account.time_wait)).collect()
 }

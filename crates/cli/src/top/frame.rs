@@ -51,6 +51,7 @@ pub(crate) fn draw(scene: &Scene<'_>, buffer: &mut Buffer) -> Shown {
     let mut shown = Shown::default();
     if let (Some(first), Some(last), Some(look)) = (scene.looks.first(), scene.looks.last(), scene.look()) {
         (shown.oldest, shown.newest, shown.number) = (first.number, last.number, look.number);
+        shown.inode = look.place.inode;
         (shown.is_replay, shown.range) = (look.place.is_replay, Some(look.pool.range));
     }
     title(scene, area, buffer);
@@ -77,10 +78,10 @@ pub(crate) fn draw(scene: &Scene<'_>, buffer: &mut Buffer) -> Shown {
     }
     match &scene.view.overlay {
         None => {}
-        Some(Overlay::Help { scrolled }) => help::draw(scene, *scrolled, body, buffer),
-        Some(Overlay::Notes { scrolled }) => notes(scene, *scrolled, body, buffer),
-        Some(Overlay::Namespaces { names, chosen }) => {
-            namespaces::draw(names, *chosen, scene.theme, body, buffer);
+        Some(Overlay::Help { scrolled }) => shown.scrolled = help::draw(scene, *scrolled, body, buffer),
+        Some(Overlay::Notes { scrolled }) => shown.scrolled = notes(scene, *scrolled, body, buffer),
+        Some(Overlay::Namespaces { choices, chosen }) => {
+            namespaces::draw(choices, *chosen, scene.theme, body, buffer);
         }
     }
     if area.height > ABOVE + below {
@@ -292,6 +293,7 @@ fn keys(scene: &Scene<'_>, line: Rect, buffer: &mut Buffer, shown: &Shown) {
     match (view.focus.is_some(), view.screen) {
         (true, _) => put("Esc", "all destinations"),
         (false, Screen::Destinations) => put("Enter", "one alone"),
+        (false, Screen::Owners) => put("b", "by process, unit, user"),
         _ => {}
     }
     if view.screen.has_filter() && view.focus.is_none() {
@@ -314,7 +316,7 @@ fn keys(scene: &Scene<'_>, line: Rect, buffer: &mut Buffer, shown: &Shown) {
 }
 
 /// All remarks, in full.
-fn notes(scene: &Scene<'_>, scrolled: usize, body: Rect, buffer: &mut Buffer) {
+fn notes(scene: &Scene<'_>, scrolled: usize, body: Rect, buffer: &mut Buffer) -> usize {
     let room = usize::from(body.width.saturating_sub(6));
     let mut lines = Vec::new();
     for remark in scene.look().map(|look| look.remarks.as_slice()).unwrap_or_default() {
@@ -325,7 +327,7 @@ fn notes(scene: &Scene<'_>, scrolled: usize, body: Rect, buffer: &mut Buffer) {
     if lines.is_empty() {
         lines.push(("nothing to note".to_owned(), scene.theme.dim));
     }
-    help::text(&lines, scrolled, body, buffer);
+    help::text(&lines, scrolled, body, buffer)
 }
 
 /// `500 ms`, `1 s`, `1 min 5 s`.

@@ -43,6 +43,10 @@ pub(crate) struct Shown {
     pub(crate) newest: u64,
     pub(crate) number: u64,
     pub(crate) is_replay: bool,
+    /// Of the namespace that is followed.
+    pub(crate) inode: Option<u64>,
+    /// The first line that is shown of a text in front of the screen.
+    pub(crate) scrolled: usize,
     /// The range of ephemeral ports, which filters may name.
     pub(crate) range: Option<sockeye_core::PortRange>,
 }
@@ -73,7 +77,7 @@ pub(crate) fn apply(view: &View, input: &Input, shown: &Shown) -> (View, Option<
             None
         }
         _ if view.overlay.is_some() => {
-            look_over(&mut view, input);
+            look_over(&mut view, input, shown);
             None
         }
         _ => choose(&mut view, input, shown),
@@ -102,6 +106,7 @@ fn choose(view: &mut View, input: &Input, shown: &Shown) -> Option<Effect> {
         Input::Enter => view.focus = view.focus.or(shown.chosen),
         Input::Char('<' | ',') => sort_beside(view, shown, false),
         Input::Char('>' | '.') => sort_beside(view, shown, true),
+        Input::Char('b') if view.screen == Screen::Owners => view.owners_by = view.owners_by.next(),
         Input::Char('r') => view.table_mut().descending ^= true,
         Input::Char(' ' | 'p') => {
             view.stands_at = if view.stands_at.is_some() { None } else { Some(shown.number) };
@@ -240,22 +245,22 @@ fn type_filter(view: &mut View, input: &Input, shown: &Shown) {
 }
 
 /// A key while something is in front of the screen.
-fn look_over(view: &mut View, input: &Input) {
+fn look_over(view: &mut View, input: &Input, shown: &Shown) {
     let Some(overlay) = view.overlay.take() else { return };
     view.overlay = match (overlay, input) {
         (_, Input::Escape | Input::Char('q' | '?' | 'h' | 'w' | 'n')) => None,
-        (Overlay::Namespaces { names, chosen }, Input::Enter) => {
-            // The first is the one that the command began with.
-            view.namespace = if chosen == 0 { None } else { names.get(chosen).cloned() };
+        (Overlay::Namespaces { choices, chosen }, Input::Enter) => {
+            view.namespace = choices.get(chosen).and_then(|choice| choice.namespace.clone());
             (view.focus, view.stands_at) = (None, None);
             None
         }
-        (Overlay::Namespaces { names, chosen }, input) => {
-            let chosen = moved(chosen, input).min(names.len().saturating_sub(1));
-            Some(Overlay::Namespaces { names, chosen })
+        (Overlay::Namespaces { choices, chosen }, input) => {
+            let chosen = moved(chosen, input).min(choices.len().saturating_sub(1));
+            Some(Overlay::Namespaces { choices, chosen })
         }
-        (Overlay::Help { scrolled }, input) => Some(Overlay::Help { scrolled: moved(scrolled, input) }),
-        (Overlay::Notes { scrolled }, input) => Some(Overlay::Notes { scrolled: moved(scrolled, input) }),
+        // From what was shown: the text may have ended before.
+        (Overlay::Help { .. }, input) => Some(Overlay::Help { scrolled: moved(shown.scrolled, input) }),
+        (Overlay::Notes { .. }, input) => Some(Overlay::Notes { scrolled: moved(shown.scrolled, input) }),
     };
 }
 

@@ -23,6 +23,7 @@ pub(crate) struct Place {
     pub(crate) kernel_release: String,
     /// As it is shown: its name, or else its inode.
     pub(crate) namespace: String,
+    pub(crate) inode: Option<u64>,
     /// A capture is looked at.
     pub(crate) is_replay: bool,
 }

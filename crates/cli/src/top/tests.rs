@@ -11,7 +11,7 @@ use super::input::Input;
 use super::keys::{Effect, Shown, apply};
 use super::past::State;
 use super::theme::Theme;
-use super::view::{Overlay, Screen, View};
+use super::view::{Choice, Overlay, Screen, View};
 
 const SIZES: [(u16, u16); 3] = [(80, 24), (120, 40), (250, 70)];
 
@@ -45,6 +45,14 @@ fn typed(text: &str) -> Vec<Input> {
     text.chars().map(Input::Char).collect()
 }
 
+fn choices(names: &[&str]) -> Vec<Choice> {
+    let choice = |(index, name): (usize, &&str)| {
+        let name = (*name).to_owned();
+        Choice { label: name.clone(), namespace: (index > 0).then_some(name) }
+    };
+    names.iter().enumerate().map(choice).collect()
+}
+
 fn snapshots(name: &str, view: &View) {
     for size in SIZES {
         let (buffer, _) = drawn(view, size, &Theme::COLOUR);
@@ -71,8 +79,8 @@ fn one_destination_at_every_size() {
 fn what_is_in_front_at_every_size() {
     let view = View { overlay: Some(Overlay::Help { scrolled: 0 }), ..View::new(Duration::from_secs(1)) };
     snapshots("help", &view);
-    let names = ["(where it began)", "web", "bl\u{1b}ue"].map(str::to_owned).to_vec();
-    let overlay = Overlay::Namespaces { names, chosen: 1 };
+    let overlay =
+        Overlay::Namespaces { choices: choices(&["(where it began)", "web", "bl\u{1b}ue"]), chosen: 1 };
     snapshots("namespaces", &View { overlay: Some(overlay), ..View::new(Duration::from_secs(1)) });
 }
 
@@ -223,9 +231,45 @@ fn some_keys_ask_for_more_than_another_view() {
 }
 
 #[test]
+fn owners_are_gathered_by_unit_and_user() {
+    let names = |keys: &str| {
+        let (view, ..) = after(&typed(keys));
+        text(&drawn(&view, SIZES[1], &Theme::PLAIN).0)
+    };
+    let by_unit = names("2b");
+    assert!(by_unit.contains("user@1000.service") && !by_unit.contains("4711"), "{by_unit}");
+    assert!(names("2bb").contains("www-data") && names("2bbb").contains("4711"));
+    let first = |by| {
+        let mut view = View::new(Duration::from_secs(1));
+        view.begin_by(by);
+        (view.screen, view.owners_by)
+    };
+    assert_eq!(first(crate::by::By::User), (Screen::Owners, super::view::OwnersBy::User));
+    assert_eq!(first(crate::by::By::Listener).0, Screen::Listeners);
+}
+
+#[test]
+fn help_scrolls_to_its_end_and_no_further() {
+    let (mut view, ..) = after(&typed("?"));
+    let mut last = Shown::default();
+    for _ in 0..20 {
+        (_, last) = drawn(&view, SIZES[0], &Theme::PLAIN);
+        (view, _) = apply(&view, &Input::PageDown, &last);
+    }
+    let (buffer, _) = drawn(&view, SIZES[0], &Theme::PLAIN);
+    assert!(last.scrolled > 0 && !text(&buffer).contains('↓'), "the end");
+    let (view, _) = apply(&view, &Input::Up, &last);
+    assert_eq!(
+        view.overlay,
+        Some(Overlay::Help { scrolled: last.scrolled - 1 }),
+        "one line up is one line up"
+    );
+}
+
+#[test]
 fn a_namespace_is_chosen() {
     let (mut view, shown, _) = after(&[]);
-    view.overlay = Some(Overlay::Namespaces { names: vec!["here".to_owned(), "web".to_owned()], chosen: 0 });
+    view.overlay = Some(Overlay::Namespaces { choices: choices(&["here", "web"]), chosen: 0 });
     let (down, _) = apply(&view, &Input::Down, &shown);
     assert_eq!(apply(&down, &Input::Enter, &shown).0.namespace.as_deref(), Some("web"));
     assert_eq!(apply(&view, &Input::Enter, &shown).0.namespace, None);

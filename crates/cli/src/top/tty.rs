@@ -4,7 +4,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::OpenOptionsExt as _;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use nix::sys::termios::{SetArg, Termios, cfmakeraw, tcgetattr, tcsetattr};
 use ratatui_core::buffer::Buffer;
@@ -22,6 +22,10 @@ const PATIENCE_MS: u16 = 200;
 
 /// What the terminal was before, while it is ours: for a panic, which knows no `Tty`.
 static BEFORE: Mutex<Option<Termios>> = Mutex::new(None);
+
+fn lock() -> MutexGuard<'static, Option<Termios>> {
+    BEFORE.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// The terminal while it is ours.
 pub(crate) struct Tty {
@@ -63,7 +67,7 @@ impl Tty {
         let mut raw = before.clone();
         cfmakeraw(&mut raw);
         tcsetattr(&self.terminal, SetArg::TCSANOW, &raw)?;
-        *BEFORE.lock().unwrap_or_else(PoisonError::into_inner) = Some(before);
+        *lock() = Some(before);
         self.pending.clear();
         self.pending.extend_from_slice(ENTER);
         self.last = Buffer::empty(Rect::ZERO);
@@ -91,6 +95,9 @@ impl Tty {
     /// # Errors
     /// The terminal is gone.
     pub(crate) fn draw(&mut self, frame: Buffer) -> io::Result<()> {
+        if lock().is_none() {
+            return Err(io::Error::other("the terminal was given back by a panic"));
+        }
         if self.last.area != frame.area {
             self.pending.extend_from_slice(b"\x1b[0m\x1b[2J");
             self.last = Buffer::empty(frame.area);
@@ -175,7 +182,7 @@ pub(crate) fn give_back_on_panic() {
 
 /// Once for each time it was taken.
 fn give_back(terminal: &mut File) {
-    let Some(before) = BEFORE.lock().unwrap_or_else(PoisonError::into_inner).take() else { return };
+    let Some(before) = lock().take() else { return };
     let mut rest = LEAVE;
     while !rest.is_empty() {
         match terminal.write(rest) {

@@ -7,6 +7,7 @@ use sockeye_core::DestinationId;
 use super::filter::Typed;
 use super::screens::{destinations, listeners, owners, sockets};
 use super::wanted::{SocketsWanted, Wants};
+use crate::by::By;
 
 /// The screens, in the order of their keys.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -55,6 +56,26 @@ impl Screen {
     }
 }
 
+/// What owners are told apart by.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) enum OwnersBy {
+    #[default]
+    Process,
+    /// Unit, container or cgroup.
+    Group,
+    User,
+}
+
+impl OwnersBy {
+    pub(crate) const fn next(self) -> OwnersBy {
+        match self {
+            OwnersBy::Process => OwnersBy::Group,
+            OwnersBy::Group => OwnersBy::User,
+            OwnersBy::User => OwnersBy::Process,
+        }
+    }
+}
+
 /// How a table is shown.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(crate) struct Table {
@@ -77,7 +98,15 @@ impl Table {
 pub(crate) enum Overlay {
     Help { scrolled: usize },
     Notes { scrolled: usize },
-    Namespaces { names: Vec<String>, chosen: usize },
+    Namespaces { choices: Vec<Choice>, chosen: usize },
+}
+
+/// A network namespace that can be followed.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Choice {
+    pub(crate) label: String,
+    /// As `-N` takes it; None: where the command began.
+    pub(crate) namespace: Option<String>,
 }
 
 /// What is shown.
@@ -88,6 +117,7 @@ pub(crate) struct View {
     pub(crate) focus: Option<DestinationId>,
     pub(crate) tables: [Table; Screen::ALL.len()],
     pub(crate) filters: [Typed; Screen::ALL.len()],
+    pub(crate) owners_by: OwnersBy,
     /// The filter of the screen is being typed; what it was before.
     pub(crate) typing: Option<Typed>,
     pub(crate) overlay: Option<Overlay>,
@@ -113,6 +143,7 @@ impl View {
             focus: None,
             tables,
             filters: Default::default(),
+            owners_by: OwnersBy::default(),
             typing: None,
             overlay: None,
             stands_at: None,
@@ -121,6 +152,17 @@ impl View {
             namespace: None,
             message: None,
         }
+    }
+
+    /// Begins with what `--by` names.
+    pub(crate) fn begin_by(&mut self, by: By) {
+        (self.screen, self.owners_by) = match by {
+            By::Destination => (Screen::Destinations, OwnersBy::Process),
+            By::Listener => (Screen::Listeners, OwnersBy::Process),
+            By::Owner => (Screen::Owners, OwnersBy::Process),
+            By::Cgroup => (Screen::Owners, OwnersBy::Group),
+            By::User => (Screen::Owners, OwnersBy::User),
+        };
     }
 
     pub(crate) fn table(&self) -> &Table {

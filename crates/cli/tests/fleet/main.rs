@@ -14,7 +14,7 @@ use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::process::{Child, Command, Output, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use cabins::{Cabin, own_names};
 use serde_json::Value;
@@ -210,17 +210,49 @@ fn events_are_heard_where_there_are_most() {
         let interval = watching.until("eight are heard", |interval| interval.lines.len() == 13);
         assert_eq!(interval.sum["with_events"], 8);
         // Whoever has no descriptor gets one for being busy, each in turn.
+        let (mut made, mut opens, mut closes) = (0, 0, 0);
         for (number, cabin) in cabins.iter().enumerate() {
             let name = format!("box{number}");
             wait_until(&name, LIMIT, || {
                 (0..20).for_each(|_| cabin.connect_once());
+                made += 2 * 20;
                 let interval = watching.interval();
                 assert_eq!(interval.sum["with_events"], 8);
+                opens += interval.sum["opens"].as_u64().unwrap();
+                closes += interval.sum["closes"].as_u64().unwrap();
                 heard(&interval, &name)
             });
         }
+        // Some were not seen where events were not heard; none was seen twice where they began to be.
+        assert!(opens <= made && closes <= made && opens >= made / 2, "{made}: {opens} and {closes}");
         let most = watching.end();
         assert!(most.descriptors <= 32, "{most:?}");
+    });
+}
+
+/// One budget for all of them: what it does not pay for is looked at later, each in turn.
+#[test]
+fn a_budget_is_for_all_of_them() {
+    const SHARE: f64 = 0.03;
+    Namespace::new().run(|| {
+        own_names();
+        let cabins: Vec<Cabin> = (0..60).map(|number| Cabin::new(format!("box{number}"), 1)).collect();
+        let mut watching = Watching::start(&["500ms", "--cpu-budget", "3%"]);
+        watching.until("all are seen", |interval| interval.lines.len() == 61);
+        let (began, spent) = (Instant::now(), watching.processor_time());
+        let mut swept = 0;
+        while began.elapsed() < Duration::from_secs(10) {
+            // All of them are worth a sweep at every tick.
+            cabins.iter().for_each(Cabin::connect_once);
+            swept += watching.interval().sum["swept"].as_u64().unwrap();
+        }
+        let spent = (watching.processor_time() - spent).as_secs_f64();
+        let share = spent / began.elapsed().as_secs_f64();
+        eprintln!("{swept} sweeps took {:.1} % of a processor", share * 100.0);
+        // A tick more than what was saved up, and what writing the lines takes.
+        assert!(share < SHARE * 1.5, "{share}");
+        assert!(swept > 0 && swept < 20 * 61, "{swept}");
+        watching.end();
     });
 }
 

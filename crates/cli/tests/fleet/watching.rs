@@ -10,9 +10,9 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::unistd::{Pid, SysconfVar, sysconf};
 use serde_json::Value;
-use sockeye_tests::within;
+use sockeye_tests::{wait_until, within};
 
 /// Nothing here takes so long.
 pub(crate) const LIMIT: Duration = Duration::from_secs(60);
@@ -57,6 +57,10 @@ impl Watching {
         let (id, ended) = (child.id(), Arc::new(AtomicBool::new(false)));
         let is_over = Arc::clone(&ended);
         let looks = thread::spawn(move || {
+            // Until then it has the test's own descriptors: the kernel closes them a moment after spawn() is through.
+            wait_until("it is itself", LIMIT, || {
+                fs::read_to_string(format!("/proc/{id}/comm")).is_ok_and(|comm| comm == "sockeye\n")
+            });
             let mut most = Taken { threads: 0, descriptors: 0, resident_kib: 0 };
             while !is_over.load(Ordering::Relaxed) {
                 most = Taken::by(id).map_or(most, |now| most.or_more(now));
@@ -101,6 +105,16 @@ impl Watching {
     /// Of now.
     pub(crate) fn taken(&self) -> Taken {
         Taken::by(self.id()).unwrap()
+    }
+
+    /// What it has used so far, of all processors together.
+    pub(crate) fn processor_time(&self) -> Duration {
+        let ticks = sysconf(SysconfVar::CLK_TCK).unwrap().unwrap();
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.id())).unwrap();
+        // utime and stime are the 14th and 15th field; the second may hold spaces, and ends with the last parenthesis.
+        let fields = stat.rsplit_once(')').unwrap().1.split_ascii_whitespace().skip(11);
+        let used: i64 = fields.take(2).map(|field| field.parse::<i64>().unwrap()).sum();
+        Duration::from_secs_f64(used as f64 / ticks as f64)
     }
 
     /// Ends it as Ctrl-C does; it must end well. The most it ever took.

@@ -15,6 +15,7 @@ use super::reading::{Depth, Reading, Step};
 use super::roster::Roster;
 use super::table::{Origin, Process, Table};
 use super::users::Users;
+use super::vantage::Vantages;
 
 /// Start time of a process that may not be looked into: nobody's.
 const UNKNOWN: u64 = u64::MAX;
@@ -27,13 +28,20 @@ pub(super) struct Processes {
     pub(super) users: Users,
     pub(super) table: Table,
     pub(super) roster: Roster,
+    vantages: Vantages,
 }
 
 impl Processes {
     pub(super) fn below(proc: &Path, users: Users) -> Processes {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let proc = openat(CWD, proc, flags, Mode::empty()).ok();
-        Processes { proc, users, table: Table::default(), roster: Roster::default() }
+        Processes {
+            proc,
+            users,
+            table: Table::default(),
+            roster: Roster::default(),
+            vantages: Vantages::default(),
+        }
     }
 
     /// A listing of `/proc`; None when it is not mounted.
@@ -105,8 +113,10 @@ impl Processes {
             Step::Unfinished => {}
             Step::Finished => {
                 process.denied = false;
-                if reading.depth == Depth::Every {
-                    process.read_in = Some(pass);
+                match reading.depth {
+                    Depth::Every => process.read_in = Some(pass),
+                    Depth::Doubtful if reading.has_news => self.vantages.favour(reading.pid),
+                    Depth::Doubtful => {}
                 }
             }
             Step::Denied => process.denied = true,
@@ -146,6 +156,13 @@ impl Processes {
         }
     }
 
+    /// Looks for a socket where one is that was opened just now: see [`Vantages`].
+    pub(super) fn glance(&mut self, inode: u32, origin: Origin) {
+        if let Some(proc) = &self.proc {
+            self.vantages.glance(proc, &mut self.table, inode, origin);
+        }
+    }
+
     /// The process has ended: nothing of it is left but its owner.
     pub(super) fn end(&mut self, pid: u32) {
         if let Some(id) = self.table.remove(pid).and_then(|process| process.owner) {
@@ -166,12 +183,14 @@ impl Processes {
         owners.min_by_key(rank)
     }
 
-    /// Notes that each holder of the socket turned out to hold one of this origin.
+    /// Notes that each holder of the socket turned out to hold one of this origin, and that the socket lives.
     pub(super) fn had_luck(&mut self, inode: u32, origin: Origin, pass: u64) {
+        self.table.vouch(inode);
         let pids: Vec<u32> = self.table.holders(inode).map(|holder| holder.pid).collect();
         for pid in pids {
             if let Some(process) = self.table.processes.get_mut(&pid) {
                 process.had_luck(origin, pass);
+                self.vantages.favour(pid);
             }
         }
     }

@@ -37,6 +37,8 @@ pub(super) struct Reading {
     pub(super) pid: u32,
     pub(super) identity: Identity,
     pub(super) depth: Depth,
+    /// Whether it has seen a socket that was not there before.
+    pub(super) has_news: bool,
     folder: Numbered,
     /// Of [`Depth::Doubtful`]: the number to ask next, and how many before it were closed.
     next: u32,
@@ -64,6 +66,7 @@ impl Reading {
             pid,
             identity,
             depth,
+            has_news: false,
             folder,
             next: 0,
             closed_in_a_row: 0,
@@ -86,7 +89,7 @@ impl Reading {
                 Ok(target) => target,
                 Err(error) => return Step::of(error),
             };
-            table.set(Holder { pid: self.pid, descriptor }, target);
+            self.has_news |= table.set(Holder { pid: self.pid, descriptor }, target);
             self.closed_in_a_row = if target == Target::Closed { self.closed_in_a_row + 1 } else { 0 };
             if let Target::Socket(inode) = target {
                 found.push(inode);

@@ -247,7 +247,7 @@ impl Search {
             let mut found = Vec::new();
             let step = processes.go_on(reading, &mut found, pass.number);
             for inode in found {
-                self.found(inode, pass.number, processes);
+                self.seen(inode, pass.number, processes);
             }
             if step != Step::Unfinished {
                 pass.reading = None;
@@ -261,7 +261,15 @@ impl Search {
         }
     }
 
-    fn found(&mut self, inode: u32, pass: u64, processes: &mut Processes) {
+    /// A socket of this origin was found without a search.
+    pub(super) fn found(&mut self, inode: u32, origin: Origin, processes: &mut Processes) {
+        processes.had_luck(inode, origin, self.passes);
+        self.strangers.remove(&origin);
+        self.seen(inode, self.passes, processes);
+    }
+
+    /// A socket was seen; it may be one that is sought.
+    fn seen(&mut self, inode: u32, pass: u64, processes: &mut Processes) {
         let Some(want) = self.drop_want(inode) else { return };
         processes.had_luck(inode, want.origin, pass);
         self.strangers.remove(&want.origin);

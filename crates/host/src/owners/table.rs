@@ -2,18 +2,25 @@
 //!
 //! Leaves to others: reading descriptors (`numbered`, `reading`) and deciding whose to read (`search`).
 
-use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 
 use hashbrown::HashMap;
 
 use super::numbered::Target;
+use super::slots::{CLOSED, OTHER, Slots, VACATED, socket};
 
 /// Where a socket was made, as its record tells: processes of the same cgroup and user are asked first.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub(super) struct Origin {
     pub(super) cgroup: Option<u64>,
     pub(super) uid: u32,
+}
+
+impl Origin {
+    /// Whether two sockets are of one cgroup, or of one user.
+    pub(super) fn is_akin(self, other: Origin) -> bool {
+        self.uid == other.uid || self.cgroup.is_some() && self.cgroup == other.cgroup
+    }
 }
 
 /// A descriptor of a process.
@@ -87,90 +94,14 @@ impl Process {
         self.slots.sockets()
     }
 
+    /// See [`Slots::next_free`].
+    pub(super) fn next_free(&self, from: u32) -> u32 {
+        self.slots.next_free(from)
+    }
+
     /// See [`Slots::next_doubtful`].
     pub(super) fn next_doubtful(&self, from: u32, closed_in_a_row: u32) -> u32 {
         self.slots.next_doubtful(from, closed_in_a_row)
-    }
-}
-
-/// Descriptors closed one after the other, after which none is expected before the next one known: the kernel gives out
-/// the lowest number that is free.
-pub(super) const GAP: u32 = 16;
-
-const PAGE: u32 = 256;
-
-/// What each descriptor of a process was open for when last seen. Pages, so that a process with one descriptor of number
-/// 1,000,000 costs a kilobyte.
-#[derive(Default, Debug)]
-struct Slots(BTreeMap<u32, Box<[u32; PAGE as usize]>>);
-
-/// Not open when last seen, or never seen.
-const CLOSED: u32 = 0;
-/// The socket that was there is gone; the number may have been given out again.
-const VACATED: u32 = u32::MAX - 1;
-/// Open for something that is no socket.
-const OTHER: u32 = u32::MAX;
-
-/// The inode of a slot that is believed to be a socket.
-fn believed(slot: u32) -> Option<u32> {
-    (!matches!(slot, CLOSED | VACATED | OTHER)).then_some(slot)
-}
-
-impl Slots {
-    /// Sets a slot and tells what it was.
-    fn set(&mut self, descriptor: u32, slot: u32) -> u32 {
-        let key = descriptor / PAGE;
-        let at = (descriptor % PAGE) as usize;
-        if slot == CLOSED {
-            let Some(page) = self.0.get_mut(&key) else { return CLOSED };
-            let before = std::mem::replace(&mut page[at], CLOSED);
-            if before != CLOSED && page.iter().all(|slot| *slot == CLOSED) {
-                self.0.remove(&key);
-            }
-            return before;
-        }
-        let page = self.0.entry(key).or_insert_with(|| Box::new([CLOSED; PAGE as usize]));
-        std::mem::replace(&mut page[at], slot)
-    }
-
-    /// The first descriptor from `from` on that may have changed: that is not believed to be a socket. After a gap of
-    /// closed ones, the first of these that was open when last seen; `u32::MAX` where there is none.
-    fn next_doubtful(&self, from: u32, closed_in_a_row: u32) -> u32 {
-        let mut at = from;
-        if closed_in_a_row >= GAP {
-            // On to the end of the gap: nothing before it is known to be open.
-            match self.first_open(from) {
-                Some(open) => at = open,
-                None => return u32::MAX,
-            }
-        }
-        while let Some(page) = self.0.get(&(at / PAGE)) {
-            match (at % PAGE..PAGE).find(|slot| believed(page[*slot as usize]).is_none()) {
-                Some(slot) => return at - at % PAGE + slot,
-                None => at = (at - at % PAGE).saturating_add(PAGE),
-            }
-        }
-        at
-    }
-
-    fn first_open(&self, from: u32) -> Option<u32> {
-        self.0.range(from / PAGE..).find_map(|(key, page)| {
-            let first = if *key == from / PAGE { from % PAGE } else { 0 };
-            let open = (first..PAGE).find(|at| page[*at as usize] != CLOSED)?;
-            Some(key * PAGE + open)
-        })
-    }
-
-    fn open(&self) -> impl Iterator<Item = u32> {
-        self.0.iter().flat_map(|(key, page)| {
-            (0u32..).zip(page.iter()).filter(|(_, slot)| **slot != CLOSED).map(move |(at, _)| key * PAGE + at)
-        })
-    }
-
-    fn sockets(&self) -> impl Iterator<Item = (u32, u32)> {
-        self.0.iter().flat_map(|(key, page)| {
-            (0u32..).zip(page.iter()).filter_map(move |(at, slot)| Some((key * PAGE + at, believed(*slot)?)))
-        })
     }
 }
 
@@ -184,22 +115,22 @@ pub(super) struct Table {
 }
 
 impl Table {
-    /// Notes what a descriptor is open for. The process must be known.
-    pub(super) fn set(&mut self, holder: Holder, target: Target) {
-        let Some(process) = self.processes.get_mut(&holder.pid) else { return };
+    /// Notes what a descriptor is open for; whether that is a socket which was not there before. The process must be known.
+    pub(super) fn set(&mut self, holder: Holder, target: Target) -> bool {
+        let Some(process) = self.processes.get_mut(&holder.pid) else { return false };
         let slot = match target {
-            Target::Socket(inode) if believed(inode).is_some() => inode,
+            Target::Socket(inode) if socket(inode).is_some() => inode,
             Target::Socket(_) | Target::Other => OTHER,
             Target::Closed => CLOSED,
         };
         let before = process.slots.set(holder.descriptor, slot);
         if before == slot {
-            return;
+            return false;
         }
-        if let Some(inode) = believed(before) {
+        if let Some(inode) = socket(before) {
             self.let_go(inode, holder);
         }
-        if let Some(inode) = believed(slot) {
+        if let Some(inode) = socket(slot) {
             match self.holders.get(&inode) {
                 None => {
                     self.holders.insert(inode, holder);
@@ -207,6 +138,7 @@ impl Table {
                 Some(_) => self.shared.entry(inode).or_default().push(holder),
             }
         }
+        socket(slot).is_some()
     }
 
     /// Makes room for so many more sockets, so that no reading has to.
@@ -231,6 +163,16 @@ impl Table {
             }
         } else {
             self.holders.remove(&inode);
+        }
+    }
+
+    /// The socket is known to live until somebody says that it is gone: its descriptors need not be looked at meanwhile.
+    pub(super) fn vouch(&mut self, inode: u32) {
+        let holders: Vec<Holder> = self.holders(inode).collect();
+        for holder in holders {
+            if let Some(process) = self.processes.get_mut(&holder.pid) {
+                process.slots.vouch(holder.descriptor);
+            }
         }
     }
 
@@ -271,39 +213,7 @@ impl Table {
 mod tests {
     use super::*;
     use proptest::prelude::*;
-    use std::collections::BTreeSet;
-
-    #[test]
-    fn what_may_have_changed_is_asked_and_no_more() {
-        let mut slots = Slots::default();
-        for (descriptor, slot) in
-            [(0, OTHER), (1, 10), (2, 11), (3, VACATED), (4, 12), (600, 13), (601, OTHER)]
-        {
-            slots.set(descriptor, slot);
-        }
-        let mut asked = Vec::new();
-        let (mut at, mut closed) = (0, 0);
-        loop {
-            at = slots.next_doubtful(at, closed);
-            if at == u32::MAX {
-                break;
-            }
-            asked.push(at);
-            closed = if matches!(at, 0 | 601) { 0 } else { closed + 1 };
-            at += 1;
-        }
-        let expected: Vec<u32> = [0, 3].into_iter().chain(5..20).chain([601]).chain(602..618).collect();
-        assert_eq!(asked, expected);
-    }
-
-    #[test]
-    fn a_page_that_is_empty_again_is_given_back() {
-        let mut slots = Slots::default();
-        assert_eq!(slots.set(1_000_000, 7), CLOSED);
-        assert_eq!((slots.0.len(), slots.first_open(0)), (1, Some(1_000_000)));
-        assert_eq!(slots.set(1_000_000, CLOSED), 7);
-        assert_eq!((slots.0.len(), slots.first_open(0)), (0, None));
-    }
+    use std::collections::{BTreeMap, BTreeSet};
 
     #[derive(Clone, Debug)]
     enum Step {

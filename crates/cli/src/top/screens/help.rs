@@ -10,12 +10,13 @@ use crate::top::grid::Column;
 use crate::top::pen::{Pen, wrapped};
 use crate::top::view::Screen;
 
-const KEYS: [(&str, &str); 17] = [
+const KEYS: [(&str, &str); 18] = [
     ("1 … 6, Tab", "the screens"),
     ("↑ ↓ PgUp PgDn Home End", "move the cursor; also j k g G and the wheel"),
     ("Enter", "look at the chosen destination alone"),
     ("Esc", "back: out of one destination, a filter, the past"),
     ("< >", "sort by the column to the left or to the right; a click on a title does, too"),
+    ("b", "owners by process, by unit, by user"),
     ("r", "turn the order round"),
     ("/", "filter destinations and sockets in the grammar of ss, as one types: dst 10/8 and dport = 443"),
     ("Space, p", "pause, and go on"),
@@ -31,7 +32,7 @@ const KEYS: [(&str, &str); 17] = [
 ];
 
 /// Draws it over the screen.
-pub(crate) fn draw(scene: &Scene<'_>, scrolled: usize, body: Rect, buffer: &mut Buffer) {
+pub(crate) fn draw(scene: &Scene<'_>, scrolled: usize, body: Rect, buffer: &mut Buffer) -> usize {
     let theme = scene.theme;
     let room = usize::from(body.width.saturating_sub(4));
     let mut lines = Vec::new();
@@ -47,7 +48,7 @@ pub(crate) fn draw(scene: &Scene<'_>, scrolled: usize, body: Rect, buffer: &mut 
         put("", 22, "");
         columns.iter().for_each(|column| put(column.title, 22, column.meaning));
     }
-    text(&lines, scrolled, body, buffer);
+    text(&lines, scrolled, body, buffer)
 }
 
 const fn columns(screen: Screen) -> &'static [Column] {
@@ -60,8 +61,8 @@ const fn columns(screen: Screen) -> &'static [Column] {
     }
 }
 
-/// Draws lines in place of the screen, from one of them on.
-pub(crate) fn text(lines: &[(String, Style)], scrolled: usize, body: Rect, buffer: &mut Buffer) {
+/// Draws lines in place of the screen, from one of them on, or so that the last is seen. Returns the first that is shown.
+pub(crate) fn text(lines: &[(String, Style)], scrolled: usize, body: Rect, buffer: &mut Buffer) -> usize {
     for y in body.top()..body.bottom() {
         for x in body.left()..body.right() {
             buffer[(x, y)].reset();
@@ -77,4 +78,5 @@ pub(crate) fn text(lines: &[(String, Style)], scrolled: usize, body: Rect, buffe
         Pen::at(buffer, body, body.height.saturating_sub(1))
             .put_right(&format!("↓ {left} more "), Style::new());
     }
+    from
 }

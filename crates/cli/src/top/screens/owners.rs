@@ -1,5 +1,8 @@
 //! Owners: whose sockets these are, how many, and what comes and goes.
 
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
 use ratatui_core::buffer::Buffer;
 use ratatui_core::layout::Rect;
 
@@ -10,7 +13,7 @@ use crate::top::grid::{self, Cell, Column, Drawn, Key, Rows};
 use crate::top::look::{Look, OwnerRow};
 use crate::top::pen::Pen;
 use crate::top::theme::Theme;
-use crate::top::view::Table;
+use crate::top::view::{OwnersBy, Table};
 
 /// Most sockets first.
 pub(crate) const FIRST_ORDER: Table = Table::by(4, true);
@@ -75,6 +78,24 @@ impl Rows for Owners<'_> {
     }
 }
 
+/// Rows of the same unit or user as one.
+fn gathered(rows: &[OwnerRow], by: OwnersBy) -> Vec<OwnerRow> {
+    let mut together: BTreeMap<&str, OwnerRow> = BTreeMap::new();
+    for row in rows {
+        let name = if by == OwnersBy::User { &row.user } else { &row.group };
+        let sum = together.entry(name).or_insert_with(|| OwnerRow {
+            label: if name.is_empty() { "not known".to_owned() } else { name.clone() },
+            ..OwnerRow::default()
+        });
+        sum.live += row.live;
+        sum.time_wait += row.time_wait;
+        sum.inferred += row.inferred;
+        sum.opens_per_second += row.opens_per_second;
+        sum.closes_per_second += row.closes_per_second;
+    }
+    together.into_values().collect()
+}
+
 /// Draws the table.
 pub(crate) fn draw(scene: &Scene<'_>, look: &Look, area: Rect, buffer: &mut Buffer) -> Drawn {
     let rows = match &look.owners {
@@ -88,6 +109,22 @@ pub(crate) fn draw(scene: &Scene<'_>, look: &Look, area: Rect, buffer: &mut Buff
         }
         Some(rows) => rows,
     };
-    let inner = Rect { x: area.x + 1.min(area.width), width: area.width.saturating_sub(2), ..area };
-    grid::draw(&Owners(rows), scene.view.table(), inner, scene.theme, buffer)
+    let by = scene.view.owners_by;
+    let told = match by {
+        OwnersBy::Process => "by process",
+        OwnersBy::Group => "by unit, container or cgroup",
+        OwnersBy::User => "by user",
+    };
+    Pen::at(buffer, area, 0).skip(1).put_cut(told, scene.theme.dim);
+    let rows = match by {
+        OwnersBy::Process => Cow::Borrowed(rows.as_slice()),
+        by => Cow::Owned(gathered(rows, by)),
+    };
+    let inner = Rect {
+        x: area.x + 1.min(area.width),
+        y: area.y + 1.min(area.height),
+        width: area.width.saturating_sub(2),
+        height: area.height.saturating_sub(1),
+    };
+    grid::draw(&Owners(&rows), scene.view.table(), inner, scene.theme, buffer)
 }
