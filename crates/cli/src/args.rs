@@ -11,6 +11,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::by::By;
+use crate::config::ConfigArgs;
 use crate::follow::Pace;
 use crate::help::{
     CLOSES_HELP, HEADROOM_HELP, LIFETIMES_HELP, PORTS_HELP, SNAPSHOT_HELP, SOCKETS_HELP, TOP_HELP, WATCH_HELP,
@@ -37,6 +38,8 @@ pub(crate) struct CommandLine {
     pub(crate) command: Option<Command>,
     #[command(flatten)]
     pub(crate) snapshot: SnapshotArgs,
+    #[command(flatten)]
+    pub(crate) config: ConfigArgs,
 }
 
 // Help that clap takes as it is: lines of at most 80 columns, for it breaks longer ones without indenting them.
@@ -494,7 +497,7 @@ pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Com
 }
 
 /// `-o jsonl` is a format, a bare `-o` shows timers as in ss: the word behind it decides, which clap cannot say.
-fn output_spelled_out(arguments: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
+pub(crate) fn output_spelled_out(arguments: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
     /// Short options of `sockets` that take no value: a cluster of these may end in `o`.
     const FLAGS: &str = "alBtuUM46nHOoeimp";
     let is_format = |word: &str| SocketsFormat::from_str(word, false).is_ok();

@@ -4,10 +4,13 @@ mod account;
 mod args;
 mod by;
 mod command;
+mod config;
 mod explain;
 mod feed;
 mod fleet;
 mod follow;
+#[cfg(test)]
+mod generated;
 mod help;
 mod holders;
 mod names;
@@ -31,7 +34,11 @@ const NOT_PASSED: u8 = 1;
 const FAILED: u8 = 2;
 
 fn main() -> ExitCode {
-    let line = match args::parse(std::env::args_os()) {
+    let arguments = match config::arguments(std::env::args_os()) {
+        Ok(arguments) => arguments,
+        Err(error) => return failed(&error),
+    };
+    let line = match args::parse(arguments) {
         Ok(line) => line,
         Err(error) => {
             // clap writes help and version to stdout, usage errors to stderr.
@@ -54,11 +61,14 @@ fn main() -> ExitCode {
     match done {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(NOT_PASSED),
-        Err(error) => {
-            let _ = writeln!(std::io::stderr(), "sockeye: {error:#}");
-            ExitCode::from(FAILED)
-        }
+        Err(error) => failed(&error),
     }
+}
+
+/// Says why.
+fn failed(error: &anyhow::Error) -> ExitCode {
+    let _ = writeln!(std::io::stderr(), "sockeye: {error:#}");
+    ExitCode::from(FAILED)
 }
 
 /// What a command that judges nothing has to say.

@@ -1,0 +1,28 @@
+"""A program that forgets to close: its server has closed long ago, the sockets stay in CLOSE_WAIT."""
+
+import socket
+import time
+
+from stage import backend, look, network, paced, process, request
+
+SERVER = ("10.0.9.20", 5432)
+
+
+def checkout():
+    forgotten = []
+
+    def one():
+        connection = socket.create_connection(SERVER)
+        request(connection)
+        forgotten.append(connection)
+
+    paced(25, 100, one)
+
+
+network(ports=(32768, 60999))
+backend([SERVER], closes_first=True)
+process("checkout", checkout)
+time.sleep(8)
+look("watch 1 5")
+look("--by owner")
+look("sockets -tp state close-wait | head -5")
