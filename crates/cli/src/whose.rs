@@ -69,17 +69,21 @@ impl Whose {
             return;
         };
         let (cookie, inode) = (record.id.cookie, inode.get());
-        let known = match self.facet {
+        let mut known = match self.facet {
             Facet::Process => Known { process: None, uid: Some(uid), cgroup: record.cgroup_id },
             Facet::Cgroup => Known { cgroup: record.cgroup_id, ..Known::default() },
             Facet::User => Known { uid: Some(uid), ..Known::default() },
         };
-        monitor.own(cookie, self.number(known));
         if let (Facet::Process, Some(owners)) = (self.facet, &mut self.owners) {
             self.inodes.insert(cookie, inode);
-            owners.want(inode, uid, record.cgroup_id);
-            self.sought.insert(inode, cookie);
+            // A short connection is gone when the sweep is over.
+            known.process = owners.glance(inode, uid, record.cgroup_id);
+            if known.process.is_none() {
+                owners.want(inode, uid, record.cgroup_id);
+                self.sought.insert(inode, cookie);
+            }
         }
+        monitor.own(cookie, self.number(known));
     }
 
     /// These sockets have ended.

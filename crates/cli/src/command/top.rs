@@ -157,6 +157,7 @@ impl ScreenThread {
         let scene = Scene { looks, state, view: &self.view, theme: &self.theme };
         let mut buffer = Buffer::empty(Tty::area());
         self.shown = frame::draw(&scene, &mut buffer);
+        self.view.pinned = self.view.pinned.or(self.shown.chosen);
         buffer
     }
 

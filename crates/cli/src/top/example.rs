@@ -133,7 +133,10 @@ fn make() -> Vec<Arc<Look>> {
             })
         });
         look.place = Arc::clone(&place);
-        gathered.fill(&mut look, true);
+        gathered.fill(&mut look, true, |records| {
+            let nginx: Arc<str> = "nginx (812) www-data".into();
+            records.iter().map(|record| record.uid.map(|_| Arc::clone(&nginx))).collect()
+        });
         if tick % 5 == 0 {
             lifetimes = monitor.lifetimes(now.plus_ms(4)).map(Arc::new);
         }

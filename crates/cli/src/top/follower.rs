@@ -1,5 +1,6 @@
 //! The thread that follows the sockets: every tick becomes a look, and what the screen wants is gathered on the way.
 
+use std::collections::HashMap;
 use std::fs;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -114,7 +115,8 @@ fn follow_one(
         look.detail =
             detail.map(|detail| Arc::new(Detail { owners: owners_of(&mut follow, &detail.id), ..detail }));
         look.place = Arc::clone(&place);
-        locked(&gathering).fill(&mut look, swept.is_some());
+        locked(&gathering)
+            .fill(&mut look, swept.is_some(), |records| owners_of_sockets(&mut follow, records));
         look.lifetimes = lifetimes.of(&mut follow, wants.lifetimes);
         look.cost = meter.cost(swept, &look);
         past.push(look);
@@ -172,6 +174,19 @@ fn owners_of(follow: &mut Follow, id: &DestinationId) -> Vec<(String, u64)> {
     };
     let first = accounts.iter().take(MOST_OWNERS);
     first.map(|account| (name(account.owner), account.live + account.time_wait)).collect()
+}
+
+/// Whose each of these sockets is.
+fn owners_of_sockets(follow: &mut Follow, records: &[SocketRecord]) -> Vec<Option<Arc<str>>> {
+    let mut names: HashMap<OwnerId, Arc<str>> = HashMap::new();
+    let owners: Vec<Option<OwnerId>> =
+        records.iter().map(|record| follow.monitor().owner(record.id.cookie)).collect();
+    let name = |owner: Option<OwnerId>| {
+        let owner = owner.filter(|owner| *owner != OwnerId::UNKNOWN)?;
+        let named = || named(Group::Owner(owner), By::Owner, follow.whose()).1.into();
+        Some(Arc::clone(names.entry(owner).or_insert_with(named)))
+    };
+    owners.into_iter().map(name).collect()
 }
 
 /// A row of connections by owner, its parts apart.

@@ -107,8 +107,13 @@ impl Gathering {
         }
     }
 
-    /// Puts what the last sweep told into a look; `swept` when that was this tick's.
-    pub(crate) fn fill(&mut self, look: &mut Look, swept: bool) {
+    /// Puts what the last sweep told into a look; `swept` when that was this tick's. `owners` says whose sockets are.
+    pub(crate) fn fill(
+        &mut self,
+        look: &mut Look,
+        swept: bool,
+        owners: impl FnOnce(&[SocketRecord]) -> Vec<Option<Arc<str>>>,
+    ) {
         for row in &mut look.listeners {
             let queues = self.listeners.get(&row.port).copied().unwrap_or_default();
             *row = ListenerRow {
@@ -126,6 +131,7 @@ impl Gathering {
                 let mut list = std::mem::take(&mut self.list);
                 let placed = std::mem::take(&mut self.heap).into_sorted_vec();
                 list.records = placed.into_iter().map(|placed| placed.record).collect();
+                list.owners = owners(&list.records);
                 Arc::new(list)
             });
         }
@@ -235,13 +241,13 @@ mod tests {
         let all: Vec<SocketRecord> = (0..50_000).map(socket).collect();
         all.iter().for_each(|record| gathering.record(record));
         let mut look = example::look();
-        gathering.fill(&mut look, true);
+        gathering.fill(&mut look, true, |_| Vec::new());
         let list = look.list.clone().unwrap();
         let mut expected: Vec<_> = all.iter().filter(|r| r.id.local_port < 40_000).collect();
         assert_eq!((list.read, list.matching, list.unanswerable), (50_000, expected.len() as u64, 0));
         expected.sort_by_key(|r| (std::cmp::Reverse(r.wqueue_bytes), r.id.cookie.0));
         assert!(list.records.iter().eq(expected.into_iter().take(MOST_SOCKETS)));
-        gathering.fill(&mut look, true);
+        gathering.fill(&mut look, true, |_| Vec::new());
         assert!(look.ports.is_none() && look.list.is_none(), "what nobody wants is not gathered");
     }
 
@@ -256,7 +262,7 @@ mod tests {
         }
         let mut look = example::look();
         look.listeners = vec![ListenerRow { port: 443, live: 9, ..ListenerRow::default() }];
-        gathering.fill(&mut look, true);
+        gathering.fill(&mut look, true, |_| Vec::new());
         let row = look.listeners[0];
         assert_eq!((row.sockets, row.queue, row.backlog, row.fullness, row.address), (2, 67, 256, 0.5, None));
         assert_eq!(row.live, 9, "what the report told stays");

@@ -136,7 +136,7 @@ pub(crate) fn draw(rows: &dyn Rows, table: &Table, area: Rect, theme: &Theme, bu
 }
 
 /// The rows as they are sorted; equals stay in their own order.
-fn order(rows: &dyn Rows, table: &Table) -> Vec<usize> {
+pub(crate) fn order(rows: &dyn Rows, table: &Table) -> Vec<usize> {
     let mut order: Vec<usize> = (0..rows.count()).collect();
     if rows.is_sorted() {
         return order;

@@ -35,6 +35,8 @@ pub(crate) struct Shown {
     pub(crate) offset: usize,
     /// The columns that are shown, by their number.
     pub(crate) columns: Vec<usize>,
+    /// Where the destination stands that is chosen.
+    pub(crate) cursor: usize,
     /// The destination of the chosen row.
     pub(crate) chosen: Option<DestinationId>,
     pub(crate) hits: Vec<(Rect, Hit)>,
@@ -68,6 +70,11 @@ pub(crate) enum Effect {
 pub(crate) fn apply(view: &View, input: &Input, shown: &Shown) -> (View, Option<Effect>) {
     let mut view = View { message: None, ..view.clone() };
     view.table_mut().offset = shown.offset;
+    if view.screen == Screen::Destinations && view.focus.is_none() {
+        view.table_mut().cursor = shown.cursor;
+        view.pinned = shown.chosen;
+    }
+    let before = *view.table();
     let effect = match input {
         Input::Control('c') => Some(Effect::Quit),
         Input::Control('z') => Some(Effect::Suspend),
@@ -82,6 +89,9 @@ pub(crate) fn apply(view: &View, input: &Input, shown: &Shown) -> (View, Option<
         }
         _ => choose(&mut view, input, shown),
     };
+    if *view.table() != before {
+        view.pinned = None;
+    }
     (view, effect)
 }
 
@@ -98,7 +108,11 @@ fn choose(view: &mut View, input: &Input, shown: &Shown) -> Option<Effect> {
         }
         Input::Tab => go_to(view, view.screen.after(1)),
         Input::BackTab => go_to(view, view.screen.after(Screen::ALL.len() - 1)),
-        Input::Char('/') if view.screen.has_filter() => view.typing = Some(view.filter().clone()),
+        Input::Char('/') if view.screen.has_filter() => {
+            // Of all of them, not of the one that is looked at.
+            view.focus = None;
+            view.typing = Some(view.filter().clone());
+        }
         Input::Char('/') => {
             view.message = Some("destinations (1) and sockets (6) can be filtered".to_owned())
         }

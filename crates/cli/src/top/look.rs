@@ -101,6 +101,8 @@ pub(crate) struct Remark {
 pub(crate) struct SocketList {
     /// The first ones by the order that was asked for; at most [`gathering::MOST_SOCKETS`](super::gathering::MOST_SOCKETS).
     pub(crate) records: Vec<SocketRecord>,
+    /// Whose they are, each; None where that is not known.
+    pub(crate) owners: Vec<Option<Arc<str>>>,
     /// How many matched.
     pub(crate) matching: u64,
     /// How many were asked.
@@ -204,7 +206,9 @@ impl Look {
     /// Memory it takes, about: what it shares with other looks is not counted.
     pub(crate) fn bytes(&self) -> usize {
         let owners = self.owners.as_ref().map_or(0, |owners| owners.len() * 200);
-        let list = self.list.as_ref().map_or(0, |list| list.records.len() * size_of::<SocketRecord>());
+        let list = self.list.as_ref().map_or(0, |list| {
+            list.records.len() * (size_of::<SocketRecord>() + size_of::<Option<Arc<str>>>())
+        });
         size_of::<Look>()
             + self.destinations.len() * size_of::<Destination>()
             + self.listeners.len() * size_of::<ListenerRow>()

@@ -170,6 +170,21 @@ fn rows_are_chosen_by_keys_and_clicks() {
 }
 
 #[test]
+fn a_chosen_destination_stays_chosen_when_rows_move() {
+    // By name, from the end: another order for the same rows.
+    let (view, shown, _) = after(&[Input::Char('<'), Input::Down]);
+    let chosen = shown.chosen;
+    let (view, _) = apply(&view, &Input::Char('w'), &shown);
+    let (mut moved, _) = apply(&view, &Input::Escape, &shown);
+    assert_eq!(moved.pinned, chosen);
+    moved.table_mut().descending ^= true;
+    let (_, shown) = drawn(&moved, SIZES[1], &Theme::PLAIN);
+    assert_eq!((shown.chosen, shown.cursor), (chosen, 2));
+    let (view, _) = apply(&moved, &Input::Down, &shown);
+    assert_eq!((view.pinned, view.table().cursor), (None, 3), "from where it stood");
+}
+
+#[test]
 fn filters_work_as_they_are_typed() {
     let (view, shown, _) = after(&typed("/dport = 8080"));
     assert!(view.typing.is_some());

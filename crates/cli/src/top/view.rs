@@ -115,6 +115,8 @@ pub(crate) struct View {
     pub(crate) screen: Screen,
     /// Of the destinations, this one alone.
     pub(crate) focus: Option<DestinationId>,
+    /// The destination that was chosen, while the cursor has not been moved since.
+    pub(crate) pinned: Option<DestinationId>,
     pub(crate) tables: [Table; Screen::ALL.len()],
     pub(crate) filters: [Typed; Screen::ALL.len()],
     pub(crate) owners_by: OwnersBy,
@@ -141,6 +143,7 @@ impl View {
         View {
             screen: Screen::default(),
             focus: None,
+            pinned: None,
             tables,
             filters: Default::default(),
             owners_by: OwnersBy::default(),

@@ -125,3 +125,59 @@ impl Wanted {
         self.shared.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read as _;
+    use std::thread;
+    use std::time::Instant;
+
+    use super::*;
+
+    const LONG: Duration = Duration::from_secs(3_600);
+
+    fn wanted(change: impl FnOnce(&mut Wants)) -> Arc<Wanted> {
+        let wanted = Arc::new(Wanted::new(Duration::from_secs(1)));
+        let mut wants = wanted.now();
+        change(&mut wants);
+        wanted.set(wants, false);
+        wanted
+    }
+
+    #[test]
+    fn a_replay_waits_in_its_own_time() {
+        let began = Instant::now();
+        wanted(|wants| wants.speed = f64::INFINITY).wait(LONG);
+        wanted(|wants| wants.ends = true).wait(LONG);
+        // Twenty hours in less than a second.
+        wanted(|wants| wants.speed = 1e6).wait(LONG * 20);
+        assert!(began.elapsed() < Duration::from_secs(60), "none of them waits");
+        wanted(|_| {}).wait(Duration::from_millis(30));
+        assert!(began.elapsed() >= Duration::from_millis(30), "its own pace is kept");
+    }
+
+    #[test]
+    fn a_replay_stands_still_until_it_goes_on() {
+        let wanted = wanted(|wants| (wants.paused, wants.speed) = (true, f64::INFINITY));
+        let waiting = {
+            let wanted = Arc::clone(&wanted);
+            thread::spawn(move || wanted.wait(Duration::ZERO))
+        };
+        thread::sleep(Duration::from_millis(20));
+        assert!(!waiting.is_finished());
+        wanted.set(Wants { paused: false, ..wanted.now() }, false);
+        waiting.join().unwrap();
+    }
+
+    #[test]
+    fn whoever_follows_is_called_when_it_cannot_wait() {
+        let (mut called, caller) = UnixStream::pair().unwrap();
+        called.set_nonblocking(true).unwrap();
+        let wanted = wanted(|_| {});
+        wanted.call_by(Some(caller));
+        wanted.set(wanted.now(), false);
+        assert!(called.read(&mut [0; 8]).is_err(), "it can wait");
+        wanted.set(wanted.now(), true);
+        assert_eq!(called.read(&mut [0; 8]).unwrap(), 1);
+    }
+}

@@ -162,8 +162,15 @@ pub(crate) fn draw(
     }
     let table = Destinations { rows, looks: scene.until_shown() };
     let inner = Rect { x: area.x + 1.min(area.width), width: area.width.saturating_sub(2), ..area };
-    let drawn = grid::draw(&table, scene.view.table(), inner, scene.theme, buffer);
-    let cursor = scene.view.table().cursor.min(drawn.order.len().saturating_sub(1));
-    shown.chosen = drawn.order.get(cursor).and_then(|row| table.rows.get(*row)).map(|row| row.id);
+    let mut chosen = *scene.view.table();
+    // The first row is the worst, whoever that is; any other that was chosen stays so wherever it goes.
+    if let Some(pinned) = scene.view.pinned.filter(|_| chosen.cursor > 0) {
+        let order = grid::order(&table, &chosen);
+        let place = order.iter().position(|row| table.rows[*row].id == pinned);
+        chosen.cursor = place.unwrap_or(chosen.cursor);
+    }
+    let drawn = grid::draw(&table, &chosen, inner, scene.theme, buffer);
+    shown.cursor = chosen.cursor.min(drawn.order.len().saturating_sub(1));
+    shown.chosen = drawn.order.get(shown.cursor).and_then(|row| table.rows.get(*row)).map(|row| row.id);
     drawn
 }

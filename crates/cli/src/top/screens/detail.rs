@@ -21,6 +21,9 @@ const LABEL: usize = 12;
 /// From so many columns on, the ports' account stands beside the numbers.
 const WIDE: u16 = 140;
 
+/// A taller chart tells no more.
+const MOST_CHART: u16 = 24;
+
 /// Lines of text, each a row of pieces.
 type Lines = Vec<Vec<(String, Style)>>;
 
@@ -45,7 +48,8 @@ pub(crate) fn draw(scene: &Scene<'_>, look: &Look, id: &DestinationId, area: Rec
     let numbers = numbers(look, destination, detail, theme);
     let half = if area.width >= WIDE { below.width / 2 } else { below.width };
     let account = account(detail, usize::from(half.saturating_sub(4)), theme);
-    let chart_lines = (below.height / 3).clamp(3, 12);
+    let beside = numbers.len().max(account.len()) as u16 + 1;
+    let chart_lines = below.height.saturating_sub(beside + 1).clamp(3, MOST_CHART);
     let numbers_height = (numbers.len() as u16).min(below.height);
     let number_area = Rect { width: half, height: numbers_height, ..below };
     put(&numbers, number_area, buffer);
@@ -56,7 +60,7 @@ pub(crate) fn draw(scene: &Scene<'_>, look: &Look, id: &DestinationId, area: Rec
         draw_trend(scene, id, Rect { y: below.bottom() - lines, height: lines, ..below }, buffer);
     } else {
         let rest = Rect { y: number_area.bottom(), height: below.height - numbers_height, ..below };
-        let lines = (rest.height / 3).max(4).min(rest.height);
+        let lines = rest.height.saturating_sub(account.len() as u16).clamp(4, MOST_CHART).min(rest.height);
         draw_trend(scene, id, Rect { height: lines, ..rest }, buffer);
         put(&account, Rect { y: rest.y + lines, height: rest.height - lines, ..rest }, buffer);
     }

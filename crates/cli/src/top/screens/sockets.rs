@@ -7,6 +7,7 @@ use ratatui_core::layout::Rect;
 use sock_diag::{SocketRecord, SocketState, TimerKind};
 
 use crate::render::snapshot_screen::grouped;
+use crate::terminal::Harmless;
 use crate::top::frame::Scene;
 use crate::top::grid::{self, Cell, Column, Drawn, Key, Rows};
 use crate::top::look::{Look, SocketList};
@@ -18,8 +19,8 @@ use crate::top::wanted::SocketOrder;
 /// Fullest receive queue first: who does not read what has come.
 pub(crate) const FIRST_ORDER: Table = Table::by(2, true);
 
-pub(crate) const COLUMNS: [Column; 10] = [
-    Column::text("PROTO", 5, "its protocol"),
+pub(crate) const COLUMNS: [Column; 11] = [
+    Column::text("PROTO", 7, "its protocol"),
     Column::text("STATE", 0, "its state, as ss has it"),
     Column::number(
         "RECV-Q",
@@ -30,9 +31,10 @@ pub(crate) const COLUMNS: [Column; 10] = [
     Column::text("LOCAL", 0, "its own end"),
     Column::text("PEER", 0, "the other end"),
     Column::text("TIMER", 2, "what it waits for, and for how long"),
-    Column::number("RETRANS", 3, "how often it has sent the same again"),
-    Column::number("UID", 4, "whose it is; TIME_WAIT is nobody's"),
+    Column::number("RETRANS", 4, "how often it has sent the same again"),
+    Column::number("UID", 5, "whose it is; TIME_WAIT is nobody's"),
     Column::number("INODE", 6, "the inode of its file, which /proc/PID/fd shows"),
+    Column::text("OWNER", 3, "the process that holds it, or held it while it lived; sorted by user"),
 ];
 
 /// What the sockets are asked for by, for a column.
@@ -44,7 +46,8 @@ pub(crate) const fn order_of(column: usize) -> SocketOrder {
         5 => SocketOrder::Peer,
         6 => SocketOrder::Timer,
         7 => SocketOrder::Retransmits,
-        8 => SocketOrder::User,
+        // Owners are known of the sockets that are listed alone: it is users that all of them can be sorted by.
+        8 | 10 => SocketOrder::User,
         9 => SocketOrder::Inode,
         _ => SocketOrder::State,
     }
@@ -84,7 +87,11 @@ impl Rows for Sockets<'_> {
             6 => timer(record),
             7 => record.timer.retransmits.to_string(),
             8 => record.uid.map_or_else(|| "—".to_owned(), |uid| uid.to_string()),
-            _ => record.inode.map_or_else(|| "—".to_owned(), |inode| inode.to_string()),
+            9 => record.inode.map_or_else(|| "—".to_owned(), |inode| inode.to_string()),
+            _ => {
+                let owner = self.0.owners.get(row).and_then(Option::as_deref);
+                owner.map_or_else(|| "—".to_owned(), |owner| Harmless(owner).to_string())
+            }
         };
         Cell::new(text, theme.text)
     }
