@@ -40,7 +40,7 @@ const PRIVATE_PATHS: &[&str] =
     &[concat!("/ho", "me/"), concat!("/ro", "ot/"), concat!("/wo", "rk/"), concat!("/Us", "ers/")];
 
 /// Folders nobody wrote by hand.
-const GENERATED: &[&str] = &["target", ".git", "corpus", "artifacts"];
+const GENERATED: &[&str] = &["target", ".git", "corpus", "artifacts", "__pycache__"];
 
 /// One line per broken rule in the files under `root`.
 pub(crate) fn check(root: &Path) -> anyhow::Result<Vec<String>> {
