@@ -43,6 +43,8 @@ pub(crate) struct Whose {
     /// Inodes of live sockets, to say which are gone.
     inodes: HashMap<Cookie, u32>,
     work: Work,
+    /// Sockets that nobody holds, who may be looked into.
+    unfound: u64,
 }
 
 /// Numbers of owners are taken back when there are so many, unless sockets have them.
@@ -59,6 +61,7 @@ impl Whose {
             sought: HashMap::new(),
             inodes: HashMap::new(),
             work: Work::default(),
+            unfound: 0,
         }
     }
 
@@ -106,6 +109,7 @@ impl Whose {
         }
         self.work = owners.work(budget);
         for (inode, process) in owners.answers() {
+            self.unfound += u64::from(process.is_none());
             if let (Some(sought), Some(_)) = (self.sought.remove(&inode), process) {
                 let origin = monitor.owner(sought).and_then(|owner| self.known.get(owner.0 as usize));
                 let number = self.number(Known { process, ..origin.copied().unwrap_or_default() });
@@ -191,10 +195,10 @@ impl Whose {
             (None, Facet::Process, _) => {
                 "a capture does not hold processes: its sockets are told by user and cgroup".to_owned()
             }
-            (Some(_), Facet::Process, Work { denied: 1.., .. }) => format!(
-                "processes that may not be looked into: {}; sockets of theirs are told by user and cgroup; run as root, \
-                 or with CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH",
-                self.work.denied
+            (Some(_), Facet::Process, Work { denied: 1.., .. }) if self.unfound > 0 => format!(
+                "sockets whose process was not found: {}; processes that may not be looked into (CAP_SYS_PTRACE): {}; such \
+                 sockets are told by user and cgroup",
+                self.unfound, self.work.denied
             ),
             _ => return None,
         };
