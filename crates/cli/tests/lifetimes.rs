@@ -83,27 +83,16 @@ fn a_log_that_nobody_reads_yet_keeps_no_signal_away() {
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
-    let deadline = std::time::Instant::now() + Duration::from_secs(20);
-    let wait = || {
-        assert!(std::time::Instant::now() < deadline);
-        std::thread::sleep(Duration::from_millis(20));
-    };
     // It waits in openat() for whoever reads.
     let doing = || std::fs::read_to_string(format!("/proc/{}/syscall", child.id())).unwrap();
     let opening = format!("{} ", libc::SYS_openat);
     let mut before = doing();
-    loop {
-        wait();
+    wait_until("it is opening the log", Duration::from_secs(20), || {
         let now = doing();
-        if now == before && now.starts_with(&opening) {
-            break;
-        }
-        before = now;
-    }
+        now == std::mem::replace(&mut before, now.clone()) && now.starts_with(&opening)
+    });
     kill(Pid::from_raw(child.id() as i32), Signal::SIGTERM).unwrap();
-    while child.try_wait().unwrap().is_none() {
-        wait();
-    }
+    wait_until("its end", Duration::from_secs(20), || child.try_wait().unwrap().is_some());
 }
 
 /// What they may be off where the program has to wait for a processor: an event is read late, and nobody knows how late.
