@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use sock_diag::{Cookie, Event, SocketRecord};
-use sockeye_core::{Counters, Moment, Monitor, TcpEnd, When};
+use sockeye_core::{Counters, Moment, Monitor, OwnerId, TcpEnd, When};
 
 use super::onlooker::Onlooker;
 use crate::sweep::Note;
@@ -88,7 +88,7 @@ impl Watched {
                     (end.sent_bytes, end.received_bytes, end.retransmits, end.controls_acked) =
                         (None, None, None, None);
                 }
-                self.monitor.destroyed(&record, end, at);
+                self.monitor.destroyed(&record, end, at, OwnerId::UNKNOWN);
             }
             Event::Lost(lost) => {
                 self.lost += u64::from(lost.unwrap_or(0));

@@ -201,3 +201,157 @@ impl Book {
 fn until_zero(name: &[u8]) -> &[u8] {
     name.split(|byte| *byte == 0).next().unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn ends(port: u16) -> (SocketAddr, SocketAddr) {
+        (SocketAddr::from(([10, 0, 0, 1], port)), SocketAddr::from(([10, 0, 0, 2], 80)))
+    }
+
+    fn tries(socket: u64, task: u32) -> What {
+        What::Tries { socket, pid: task, task, cgroup: 0 }
+    }
+
+    fn connected(socket: u64, port: u16) -> What {
+        let (local, remote) = ends(port);
+        What::Connected { socket, local, remote }
+    }
+
+    fn pid(book: &Book, port: u16) -> Option<u32> {
+        let (local, remote) = ends(port);
+        book.connector(7, local, remote).map(|who| who.pid)
+    }
+
+    /// A book that heard all this, a nanosecond apart.
+    fn heard(what: impl IntoIterator<Item = What>) -> Book {
+        let mut book = Book::default();
+        what.into_iter().zip(0..).for_each(|(what, at)| book.hear(Happening { at, what }));
+        book.turn_to(u64::MAX, |_| Some(7));
+        book
+    }
+
+    #[test]
+    fn a_socket_may_be_used_again() {
+        let book = heard([
+            tries(1, 100),
+            connected(1, 5_000),
+            tries(1, 200),
+            What::Failed { socket: 1 },
+            connected(1, 5_001),
+            tries(1, 300),
+            connected(1, 5_002),
+        ]);
+        assert_eq!([5_000, 5_001, 5_002].map(|port| pid(&book, port)), [Some(100), None, Some(300)]);
+    }
+
+    #[test]
+    fn namespaces_are_those_of_the_moment() {
+        let book = heard([
+            What::Forked { task: 100, parent: 1 },
+            What::Entered { task: 100, netns: 8 },
+            tries(1, 100),
+            connected(1, 5_000),
+            What::Entered { task: 100, netns: 7 },
+            tries(1, 100),
+            connected(1, 5_001),
+        ]);
+        assert_eq!([5_000, 5_001].map(|port| pid(&book, port)), [None, Some(100)]);
+        let (local, remote) = ends(5_000);
+        assert_eq!(book.connector(8, local, remote).map(|who| who.pid), Some(100));
+    }
+
+    #[test]
+    fn a_number_given_out_again_is_another_process() {
+        let named = |name: &[u8; 16]| What::Named { pid: 100, name: *name };
+        let book = heard([
+            What::Forked { task: 100, parent: 1 },
+            named(b"curl\0\0\0\0\0\0\0\0\0\0\0\0"),
+            tries(1, 100),
+            connected(1, 5_000),
+            What::Ended { task: 100 },
+            What::Forked { task: 100, parent: 1 },
+        ]);
+        let (local, remote) = ends(5_000);
+        assert_eq!(
+            book.connector(7, local, remote).unwrap().name,
+            None,
+            "nobody's name is better than another's"
+        );
+    }
+
+    #[test]
+    fn what_is_not_known_is_counted() {
+        let mut book = heard([What::Lost(3), tries(1, 0), tries(2, u32::MAX)]);
+        assert_eq!(book.lost(), 5);
+        book.hear(Happening { at: 0, what: tries(1, 100) });
+        book.hear(Happening { at: 1, what: connected(1, 5_000) });
+        book.turn_to(u64::MAX, |_| None);
+        assert_eq!((book.lost(), pid(&book, 5_000)), (6, None));
+    }
+
+    #[test]
+    fn memory_is_bounded() {
+        let attempts = (0..2 * MOST as u64).map(|socket| tries(socket, socket as u32 + 1));
+        let book = heard(attempts);
+        assert_eq!((book.tries.len(), book.tasks.len(), book.lost()), (MOST, MOST, MOST as u64));
+        let mut book = Book::default();
+        for round in 0..5 {
+            for port in 0..60_000 {
+                let what = [tries(1, 100), connected(1, port)];
+                what.into_iter().for_each(|what| book.hear(Happening { at: 0, what }));
+            }
+            book.turn_to(u64::MAX, |_| Some(round));
+            book.tasks.clear();
+        }
+        assert_eq!((book.made.len(), book.lost()), (MOST_MADE, 5 * 60_000 - MOST_MADE as u64));
+        for _ in 0..4 {
+            book.forget_old();
+        }
+        assert_eq!((book.made.len(), book.made.capacity() < 1 << 14), (0, true));
+        assert!(book.heard.capacity() <= 1 << 14);
+    }
+
+    proptest! {
+        /// Rings are read one after the other, and happenings are told in any order: what is known is the same, once the
+        /// moment has passed in all of them.
+        #[test]
+        fn rings_may_be_read_in_any_order(
+            happenings in prop::collection::vec((0u64..6, 1u32..4, 5_000u16..5_004, 0u8..4), 0..60),
+            rings in prop::collection::vec(0usize..3, 60),
+            cut in 0u64..60,
+        ) {
+            let all: Vec<Happening> = happenings
+                .iter()
+                .zip(0u64..)
+                .map(|((socket, task, port, kind), at)| {
+                    let what = match kind {
+                        0 | 1 => tries(*socket, *task),
+                        2 => connected(*socket, *port),
+                        _ => What::Failed { socket: *socket },
+                    };
+                    Happening { at, what }
+                })
+                .collect();
+            let mut straight = Book::default();
+            all.iter().for_each(|one| straight.hear(*one));
+            straight.turn_to(u64::MAX, |_| Some(7));
+
+            let mut torn = Book::default();
+            // The first reading finds only a part of what came after it began.
+            let of_ring = |ring: usize, late: bool| {
+                let rings = rings.clone();
+                all.iter().filter(move |one| rings[one.at as usize] == ring && (one.at > cut + ring as u64) == late)
+            };
+            (0..3).for_each(|ring| of_ring(ring, false).for_each(|one| torn.hear(*one)));
+            torn.turn_to(cut, |_| Some(7));
+            (0..3).for_each(|ring| of_ring(ring, true).for_each(|one| torn.hear(*one)));
+            torn.turn_to(u64::MAX, |_| Some(7));
+            for port in 5_000..5_004 {
+                prop_assert_eq!(pid(&torn, port), pid(&straight, port));
+            }
+        }
+    }
+}

@@ -134,3 +134,94 @@ fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
 fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
     Some(u64::from_ne_bytes(bytes.get(at..at.checked_add(8)?)?.try_into().ok()?))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::layout::tests::FORMAT;
+    use super::*;
+    use proptest::prelude::*;
+
+    fn layout() -> Layout {
+        Layout::parse(FORMAT).unwrap()
+    }
+
+    fn bytes(parts: &[&[u8]]) -> Vec<u8> {
+        parts.concat()
+    }
+
+    /// A sample as Linux writes it.
+    fn state_change(old: u32, new: u32) -> Vec<u8> {
+        let mapped =
+            |last: u8| Ipv6Addr::from([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 255, 255, 10, 0, 0, last]).octets();
+        let raw = bytes(&[
+            &[0; 8],
+            &0xffff_8880_0123_4567_u64.to_ne_bytes(),
+            &old.to_ne_bytes(),
+            &new.to_ne_bytes(),
+            &40_000u16.to_ne_bytes(),
+            &443u16.to_ne_bytes(),
+            &[0; 12],
+            &mapped(1),
+            &mapped(2),
+            &[0; 4],
+        ]);
+        bytes(&[
+            &812u32.to_ne_bytes(),
+            &815u32.to_ne_bytes(),
+            &99u64.to_ne_bytes(),
+            &(raw.len() as u32).to_ne_bytes(),
+            &raw,
+            &4_711u64.to_ne_bytes(),
+        ])
+    }
+
+    #[test]
+    fn samples() {
+        let socket = 0xffff_8880_0123_4567;
+        let told = |old, new| decode(PERF_RECORD_SAMPLE, &state_change(old, new), &layout());
+        let at = |what| Some(Happening { at: 99, what });
+        assert_eq!(told(7, 2), at(What::Tries { socket, pid: 812, task: 815, cgroup: 4_711 }));
+        let (local, remote) = ("10.0.0.1:40000".parse().unwrap(), "10.0.0.2:443".parse().unwrap());
+        assert_eq!(told(2, 1), at(What::Connected { socket, local, remote }));
+        assert_eq!(told(2, 7), at(What::Failed { socket }));
+        assert_eq!(told(1, 4), None);
+    }
+
+    #[test]
+    fn what_processes_do() {
+        let told = |kind, body: &[&[u8]]| {
+            let trailer: [&[u8]; 2] = [&[9; 8], &99u64.to_ne_bytes()];
+            decode(kind, &bytes(&[&bytes(body), &bytes(&trailer)]), &layout()).map(|told| told.what)
+        };
+        let [one, two] = [1u32.to_ne_bytes(), 2u32.to_ne_bytes()];
+        let time = [0; 8];
+        assert_eq!(
+            told(PERF_RECORD_FORK, &[&one, &one, &two, &one, &time]),
+            Some(What::Forked { task: 2, parent: 1 })
+        );
+        assert_eq!(told(PERF_RECORD_EXIT, &[&one, &one, &two, &one, &time]), Some(What::Ended { task: 2 }));
+        assert_eq!(told(PERF_RECORD_LOST, &[&[0; 8], &7u64.to_ne_bytes()]), Some(What::Lost(7)));
+        let name = *b"a\x1b[31m\0\0";
+        let mut padded = [0; 16];
+        padded[..8].copy_from_slice(&name);
+        assert_eq!(told(PERF_RECORD_COMM, &[&one, &one, &name]), Some(What::Named { pid: 1, name: padded }));
+        assert_eq!(told(PERF_RECORD_COMM, &[&one, &two, &name]), None, "a thread's name");
+        let count = 1u64.to_ne_bytes();
+        let entered =
+            told(PERF_RECORD_NAMESPACES, &[&one, &two, &count, &[0; 8], &4_026_531_840u64.to_ne_bytes()]);
+        assert_eq!(entered, Some(What::Entered { task: 2, netns: 4_026_531_840 }));
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_harmless(kind in 0u32..20, bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            let _ = decode(kind, &bytes, &layout());
+        }
+
+        #[test]
+        fn what_is_cut_short_tells_nothing(length in 0usize..100) {
+            let whole = state_change(2, 1);
+            prop_assert_eq!(decode(PERF_RECORD_SAMPLE, &whole[..length.min(whole.len() - 16)], &layout()), None);
+        }
+    }
+}
