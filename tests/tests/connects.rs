@@ -53,8 +53,8 @@ fn every_connect_is_known_by_its_process_although_it_is_gone() {
             }));
             connects.catch_up();
             for (local, remote) in made {
-                let who = connects.connector(netns, local, remote).unwrap();
-                assert_eq!(who.pid, std::process::id(), "{local} → {remote}");
+                let who = connects.connector(netns, local, remote);
+                assert_eq!(who, Some(std::process::id()), "{local} → {remote}");
                 // Accepting is not connecting, and other namespaces have the same addresses.
                 assert_eq!(connects.connector(netns, remote, local), None);
                 assert_eq!(connects.connector(netns + 1, local, remote), None);
@@ -78,8 +78,9 @@ fn processes_that_are_gone_have_left_their_names() {
             let (_, local) = door.accept().unwrap();
             assert!(child.wait().unwrap().success());
             connects.catch_up();
-            let who = connects.connector(own_netns(), local, door.local_addr().unwrap()).unwrap();
-            assert_eq!((who.pid, who.name.unwrap().as_bytes()), (child.id(), b"bash".as_slice()));
+            let who = connects.connector(own_netns(), local, door.local_addr().unwrap());
+            assert_eq!(who, Some(child.id()));
+            assert_eq!(connects.heard_of(child.id()).unwrap().name.unwrap().as_bytes(), b"bash");
         }
     });
 }

@@ -230,7 +230,7 @@ fn owner_name(who: &Who<'_>, by: By) -> OwnerName {
     let place = place_of(who).filter(|_| by != By::User);
     OwnerName {
         pid: process.map(|process| process.pid),
-        name: process.map(|process| text(&process.name)),
+        name: who.name().filter(|_| by == By::Owner).map(text),
         uid: who.uid.filter(|_| by != By::Cgroup),
         user: who.user.filter(|_| by != By::Cgroup).map(text),
         cgroup: who.cgroup.filter(|_| by != By::User).map(text),
@@ -261,6 +261,13 @@ fn owner_label(who: &Who<'_>, by: By) -> String {
         (_, Some(process)) => {
             let unit = process.place.unit.as_ref().map(|unit| format!("  {unit}")).unwrap_or_default();
             format!("{} ({}) {}{unit}", process.name, process.pid, user())
+        }
+        (_, None) if who.program.is_some() => {
+            let unit = place_of(who)
+                .and_then(|place| place.unit)
+                .map(|unit| format!("  {unit}"))
+                .unwrap_or_default();
+            format!("{} (ended){unit}", who.name().map(ToString::to_string).unwrap_or_default())
         }
         (_, None) if who.uid.is_some() => match place_of(who).and_then(|place| place.unit) {
             Some(unit) => format!("a process of {unit}, {}", user()),

@@ -83,7 +83,7 @@ fn look_by(feed: &mut Feed, by: By) -> anyhow::Result<(Report, Vec<Note>, Vec<Ro
     // A single look knows no rates.
     report.churn = None;
     report.destinations.iter_mut().for_each(|destination| destination.rates = None);
-    notes.extend(whose.as_ref().and_then(Whose::note));
+    notes.extend(whose.iter().flat_map(Whose::notes));
     let rows = by::rows(by, &monitor, whose.as_ref());
     Ok((report, notes, rows))
 }

@@ -67,6 +67,13 @@ impl Watched {
         }
     }
 
+    /// Events, or a sweep, are about to be told.
+    pub(super) fn hear_makers(&self) {
+        if let Some(whose) = &self.whose {
+            whose.catch_up();
+        }
+    }
+
     /// Goes on looking for the owners of sockets, for as long as this.
     pub(super) fn find_owners(&mut self, budget: Duration) {
         if let Some(whose) = &mut self.whose {
@@ -88,7 +95,8 @@ impl Watched {
                     (end.sent_bytes, end.received_bytes, end.retransmits, end.controls_acked) =
                         (None, None, None, None);
                 }
-                self.monitor.destroyed(&record, end, at, OwnerId::UNKNOWN);
+                let maker = self.whose.as_mut().and_then(|whose| whose.maker(&record));
+                self.monitor.destroyed(&record, end, at, maker.unwrap_or(OwnerId::UNKNOWN));
             }
             Event::Lost(lost) => {
                 self.lost += u64::from(lost.unwrap_or(0));
@@ -155,7 +163,7 @@ impl Watched {
         if let Some(message) = &self.udp_unreadable {
             note("protocol_unreadable", message.clone());
         }
-        notes.extend(self.whose.as_ref().and_then(Whose::note));
+        notes.extend(self.whose.iter().flat_map(Whose::notes));
         let mut note = |id, message| notes.push(Note { id, message });
         if self.malformed > 0 {
             note("malformed", format!("messages that could not be read as sockets: {}", self.malformed));

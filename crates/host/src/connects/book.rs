@@ -7,7 +7,7 @@ use hashbrown::{DefaultHashBuilder, HashMap, HashTable};
 
 use crate::owners::Name;
 
-use super::Connector;
+use super::Heard;
 use super::record::{Happening, What};
 
 /// The most connects that are remembered.
@@ -167,12 +167,14 @@ impl Book {
         }
     }
 
-    pub(super) fn connector(&self, netns: u64, local: SocketAddr, remote: SocketAddr) -> Option<Connector> {
+    pub(super) fn connector(&self, netns: u64, local: SocketAddr, remote: SocketAddr) -> Option<u32> {
         let hash = self.hash(netns, local, remote);
-        let pid = self.made.find(hash, |one| one.hash == hash)?.pid;
-        let task = self.tasks.get(&pid).copied().unwrap_or_default();
-        Some(Connector {
-            pid,
+        Some(self.made.find(hash, |one| one.hash == hash)?.pid)
+    }
+
+    pub(super) fn heard_of(&self, pid: u32) -> Option<Heard> {
+        let task = self.tasks.get(&pid)?;
+        Some(Heard {
             name: task.name.map(|name| Name::from(until_zero(&name))),
             cgroup_id: (task.cgroup != 0).then_some(task.cgroup),
         })
@@ -222,7 +224,7 @@ mod tests {
 
     fn pid(book: &Book, port: u16) -> Option<u32> {
         let (local, remote) = ends(port);
-        book.connector(7, local, remote).map(|who| who.pid)
+        book.connector(7, local, remote)
     }
 
     /// A book that heard all this, a nanosecond apart.
@@ -260,7 +262,7 @@ mod tests {
         ]);
         assert_eq!([5_000, 5_001].map(|port| pid(&book, port)), [None, Some(100)]);
         let (local, remote) = ends(5_000);
-        assert_eq!(book.connector(8, local, remote).map(|who| who.pid), Some(100));
+        assert_eq!(book.connector(8, local, remote), Some(100));
     }
 
     #[test]
@@ -274,12 +276,7 @@ mod tests {
             What::Ended { task: 100 },
             What::Forked { task: 100, parent: 1 },
         ]);
-        let (local, remote) = ends(5_000);
-        assert_eq!(
-            book.connector(7, local, remote).unwrap().name,
-            None,
-            "nobody's name is better than another's"
-        );
+        assert_eq!(book.heard_of(100).unwrap().name, None, "nobody's name is better than another's");
     }
 
     #[test]

@@ -47,14 +47,12 @@ struct Shared {
     book: Book,
 }
 
-/// Who connected.
+/// What was heard of a process that connects.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Connector {
-    /// The process, by its number in our pid namespace. It may have ended.
-    pub pid: u32,
-    /// The kernel's name for it, where it took that while we listened; else `/proc` tells.
+pub struct Heard {
+    /// The kernel's name for it, where it took that while we listened; else `/proc` tells. Untrusted.
     pub name: Option<Name>,
-    /// Its cgroup at that time, as records of sockets tell it. None: the kernel tells only the root's.
+    /// Its cgroup when it connected last, as records of sockets tell it. None: it was not told (before Linux 5.7).
     pub cgroup_id: Option<u64>,
 }
 
@@ -101,10 +99,16 @@ impl Connects {
         lock(&self.shared).catch_up();
     }
 
-    /// Who connected from `local` to `remote` in the network namespace with this inode, the last time that was done; None
-    /// when nobody did while we listened, or it is long ago. Cost: a look into a hash table.
-    pub fn connector(&self, netns: u64, local: SocketAddr, remote: SocketAddr) -> Option<Connector> {
+    /// The process that connected from `local` to `remote` in the network namespace with this inode, the last time that was
+    /// done, by its number in our pid namespace; it may have ended. None when nobody did while we listened, or it is long
+    /// ago. Cost: a look into a hash table.
+    pub fn connector(&self, netns: u64, local: SocketAddr, remote: SocketAddr) -> Option<u32> {
         lock(&self.shared).book.connector(netns, local, remote)
+    }
+
+    /// What was heard of a process, also of one that has just ended.
+    pub fn heard_of(&self, pid: u32) -> Option<Heard> {
+        lock(&self.shared).book.heard_of(pid)
     }
 
     /// To be called when everything known so far was asked for: what was known at the last such call is forgotten.
