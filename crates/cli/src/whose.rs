@@ -6,7 +6,7 @@ use std::collections::{HashMap, HashSet};
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use sock_diag::{Cookie, Protocol, SocketRecord};
+use sock_diag::{Cookie, Protocol, SocketRecord, SocketState};
 use sockeye_core::{Monitor, OwnerId};
 use sockeye_host::owners::{Name, Owner, Owners, Work};
 
@@ -41,6 +41,10 @@ pub(crate) struct Whose {
     makers: Option<Makers>,
     /// Names of programs, in the order in which they were met.
     programs: Vec<Name>,
+    /// Listening sockets of the last sweep: ports and inodes.
+    doors: Vec<(u16, u32)>,
+    /// By the port they listen on, as far as they are known.
+    doorkeepers: HashMap<u16, Vec<OwnerId>>,
     /// Makers that were asked for since the last work.
     by_pid: HashMap<u32, Option<OwnerId>>,
     numbers: HashMap<Known, OwnerId>,
@@ -66,6 +70,8 @@ impl Whose {
             owners: is_live.then(Owners::of_this_host),
             makers: None,
             programs: Vec::new(),
+            doors: Vec::new(),
+            doorkeepers: HashMap::new(),
             by_pid: HashMap::new(),
             numbers: HashMap::new(),
             known: vec![Known::default()],
@@ -83,15 +89,42 @@ impl Whose {
         Whose { makers: netns.filter(|_| listens).map(Makers::listen), ..Whose::new(facet, is_live) }
     }
 
-    /// Reads what was told meanwhile: before a sweep, and before events.
+    /// Reads what was told meanwhile: before events.
     pub(crate) fn catch_up(&self) {
         if let Some(makers) = &self.makers {
             makers.catch_up();
         }
     }
 
-    /// A TCP socket that begins to be followed.
-    pub(crate) fn meet(&mut self, monitor: &mut Monitor, record: &SocketRecord) {
+    /// A sweep begins.
+    pub(crate) fn begin_sweep(&mut self) {
+        self.catch_up();
+        self.doors.clear();
+    }
+
+    /// A record of a sweep, after the monitor has seen it. `is_new`: it begins to be followed.
+    #[inline]
+    pub(crate) fn see(&mut self, monitor: &mut Monitor, record: &SocketRecord, is_new: bool) {
+        if is_new {
+            self.meet(monitor, record);
+        } else if record.state == SocketState::Listen {
+            self.meet_door(record);
+        }
+    }
+
+    /// Whoever listens has what comes in.
+    fn meet_door(&mut self, record: &SocketRecord) {
+        let (Facet::Process, Some(owners), Some(inode)) = (self.facet, &mut self.owners, record.inode) else {
+            return;
+        };
+        self.doors.push((record.id.local_port, inode.get()));
+        if owners.of(inode.get()).is_none() {
+            owners.want(inode.get(), record.uid.unwrap_or(0), record.cgroup_id);
+        }
+    }
+
+    /// A socket that begins to be followed.
+    fn meet(&mut self, monitor: &mut Monitor, record: &SocketRecord) {
         if record.protocol != Protocol::Tcp {
             return;
         }
@@ -182,8 +215,26 @@ impl Whose {
                 monitor.own(sought, number);
             }
         }
+        self.find_doorkeepers();
         self.take_back(monitor);
         !is_done || self.work.left > 0
+    }
+
+    fn find_doorkeepers(&mut self) {
+        self.doorkeepers.clear();
+        for (port, inode) in std::mem::take(&mut self.doors) {
+            let process = self.owners.as_ref().and_then(|owners| owners.of(inode));
+            if process.is_some() {
+                let keeper = self.number(Known { process, ..Known::default() });
+                let keepers = self.doorkeepers.entry(port).or_default();
+                keepers.extend((!keepers.contains(&keeper)).then_some(keeper));
+            }
+        }
+    }
+
+    /// Who listens on this port: one for each socket that does, though more may have it.
+    pub(crate) fn doorkeepers(&self, port: u16) -> &[OwnerId] {
+        self.doorkeepers.get(&port).map_or(&[], Vec::as_slice)
     }
 
     fn own_the_late(&mut self, monitor: &mut Monitor) {
@@ -223,7 +274,8 @@ impl Whose {
         if self.numbers.len() < MANY {
             return;
         }
-        let used: HashSet<OwnerId> = monitor.accounts().iter().map(|row| row.owner).collect();
+        let mut used: HashSet<OwnerId> = monitor.accounts().iter().map(|row| row.owner).collect();
+        used.extend(self.doorkeepers.values().flatten());
         let free = &mut self.free;
         self.numbers.retain(|_, number| {
             let keeps = used.contains(number);
@@ -254,6 +306,17 @@ impl Whose {
             }
             _ => false,
         }
+    }
+
+    /// Whether it is known which process that is.
+    pub(crate) fn is_process(&self, owner: OwnerId) -> bool {
+        self.known.get(owner.0 as usize).is_some_and(|known| known.process.is_some())
+    }
+
+    /// Whether two processes are called the same and run in the same place, as a master and its workers do.
+    pub(crate) fn are_akin(&self, one: OwnerId, other: OwnerId) -> bool {
+        let (one, other) = (self.who(one), self.who(other));
+        one.process.is_some() && (one.name(), one.cgroup) == (other.name(), other.cgroup)
     }
 
     /// Who that is.

@@ -3,9 +3,9 @@
 
 mod recorded;
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::net::{TcpListener, TcpStream};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 use serde_json::Value;
 use sockeye_tests::Namespace;
@@ -137,4 +137,58 @@ fn groups_in_csv_are_refused_with_a_way_out() {
     let said = run("watch 1 1 --by owner -o csv");
     assert_eq!(said.code, 2);
     assert!(said.stderr.contains("-o jsonl"), "{}", said.stderr);
+}
+
+#[test]
+fn connections_that_nobody_could_see_have_their_makers() {
+    Namespace::new().host_root().run(|| {
+        let door = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = door.local_addr().unwrap().port();
+        // No tick falls between the first line and the last: all of them come and go unseen.
+        let mut watch = sockeye("watch 4s 2 --by owner -o jsonl").stdout(Stdio::piped()).spawn().unwrap();
+        let mut lines = BufReader::new(watch.stdout.take().unwrap()).lines();
+        lines.next().unwrap().unwrap();
+        let bash = |connections: u32| {
+            let script =
+                format!("for i in $(seq {connections}); do exec 3<>/dev/tcp/127.0.0.1/$0; exec 3>&-; done");
+            Command::new("bash").args(["-c", &script, &port.to_string()]).spawn().unwrap()
+        };
+        let children = [100, 1, 1, 1].map(|connections| {
+            let mut child = bash(connections);
+            for _ in 0..connections {
+                // The other side closes first, and keeps a TIME_WAIT.
+                let (mut accepted, _) = door.accept().unwrap();
+                assert_eq!(accepted.read(&mut [0]).unwrap(), 0);
+            }
+            assert!(child.wait().unwrap().success());
+            child.id()
+        });
+        let last = lines.map(Result::unwrap).last().unwrap();
+        assert!(watch.wait().unwrap().success());
+        let told: Value = serde_json::from_str(&last).unwrap();
+        let warnings = told["warnings"].as_array().unwrap();
+        if warnings.iter().any(|warning| warning["id"] == "connects_not_heard") {
+            assert!(!is_root_of_the_host(), "{told}");
+            println!("not the host's root here; tried instead that it is said: {warnings:?}");
+            return;
+        }
+        let made: Vec<&Value> = groups(&told).iter().filter(|group| group["time_wait"] != 0).collect();
+        assert!(
+            made.iter().all(|group| group["owner"]["name"] == "bash" && group["inferred"].is_null()),
+            "{told}"
+        );
+        assert_eq!(made.iter().map(|group| group["time_wait"].as_u64().unwrap()).sum::<u64>(), 103, "{told}");
+        // Those with a number are processes of ours; others had ended before anybody asked for them.
+        let pids = made.iter().filter_map(|group| group["owner"]["pid"].as_u64());
+        assert!(pids.into_iter().all(|pid| children.contains(&(pid as u32))), "{told}");
+        // What came in is of who listens.
+        let name = std::fs::read_to_string("/proc/self/comm").unwrap();
+        let own = groups(&told).iter().filter(|group| group["owner"]["name"] == name.trim_end());
+        let closes: f64 = own.map(|group| group["closes_per_second"].as_f64().unwrap()).sum();
+        assert!(closes > 20.0, "103 in four seconds: {told}");
+    });
+}
+
+fn is_root_of_the_host() -> bool {
+    std::fs::read_to_string("/proc/self/uid_map").unwrap().split_whitespace().last() == Some("4294967295")
 }

@@ -52,6 +52,14 @@ impl Watched {
         }
     }
 
+    /// A sweep begins.
+    pub(crate) fn begin_sweep(&mut self, at: Moment) {
+        if let Some(whose) = &mut self.whose {
+            whose.begin_sweep();
+        }
+        self.monitor.begin_sweep(at);
+    }
+
     /// A record of a sweep.
     #[inline]
     pub(crate) fn record(&mut self, record: &SocketRecord) {
@@ -59,18 +67,11 @@ impl Watched {
             self.bound.insert(record.id.cookie, *record);
         }
         let is_new = self.monitor.observe(record);
-        if let (true, Some(whose)) = (is_new, &mut self.whose) {
-            whose.meet(&mut self.monitor, record);
+        if let Some(whose) = &mut self.whose {
+            whose.see(&mut self.monitor, record, is_new);
         }
         if let Some(onlooker) = &mut self.onlooker {
             onlooker.record(record);
-        }
-    }
-
-    /// Events, or a sweep, are about to be told.
-    pub(super) fn hear_makers(&self) {
-        if let Some(whose) = &self.whose {
-            whose.catch_up();
         }
     }
 

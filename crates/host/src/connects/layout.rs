@@ -36,7 +36,7 @@ impl Layout {
     }
 }
 
-/// Whether a line like `field:__u8 saddr_v6[16];	offset:40;	size:16;	signed:0;` declares this name.
+/// Whether a line like `field:__u8 saddr_v6[16]; offset:40; size:16; signed:0;` declares this name.
 fn declares(line: &str, name: &str) -> bool {
     let declaration = line.strip_prefix("field:").and_then(|rest| rest.split(';').next());
     let last = declaration.and_then(|declaration| declaration.split_ascii_whitespace().last());

@@ -109,9 +109,9 @@ impl Waiter {
 
 fn open_ring(layout: &Layout, processor: usize, size: usize) -> io::Result<Sampler> {
     let sampled = SampleFlag::TID | SampleFlag::TIME | SampleFlag::RAW;
-    // Cgroups are told from Linux 5.7 on.
-    let opened = builder(layout, processor, size).sample(sampled | SampleFlag::CGROUP).build();
-    let counter = match opened {
+    let cgroup = if tells_cgroups() { SampleFlag::CGROUP } else { SampleFlag::empty() };
+    let counter = match builder(layout, processor, size).sample(sampled | cgroup).build() {
+        // Before Linux 5.7.
         Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
             builder(layout, processor, size).sample(sampled).build()?
         }
@@ -119,6 +119,12 @@ fn open_ring(layout: &Layout, processor: usize, size: usize) -> io::Result<Sampl
     };
     set_filter(&counter)?;
     counter.sampled(size)
+}
+
+/// Whether the cgroup that perf tells is that of sockets: of the unified hierarchy, not one of perf's own.
+fn tells_cgroups() -> bool {
+    let Ok(controllers) = fs::read_to_string("/proc/cgroups") else { return true };
+    controllers.lines().any(|line| line.split_ascii_whitespace().take(2).eq(["perf_event", "0"]))
 }
 
 fn builder(layout: &Layout, processor: usize, size: usize) -> Builder<'static> {
