@@ -32,7 +32,8 @@ impl Newcomer {
     /// None for what has no two ends.
     pub(crate) fn of(record: &SocketRecord) -> Option<Newcomer> {
         let id = &record.id;
-        let is_connected = record.protocol == Protocol::Tcp && id.remote_port != 0;
+        // A reset leaves no remote port, but its address.
+        let is_connected = record.protocol == Protocol::Tcp && !id.remote_address.is_unspecified();
         is_connected.then(|| Newcomer {
             cookie: id.cookie,
             local: SocketAddr::new(id.local_address, id.local_port),
