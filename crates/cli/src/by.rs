@@ -7,7 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use clap::ValueEnum;
 use serde::Serialize;
-use sockeye_core::{AccountRow, DestinationId, Group, Monitor, OwnerId};
+use sockeye_core::{AccountRow, Closed, DestinationId, Direction, Group, Monitor, OwnerId};
 use sockeye_host::owners::Place;
 
 use crate::whose::{Facet, Who, Whose};
@@ -134,8 +134,8 @@ enum Key {
     Program(OwnerId),
 }
 
-/// Whose connections are that nobody saw alive, as far as it can be told from the others with the same destination or
-/// listener: what goes where only one process goes is that process's.
+/// Whose connections are that nobody saw alive, as far as it can be told from others: what goes where only one process goes
+/// is that process's, and what came in is of those who listen there.
 struct Guess<'a> {
     whose: Option<&'a Whose>,
     likely: BTreeMap<Group, Key>,
@@ -145,42 +145,103 @@ impl<'a> Guess<'a> {
     fn from(accounts: &[AccountRow], whose: Option<&'a Whose>) -> Guess<'a> {
         let mut guess = Guess { whose, likely: BTreeMap::new() };
         let mut owners: BTreeMap<Group, Vec<OwnerId>> = BTreeMap::new();
-        let known =
-            |account: &&AccountRow| account.owner != OwnerId::UNKNOWN && account.group != Group::Other;
-        for account in accounts.iter().filter(known) {
-            owners.entry(account.group).or_default().push(account.owner);
+        for account in accounts.iter().filter(|account| account.group != Group::Other) {
+            let known = (account.owner != OwnerId::UNKNOWN).then_some(account.owner);
+            owners.entry(account.group).or_default().extend(known);
         }
         // One for each program, by which all of it is called.
         let mut programs: Vec<OwnerId> = Vec::new();
         for (group, owners) in owners {
-            let is_somebody_else = |one: &OwnerId| !owners.iter().any(|other| guess.may_be(*one, *other));
-            let different: Vec<OwnerId> = owners.iter().copied().filter(is_somebody_else).collect();
+            let key = match (group, whose) {
+                (Group::Listener(port), Some(whose)) if !whose.doorkeepers(port).is_empty() => {
+                    guess.who_accepts(&owners, whose.doorkeepers(port), whose)
+                }
+                _ => guess.who_connects(&owners),
+            };
             let is_same =
-                |one: OwnerId, other: OwnerId| whose.is_some_and(|whose| whose.is_same_program(one, other));
-            match different[..] {
-                [owner] => {
-                    guess.likely.insert(group, Key::Owner(owner));
+                |program: &OwnerId, one| whose.is_some_and(|whose| whose.is_same_program(*program, one));
+            let key = match key {
+                Some(Key::Program(one)) => {
+                    let program = programs.iter().copied().find(|program| is_same(program, one));
+                    programs.extend(program.is_none().then_some(one));
+                    Some(Key::Program(program.unwrap_or(one)))
                 }
-                [first, ref others @ ..] if others.iter().all(|other| is_same(first, *other)) => {
-                    let program = programs.iter().copied().find(|program| is_same(*program, first));
-                    programs.extend(program.is_none().then_some(first));
-                    guess.likely.insert(group, Key::Program(program.unwrap_or(first)));
-                }
-                _ => {}
-            }
+                key => key,
+            };
+            guess.likely.extend(key.map(|key| (group, key)));
         }
         guess
+    }
+
+    /// Of those who have connections of a group, the only one or only program that can have the others.
+    fn who_connects(&self, owners: &[OwnerId]) -> Option<Key> {
+        let is_somebody_else = |one: &OwnerId| !owners.iter().any(|other| self.may_be(*one, *other));
+        let different: Vec<OwnerId> = owners.iter().copied().filter(is_somebody_else).collect();
+        let is_same = |one, other| self.whose.is_some_and(|whose| whose.is_same_program(one, other));
+        match different[..] {
+            [owner] => Some(Key::Owner(owner)),
+            [first, ref others @ ..] => {
+                others.iter().all(|other| is_same(first, *other)).then_some(Key::Program(first))
+            }
+            [] => None,
+        }
+    }
+
+    /// The same where it is known who listens: they, and processes of the same program.
+    fn who_accepts(&self, owners: &[OwnerId], keepers: &[OwnerId], whose: &Whose) -> Option<Key> {
+        let accepting: Vec<OwnerId> = owners.iter().copied().filter(|one| whose.is_process(*one)).collect();
+        let first = accepting.first().or(keepers.first()).copied()?;
+        let mut all = accepting.iter().chain(keepers);
+        match all.all(|other| whose.are_akin(first, *other)) {
+            // Nobody else was ever seen to accept.
+            true if accepting == keepers => Some(Key::Owner(first)),
+            true => Some(Key::Program(first)),
+            false => None,
+        }
     }
 
     fn of(&self, account: &AccountRow) -> Option<Key> {
         let key = self.likely.get(&account.group).copied()?;
         let (Key::Owner(likely) | Key::Program(likely)) = key else { return None };
-        (account.owner == OwnerId::UNKNOWN || self.may_be(account.owner, likely)).then_some(key)
+        let is_likely = match (account.group, self.whose) {
+            _ if account.owner == OwnerId::UNKNOWN => true,
+            // Nobody else listens there.
+            (Group::Listener(port), Some(whose)) if !whose.doorkeepers(port).is_empty() => {
+                !whose.is_process(account.owner)
+            }
+            _ => self.may_be(account.owner, likely),
+        };
+        is_likely.then_some(key)
     }
 
     fn may_be(&self, one: OwnerId, process: OwnerId) -> bool {
         self.whose.is_some_and(|whose| whose.may_be(one, process))
     }
+}
+
+/// The owner of a connection that has ended.
+#[derive(Clone, PartialEq, Debug)]
+pub(crate) struct FormerOwner {
+    pub(crate) name: OwnerName,
+    /// Safe to show.
+    pub(crate) label: String,
+    /// Nobody saw it: those who listen there are of this program.
+    pub(crate) is_inferred: bool,
+}
+
+/// Whose an ended connection was, as far as it is known.
+pub(crate) fn former_owner(closed: &Closed, whose: &Whose) -> Option<FormerOwner> {
+    let port = closed.local.filter(|_| closed.direction == Direction::Incoming).map(|local| local.port());
+    let keepers = port.map_or(&[][..], |port| whose.doorkeepers(port));
+    let is_alike = |first: &&OwnerId| keepers.iter().all(|other| whose.are_akin(**first, *other));
+    let keeper = keepers.first().filter(is_alike).filter(|_| !whose.is_process(closed.owner));
+    let row = match keeper {
+        Some(keeper) => row(Key::Program(*keeper), By::Owner, Some(whose)),
+        None if closed.owner == OwnerId::UNKNOWN => return None,
+        None => row(Key::Owner(closed.owner), By::Owner, Some(whose)),
+    };
+    let GroupName::Owner { owner: name } = row.group else { return None };
+    Some(FormerOwner { name, label: row.label, is_inferred: keeper.is_some() })
 }
 
 fn row(key: Key, by: By, whose: Option<&Whose>) -> Row {
@@ -230,7 +291,7 @@ fn owner_name(who: &Who<'_>, by: By) -> OwnerName {
     let place = place_of(who).filter(|_| by != By::User);
     OwnerName {
         pid: process.map(|process| process.pid),
-        name: process.map(|process| text(&process.name)),
+        name: who.name().filter(|_| by == By::Owner).map(text),
         uid: who.uid.filter(|_| by != By::Cgroup),
         user: who.user.filter(|_| by != By::Cgroup).map(text),
         cgroup: who.cgroup.filter(|_| by != By::User).map(text),
@@ -261,6 +322,13 @@ fn owner_label(who: &Who<'_>, by: By) -> String {
         (_, Some(process)) => {
             let unit = process.place.unit.as_ref().map(|unit| format!("  {unit}")).unwrap_or_default();
             format!("{} ({}) {}{unit}", process.name, process.pid, user())
+        }
+        (_, None) if who.program.is_some() => {
+            let unit = place_of(who)
+                .and_then(|place| place.unit)
+                .map(|unit| format!("  {unit}"))
+                .unwrap_or_default();
+            format!("{} (ended){unit}", who.name().map(ToString::to_string).unwrap_or_default())
         }
         (_, None) if who.uid.is_some() => match place_of(who).and_then(|place| place.unit) {
             Some(unit) => format!("a process of {unit}, {}", user()),

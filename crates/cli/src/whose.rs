@@ -6,10 +6,11 @@ use std::collections::{HashMap, HashSet};
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use sock_diag::{Cookie, Protocol, SocketRecord};
+use sock_diag::{Cookie, Protocol, SocketRecord, SocketState};
 use sockeye_core::{Monitor, OwnerId};
 use sockeye_host::owners::{Name, Owner, Owners, Work};
 
+use crate::makers::{Makers, Newcomer};
 use crate::sweep::Note;
 
 /// What owners are told apart by.
@@ -25,6 +26,8 @@ pub(crate) enum Facet {
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 struct Known {
     process: Option<NonZeroU32>,
+    /// Of a process that was gone before it could be looked at: what it was called, by its place in `programs`.
+    program: Option<u32>,
     uid: Option<u32>,
     cgroup: Option<u64>,
 }
@@ -34,6 +37,16 @@ pub(crate) struct Whose {
     facet: Facet,
     /// None for a capture: its processes, paths and names are of another time or host.
     owners: Option<Owners>,
+    /// None for a single look: it is too late to listen.
+    makers: Option<Makers>,
+    /// Names of programs, in the order in which they were met.
+    programs: Vec<Name>,
+    /// Listening sockets of the last sweep: ports and inodes.
+    doors: Vec<(u16, u32)>,
+    /// By the port they listen on, as far as they are known.
+    doorkeepers: HashMap<u16, Vec<OwnerId>>,
+    /// Makers that were asked for since the last work.
+    by_pid: HashMap<u32, Option<OwnerId>>,
     numbers: HashMap<Known, OwnerId>,
     /// By number; number 0 is nobody's.
     known: Vec<Known>,
@@ -55,6 +68,11 @@ impl Whose {
         Whose {
             facet,
             owners: is_live.then(Owners::of_this_host),
+            makers: None,
+            programs: Vec::new(),
+            doors: Vec::new(),
+            doorkeepers: HashMap::new(),
+            by_pid: HashMap::new(),
             numbers: HashMap::new(),
             known: vec![Known::default()],
             free: Vec::new(),
@@ -65,15 +83,69 @@ impl Whose {
         }
     }
 
-    /// A TCP socket that begins to be followed.
-    pub(crate) fn meet(&mut self, monitor: &mut Monitor, record: &SocketRecord) {
-        // A mini socket tells nothing of the kind.
-        let (Some(uid), Some(inode), Protocol::Tcp) = (record.uid, record.inode, record.protocol) else {
+    /// The same for a namespace, by its inode, that is going to be followed: it listens to who connects there.
+    pub(crate) fn following(facet: Facet, is_live: bool, netns: Option<u64>) -> Whose {
+        let listens = facet == Facet::Process && is_live;
+        Whose { makers: netns.filter(|_| listens).map(Makers::listen), ..Whose::new(facet, is_live) }
+    }
+
+    /// Reads who connected meanwhile: before events are told, so that they find the owners of what has ended.
+    pub(crate) fn catch_up(&mut self, monitor: &mut Monitor) {
+        let late = self.makers.as_mut().map(Makers::catch_up).unwrap_or_default();
+        for (cookie, pid) in late {
+            let Some(owner) = self.owner_by_pid(pid) else { continue };
+            monitor.own(cookie, owner);
+            if let (Some(inode), Some(owners)) = (self.inodes.get(&cookie), &mut self.owners)
+                && self.sought.remove(inode).is_some()
+            {
+                owners.leave(*inode);
+            }
+        }
+    }
+
+    /// A sweep begins.
+    pub(crate) fn begin_sweep(&mut self, monitor: &mut Monitor) {
+        self.catch_up(monitor);
+        self.doors.clear();
+    }
+
+    /// A record of a sweep, after the monitor has seen it. `is_new`: it begins to be followed.
+    #[inline]
+    pub(crate) fn see(&mut self, monitor: &mut Monitor, record: &SocketRecord, is_new: bool) {
+        if is_new {
+            self.meet(monitor, record);
+        } else if record.state == SocketState::Listen {
+            self.meet_door(record);
+        }
+    }
+
+    /// Whoever listens has what comes in.
+    fn meet_door(&mut self, record: &SocketRecord) {
+        let (Facet::Process, Some(owners), Some(inode)) = (self.facet, &mut self.owners, record.inode) else {
             return;
         };
+        self.doors.push((record.id.local_port, inode.get()));
+        if owners.of(inode.get()).is_none() {
+            owners.want(inode.get(), record.uid.unwrap_or(0), record.cgroup_id);
+        }
+    }
+
+    /// A socket that begins to be followed.
+    fn meet(&mut self, monitor: &mut Monitor, record: &SocketRecord) {
+        if record.protocol != Protocol::Tcp {
+            return;
+        }
+        if let Some(owner) = self.maker(record) {
+            return monitor.own(record.id.cookie, owner);
+        }
+        if let (Some(makers), Some(newcomer)) = (&mut self.makers, Newcomer::of(record)) {
+            makers.ask_again(newcomer);
+        }
+        // A mini socket tells nothing of the kind.
+        let (Some(uid), Some(inode)) = (record.uid, record.inode) else { return };
         let (cookie, inode) = (record.id.cookie, inode.get());
         let mut known = match self.facet {
-            Facet::Process => Known { process: None, uid: Some(uid), cgroup: record.cgroup_id },
+            Facet::Process => Known { uid: Some(uid), cgroup: record.cgroup_id, ..Known::default() },
             Facet::Cgroup => Known { cgroup: record.cgroup_id, ..Known::default() },
             Facet::User => Known { uid: Some(uid), ..Known::default() },
         };
@@ -89,6 +161,37 @@ impl Whose {
         monitor.own(cookie, self.number(known));
     }
 
+    /// Who made this connection, told by its record or by its destroy event.
+    pub(crate) fn maker(&mut self, record: &SocketRecord) -> Option<OwnerId> {
+        let pid = self.makers.as_ref()?.of(&Newcomer::of(record)?)?;
+        self.owner_by_pid(pid)
+    }
+
+    fn owner_by_pid(&mut self, pid: u32) -> Option<OwnerId> {
+        if let Some(known) = self.by_pid.get(&pid) {
+            return *known;
+        }
+        let owner = self.known_by_pid(pid).map(|known| self.number(known));
+        self.by_pid.insert(pid, owner);
+        owner
+    }
+
+    fn known_by_pid(&mut self, pid: u32) -> Option<Known> {
+        if let Some(process) = self.owners.as_mut()?.process(pid) {
+            return Some(Known { process: Some(process), ..Known::default() });
+        }
+        let heard = self.makers.as_ref()?.heard_of(pid)?;
+        let name = heard.name?;
+        let place = self.programs.iter().position(|program| *program == name).or_else(|| {
+            let has_room = self.programs.len() < MANY;
+            has_room.then(|| {
+                self.programs.push(name);
+                self.programs.len() - 1
+            })
+        })?;
+        Some(Known { program: Some(place as u32), cgroup: heard.cgroup_id, ..Known::default() })
+    }
+
     /// These sockets have ended.
     pub(crate) fn gone(&mut self, cookies: impl Iterator<Item = Cookie>) {
         for cookie in cookies {
@@ -101,6 +204,12 @@ impl Whose {
 
     /// Goes on looking for as long as this. Whether somebody is still sought.
     pub(crate) fn work(&mut self, monitor: &mut Monitor, budget: Duration) -> bool {
+        self.catch_up(monitor);
+        if let Some(makers) = &self.makers {
+            makers.forget_old();
+        }
+        // Its number may be another's soon.
+        self.by_pid.clear();
         let Some(owners) = &mut self.owners else { return false };
         let mut is_done = true;
         if self.facet == Facet::Cgroup {
@@ -116,8 +225,26 @@ impl Whose {
                 monitor.own(sought, number);
             }
         }
+        self.find_doorkeepers();
         self.take_back(monitor);
         !is_done || self.work.left > 0
+    }
+
+    fn find_doorkeepers(&mut self) {
+        self.doorkeepers.clear();
+        for (port, inode) in std::mem::take(&mut self.doors) {
+            let process = self.owners.as_ref().and_then(|owners| owners.of(inode));
+            if process.is_some() {
+                let keeper = self.number(Known { process, ..Known::default() });
+                let keepers = self.doorkeepers.entry(port).or_default();
+                keepers.extend((!keepers.contains(&keeper)).then_some(keeper));
+            }
+        }
+    }
+
+    /// Who listens on this port: one for each socket that does, though more may have it.
+    pub(crate) fn doorkeepers(&self, port: u16) -> &[OwnerId] {
+        self.doorkeepers.get(&port).map_or(&[], Vec::as_slice)
     }
 
     fn number(&mut self, known: Known) -> OwnerId {
@@ -143,7 +270,8 @@ impl Whose {
         if self.numbers.len() < MANY {
             return;
         }
-        let used: HashSet<OwnerId> = monitor.accounts().iter().map(|row| row.owner).collect();
+        let mut used: HashSet<OwnerId> = monitor.accounts().iter().map(|row| row.owner).collect();
+        used.extend(self.doorkeepers.values().flatten());
         let free = &mut self.free;
         self.numbers.retain(|_, number| {
             let keeps = used.contains(number);
@@ -176,11 +304,23 @@ impl Whose {
         }
     }
 
+    /// Whether it is known which process that is.
+    pub(crate) fn is_process(&self, owner: OwnerId) -> bool {
+        self.known.get(owner.0 as usize).is_some_and(|known| known.process.is_some())
+    }
+
+    /// Whether two processes are called the same and run in the same place, as a master and its workers do.
+    pub(crate) fn are_akin(&self, one: OwnerId, other: OwnerId) -> bool {
+        let (one, other) = (self.who(one), self.who(other));
+        one.process.is_some() && (one.name(), one.cgroup) == (other.name(), other.cgroup)
+    }
+
     /// Who that is.
     pub(crate) fn who(&self, owner: OwnerId) -> Who<'_> {
         let known = self.known.get(owner.0 as usize).copied().unwrap_or_default();
         let mut who = Who { uid: known.uid, cgroup_id: known.cgroup, ..Who::default() };
         let Some(owners) = &self.owners else { return who };
+        who.program = known.program.and_then(|program| self.programs.get(program as usize));
         who.process = known.process.and_then(|process| owners.owner(process));
         who.uid = who.process.map(|process| process.uid).or(who.uid);
         who.user = who.uid.and_then(|uid| owners.users().name(uid));
@@ -190,19 +330,41 @@ impl Whose {
     }
 
     /// What to tell of those who were not found.
-    pub(crate) fn note(&self) -> Option<Note> {
-        let message = match (&self.owners, self.facet, self.work) {
-            (None, Facet::Process, _) => {
-                "a capture does not hold processes: its sockets are told by user and cgroup".to_owned()
-            }
-            (Some(_), Facet::Process, Work { denied: 1.., .. }) if self.unfound > 0 => format!(
-                "sockets whose process was not found: {}; processes that may not be looked into (CAP_SYS_PTRACE): {}; such \
-                 sockets are told by user and cgroup",
-                self.unfound, self.work.denied
-            ),
-            _ => return None,
-        };
-        Some(Note { id: "owners_unknown", message })
+    pub(crate) fn notes(&self) -> Vec<Note> {
+        let mut notes = Vec::new();
+        if self.facet != Facet::Process {
+            return notes;
+        }
+        let mut note = |id, message| notes.push(Note { id, message });
+        if self.owners.is_none() {
+            let message = "a capture does not hold processes: its sockets are told by user and cgroup";
+            note("owners_unknown", message.to_owned());
+        }
+        if self.work.denied > 0 && self.unfound > 0 {
+            note(
+                "owners_unknown",
+                format!(
+                    "sockets whose process was not found: {}; processes that may not be looked into (CAP_SYS_PTRACE): {}; \
+                     such sockets are told by user and cgroup",
+                    self.unfound, self.work.denied
+                ),
+            );
+        }
+        if let Some(why) = self.makers.as_ref().and_then(Makers::why_not) {
+            note(
+                "connects_not_heard",
+                format!(
+                    "who connects is not heard: {why}; connections shorter than the interval are told by who else goes there"
+                ),
+            );
+        }
+        if let Some(lost @ 1..) = self.makers.as_ref().map(Makers::lost) {
+            let message = format!(
+                "connects that the kernel had no room to tell of: {lost}; brief ones among them are told by who else goes there"
+            );
+            note("connects_lost", message);
+        }
+        notes
     }
 }
 
@@ -210,8 +372,17 @@ impl Whose {
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Who<'a> {
     pub(crate) process: Option<&'a Owner>,
+    /// What a process was called that was gone before it could be looked at.
+    pub(crate) program: Option<&'a Name>,
     pub(crate) uid: Option<u32>,
     pub(crate) user: Option<&'a Name>,
     pub(crate) cgroup: Option<&'a Name>,
     pub(crate) cgroup_id: Option<u64>,
+}
+
+impl Who<'_> {
+    /// What the process is called, or was.
+    pub(crate) fn name(&self) -> Option<&Name> {
+        self.process.map(|process| &process.name).or(self.program)
+    }
 }

@@ -65,8 +65,9 @@ fn look_by(feed: &mut Feed, by: By) -> anyhow::Result<(Report, Vec<Note>, Vec<Ro
     monitor.begin_sweep(Moment(0));
     let mut notes = sweep_each(feed, |told| match told {
         Told::Record(record) => {
-            if let (true, Some(whose)) = (monitor.observe(record), &mut whose) {
-                whose.meet(&mut monitor, record);
+            let is_new = monitor.observe(record);
+            if let Some(whose) = &mut whose {
+                whose.see(&mut monitor, record, is_new);
             }
         }
         Told::BoundByNumber(cookie, port) => monitor.observe_bound(cookie, port),
@@ -83,7 +84,7 @@ fn look_by(feed: &mut Feed, by: By) -> anyhow::Result<(Report, Vec<Note>, Vec<Ro
     // A single look knows no rates.
     report.churn = None;
     report.destinations.iter_mut().for_each(|destination| destination.rates = None);
-    notes.extend(whose.as_ref().and_then(Whose::note));
+    notes.extend(whose.iter().flat_map(Whose::notes));
     let rows = by::rows(by, &monitor, whose.as_ref());
     Ok((report, notes, rows))
 }

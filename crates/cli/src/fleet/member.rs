@@ -157,7 +157,7 @@ impl Followed {
             unconfirmed: 0,
             churn: 0.0,
         };
-        followed.watched.monitor.begin_sweep(began);
+        followed.watched.begin_sweep(began);
         let records = followed.read(kernel, desk, |followed, feed, desk| {
             let records = Reading::of(feed, &mut followed.watched).read_all()?;
             followed.take_events(started, &mut desk.events);
@@ -191,7 +191,7 @@ impl Followed {
             self.watched.monitor.set_settings(&self.surroundings.core_settings());
         }
         let clock = Instant::now();
-        self.watched.monitor.begin_sweep(began);
+        self.watched.begin_sweep(began);
         let (records, settled) = self.read(kernel, desk, |followed, feed, desk| {
             let records = Reading::of(feed, &mut followed.watched).read_all()?;
             followed.take_events(started, &mut desk.events);

@@ -133,7 +133,7 @@ impl Follow {
         let mut follow = Follow {
             watched: Watched::new(
                 Monitor::new(&settings, &counters, start, heard),
-                facet.map(|facet| Whose::new(facet, live.is_some())),
+                facet.map(|facet| Whose::following(facet, live.is_some(), feed.surroundings().netns_inode)),
             ),
             clock: WallClock { moment: start, timestamp: feed.surroundings().taken_at },
             feed,
@@ -360,7 +360,7 @@ impl Follow {
 
     /// The first sweep, read twice; a replay reads what was read then.
     fn baseline(&mut self, began: Moment) -> anyhow::Result<()> {
-        self.watched.monitor.begin_sweep(began);
+        self.watched.begin_sweep(began);
         if self.live.is_some() {
             self.reading().read_all()?;
             self.take_events()?;
@@ -396,7 +396,7 @@ impl Follow {
 
     /// A sweep, and whatever makes its answer certain. `recorded_end`: when it was over, in a replay.
     fn take_sweep(&mut self, began: Moment, recorded_end: Option<Moment>) -> anyhow::Result<()> {
-        self.watched.monitor.begin_sweep(began);
+        self.watched.begin_sweep(began);
         let records = self.reading().read_all()?;
         match recorded_end {
             None => {
@@ -430,6 +430,7 @@ impl Follow {
     fn deliver(&mut self) -> anyhow::Result<usize> {
         let Some(live) = &mut self.live else { return Ok(0) };
         let (watched, feed) = (&mut self.watched, &mut self.feed);
+        watched.expect_events();
         let mut kept = Ok(());
         let events = live.pending.drain(|at, event| {
             watched.event(at, &event);

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use sock_diag::{Cookie, Event, SocketRecord};
-use sockeye_core::{Counters, Moment, Monitor, TcpEnd, When};
+use sockeye_core::{Counters, Moment, Monitor, OwnerId, TcpEnd, When};
 
 use super::onlooker::Onlooker;
 use crate::sweep::Note;
@@ -52,6 +52,21 @@ impl Watched {
         }
     }
 
+    /// A sweep begins.
+    pub(crate) fn begin_sweep(&mut self, at: Moment) {
+        if let Some(whose) = &mut self.whose {
+            whose.begin_sweep(&mut self.monitor);
+        }
+        self.monitor.begin_sweep(at);
+    }
+
+    /// Events are about to be told.
+    pub(crate) fn expect_events(&mut self) {
+        if let Some(whose) = &mut self.whose {
+            whose.catch_up(&mut self.monitor);
+        }
+    }
+
     /// A record of a sweep.
     #[inline]
     pub(crate) fn record(&mut self, record: &SocketRecord) {
@@ -59,8 +74,8 @@ impl Watched {
             self.bound.insert(record.id.cookie, *record);
         }
         let is_new = self.monitor.observe(record);
-        if let (true, Some(whose)) = (is_new, &mut self.whose) {
-            whose.meet(&mut self.monitor, record);
+        if let Some(whose) = &mut self.whose {
+            whose.see(&mut self.monitor, record, is_new);
         }
         if let Some(onlooker) = &mut self.onlooker {
             onlooker.record(record);
@@ -88,7 +103,8 @@ impl Watched {
                     (end.sent_bytes, end.received_bytes, end.retransmits, end.controls_acked) =
                         (None, None, None, None);
                 }
-                self.monitor.destroyed(&record, end, at);
+                let maker = self.whose.as_mut().and_then(|whose| whose.maker(&record));
+                self.monitor.destroyed(&record, end, at, maker.unwrap_or(OwnerId::UNKNOWN));
             }
             Event::Lost(lost) => {
                 self.lost += u64::from(lost.unwrap_or(0));
@@ -155,7 +171,7 @@ impl Watched {
         if let Some(message) = &self.udp_unreadable {
             note("protocol_unreadable", message.clone());
         }
-        notes.extend(self.whose.as_ref().and_then(Whose::note));
+        notes.extend(self.whose.iter().flat_map(Whose::notes));
         let mut note = |id, message| notes.push(Note { id, message });
         if self.malformed > 0 {
             note("malformed", format!("messages that could not be read as sockets: {}", self.malformed));

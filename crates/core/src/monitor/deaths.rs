@@ -4,14 +4,22 @@ use sock_diag::{Cookie, Protocol, SocketRecord};
 
 use crate::closed::{Closed, ClosedBy, Direction, Evidence, TcpEnd};
 use crate::moment::{Lifetime, When};
+use crate::owner_id::OwnerId;
 
 use super::ledger::{Happening, Source};
 use super::table::{Flag, Slot, Socket, Stage};
 use super::{JIFFY_MS, Monitor, accounts_of};
 
 impl Monitor {
-    /// A destroy event. It was read at this moment, or, where events had to wait for the reader, came between two.
-    pub fn destroyed(&mut self, record: &SocketRecord, end: Option<TcpEnd>, at: impl Into<When>) {
+    /// A destroy event. It was read at this moment, or, where events had to wait for the reader, came between two. `owner`:
+    /// whose it was, if that is known of a socket that no sweep has seen.
+    pub fn destroyed(
+        &mut self,
+        record: &SocketRecord,
+        end: Option<TcpEnd>,
+        at: impl Into<When>,
+        owner: OwnerId,
+    ) {
         let at: When = at.into();
         match self.table.find(record.id.cookie) {
             Some(slot) => {
@@ -24,7 +32,7 @@ impl Monitor {
                 }
             }
             None if self.sweeps > 1 || (self.sweeps == 1 && self.sweep.is_none()) => {
-                self.meet_end(record, end, at);
+                self.meet_end(record, end, at, owner);
             }
             // Before there is a baseline nobody knows what began after it.
             None => {}
@@ -33,7 +41,7 @@ impl Monitor {
 
     /// The event of a socket that no sweep has seen: born and dead since the last one, unless it never was a connection,
     /// ended before the watch began, or has been counted by its TIME_WAIT.
-    fn meet_end(&mut self, record: &SocketRecord, end: Option<TcpEnd>, at: When) {
+    fn meet_end(&mut self, record: &SocketRecord, end: Option<TcpEnd>, at: When, owner: OwnerId) {
         if self.departed.knows(record.id.cookie) {
             return;
         }
@@ -63,7 +71,7 @@ impl Monitor {
         let earliest = if is_older { self.since } else { swept };
         let mut socket = Socket::NOBODY;
         socket.set_birth(Some(earliest), death.latest);
-        self.describe(&mut socket, record);
+        self.describe(&mut socket, record, owner);
         socket.set_stage(Stage::Open);
         let heard = heard.map(|ms| When::between(at.earliest.minus_ms(ms), at.latest.minus_ms(ms)));
         let tuple = self.briefs.tuple(&self.ends.both(&socket));

@@ -4,9 +4,7 @@
 //! whose rates are added. What happened in an interval is one entry for each group it happened to. Memory follows the churn
 //! of the longest window, not destinations times windows.
 
-use std::collections::VecDeque;
-
-use hashbrown::HashMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use crate::churn::{AccountRow, Flow, RATE_WINDOWS_S, Rates};
 use crate::lifetimes::{Group, LifetimesBy};
@@ -30,9 +28,6 @@ const WINDOWS: usize = RATE_WINDOWS_S.len();
 /// Opens, closes. Opens are below zero where sockets got their owner after the interval they opened in.
 type Pair = [i32; 2];
 
-/// No account follows: account 0 has no siblings.
-const LAST: Account = 0;
-
 /// By what something became known.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Source {
@@ -46,8 +41,6 @@ const SOURCES: usize = 2;
 struct Line {
     group: Group,
     owner: OwnerId,
-    /// The next account of the same group, with another owner.
-    sibling: Account,
     /// Followed sockets that belong to it.
     sockets: u32,
     /// Of these, the ones alive.
@@ -62,7 +55,6 @@ impl Line {
         Line {
             group,
             owner,
-            sibling: LAST,
             sockets: 0,
             live: 0,
             running: [[0; 2]; SOURCES],
@@ -108,8 +100,8 @@ impl Stream {
 
 /// The books of one namespace.
 pub(crate) struct Ledger {
-    /// The first account of each group; the others of the group follow as siblings.
-    accounts: HashMap<Group, Account>,
+    /// In order, so that those of a group stand together.
+    accounts: BTreeMap<(Group, OwnerId), Account>,
     lines: Vec<Line>,
     free: Vec<Account>,
     /// Free from the next sweep on: within one an account stands for one group.
@@ -140,7 +132,7 @@ pub(crate) enum Happening {
 impl Ledger {
     pub(crate) fn new(start: Moment) -> Ledger {
         Ledger {
-            accounts: HashMap::new(),
+            accounts: BTreeMap::new(),
             lines: vec![Line::new(Group::Other, OwnerId::UNKNOWN); FIXED],
             free: Vec::new(),
             closed: Vec::new(),
@@ -155,8 +147,8 @@ impl Ledger {
     pub(crate) fn join(&mut self, group: Group, owner: OwnerId) -> Account {
         let account = match (group, owner) {
             (Group::Other, OwnerId::UNKNOWN) => OTHER,
-            _ => match self.find(group, owner) {
-                Some(account) => account,
+            _ => match self.accounts.get(&(group, owner)) {
+                Some(account) => *account,
                 None => self.open(group, owner),
             },
         };
@@ -164,17 +156,10 @@ impl Ledger {
         account
     }
 
-    fn find(&self, group: Group, owner: OwnerId) -> Option<Account> {
-        self.siblings(group).find(|account| self.lines[*account as usize].owner == owner)
-    }
-
     /// The accounts of a group.
-    fn siblings(&self, group: Group) -> impl Iterator<Item = Account> {
-        let first = self.accounts.get(&group).copied();
-        std::iter::successors(first, |account| {
-            let next = self.lines[*account as usize].sibling;
-            (next != LAST).then_some(next)
-        })
+    fn accounts_of(&self, group: Group) -> impl Iterator<Item = Account> {
+        let owners = (group, OwnerId::UNKNOWN)..=(group, OwnerId(u32::MAX));
+        self.accounts.range(owners).map(|(_, account)| *account)
     }
 
     /// A followed socket is another owner's from now on; so is its opening, if it is one since the start. Its account then.
@@ -215,8 +200,7 @@ impl Ledger {
     }
 
     fn open(&mut self, group: Group, owner: OwnerId) -> Account {
-        let sibling = self.accounts.get(&group).copied().unwrap_or(LAST);
-        let line = Line { sibling, ..Line::new(group, owner) };
+        let line = Line::new(group, owner);
         let account = match self.free.pop() {
             Some(account) => {
                 self.lines[account as usize] = line;
@@ -227,7 +211,7 @@ impl Ledger {
                 (self.lines.len() - 1) as Account
             }
         };
-        self.accounts.insert(group, account);
+        self.accounts.insert((group, owner), account);
         account
     }
 
@@ -238,22 +222,15 @@ impl Ledger {
     }
 
     fn close_if_idle(&mut self, account: Account) {
-        let Line { group, sibling, .. } = self.lines[account as usize];
+        let Line { group, owner, .. } = self.lines[account as usize];
         if (account as usize) < FIXED || !self.lines[account as usize].is_idle() {
             return;
         }
-        // Who is in no group's row is closed already.
-        let Some(first) = self.accounts.get(&group).copied() else { return };
-        if first != account {
-            let before = self.siblings(group).find(|one| self.lines[*one as usize].sibling == account);
-            let Some(before) = before else { return };
-            self.lines[before as usize].sibling = sibling;
-        } else if sibling == LAST {
-            self.accounts.remove(&group);
-        } else {
-            self.accounts.insert(group, sibling);
+        // Who is in no row is closed already.
+        if self.accounts.get(&(group, owner)) != Some(&account) {
+            return;
         }
-        self.lines[account as usize].sibling = LAST;
+        self.accounts.remove(&(group, owner));
         self.closed.push(account);
     }
 
@@ -423,9 +400,9 @@ impl Ledger {
 
     /// Rates of a group; None when nothing is known of it.
     pub(crate) fn rates_of(&self, group: Group) -> Option<Rates> {
-        let mut siblings = self.siblings(group).map(|account| self.rates(account));
-        let first = siblings.next()?;
-        Some(siblings.fold(first, Rates::plus))
+        let mut rates = self.accounts_of(group).map(|account| self.rates(account));
+        let first = rates.next()?;
+        Some(rates.fold(first, Rates::plus))
     }
 
     fn rates(&self, account: Account) -> Rates {

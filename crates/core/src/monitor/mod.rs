@@ -365,12 +365,12 @@ impl Monitor {
         self.seen += 1;
         socket.seen = self.sweeps as u8;
         socket.set_birth(earliest, latest);
-        self.describe(&mut socket, record);
+        self.describe(&mut socket, record, OwnerId::UNKNOWN);
         self.table.insert(record.id.cookie, socket)
     }
 
     /// Fills in what a record says.
-    fn describe(&mut self, socket: &mut Socket, record: &SocketRecord) {
+    fn describe(&mut self, socket: &mut Socket, record: &SocketRecord, owner: OwnerId) {
         socket.set_stage(Stage::of(record.state, record.timer.kind));
         socket.set(Flag::Udp, record.protocol != Protocol::Tcp);
         let direction = self.direction(record);
@@ -387,7 +387,7 @@ impl Monitor {
             Direction::Incoming => Group::Listener(record.id.local_port),
             Direction::Unknown => Group::Other,
         };
-        socket.group = self.ledger.join(group, OwnerId::UNKNOWN);
+        socket.group = self.ledger.join(group, owner);
     }
 
     /// Who began a connection, as far as listeners are known.
@@ -422,12 +422,13 @@ impl Monitor {
     /// A socket of the table begins another connection.
     fn reopen(&mut self, slot: Slot, record: &SocketRecord) {
         let mut socket = *self.table.socket(slot);
+        let owner = self.ledger.owner(socket.group);
         self.ends.release(&socket);
         self.ledger.leave(socket.group);
         socket.set_birth(Some(self.began[1]), self.began[0]);
         socket.set(Flag::Told, false);
         socket.set(Flag::BoundByNumber, false);
-        self.describe(&mut socket, record);
+        self.describe(&mut socket, record, owner);
         *self.table.socket_mut(slot) = socket;
         self.open(slot, false);
     }

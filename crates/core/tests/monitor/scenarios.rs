@@ -5,7 +5,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 use sock_diag::fake::tcp_record;
 use sock_diag::{Cookie, Protocol, SocketRecord, SocketState, Timer, TimerKind};
 use sockeye_core::{
-    Churn, ClosedBy, Counters, Direction, Evidence, Lifetime, Moment, Monitor, Settings, TcpEnd, When,
+    Churn, ClosedBy, Counters, Direction, Evidence, Lifetime, Moment, Monitor, OwnerId, Settings, TcpEnd,
+    When,
 };
 
 const HERE: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 7);
@@ -54,7 +55,7 @@ fn time_wait(cookie: u64, local_port: u16, age_ms: u32) -> SocketRecord {
 fn an_event_that_waited_for_its_reader_meets_its_time_wait() {
     for (read, opened) in [(When::between(Moment(500), Moment(4_000)), 1), (When::at(Moment(4_000)), 2)] {
         let mut monitor = monitor(true);
-        monitor.destroyed(&socket(5, SocketState::Close, 45_000, 80), end(3, true), read);
+        monitor.destroyed(&socket(5, SocketState::Close, 45_000, 80), end(3, true), read, OwnerId::UNKNOWN);
         // Closed at 600: what the event may tell of, or an earlier connection with the same ends.
         let churn = sweep(&mut monitor, 4_100, &[time_wait(6, 45_000, 3_500)]);
         assert_eq!((churn.tcp.opened, churn.tcp.closed), (opened, opened), "read {read:?}");
@@ -89,9 +90,24 @@ fn end(min_age_ms: u64, age_is_exact: bool) -> Option<TcpEnd> {
 #[test]
 fn a_brief_connection_of_a_young_listener_came_in() {
     let mut monitor = monitor(true);
-    monitor.destroyed(&socket(5, SocketState::Close, 8_080, 40_000), end(3, true), Moment(500));
-    monitor.destroyed(&socket(6, SocketState::Close, 45_000, 40_000), end(3, true), Moment(500));
-    monitor.destroyed(&socket(7, SocketState::Close, 45_001, 80), end(3, true), Moment(500));
+    monitor.destroyed(
+        &socket(5, SocketState::Close, 8_080, 40_000),
+        end(3, true),
+        Moment(500),
+        OwnerId::UNKNOWN,
+    );
+    monitor.destroyed(
+        &socket(6, SocketState::Close, 45_000, 40_000),
+        end(3, true),
+        Moment(500),
+        OwnerId::UNKNOWN,
+    );
+    monitor.destroyed(
+        &socket(7, SocketState::Close, 45_001, 80),
+        end(3, true),
+        Moment(500),
+        OwnerId::UNKNOWN,
+    );
     let churn = sweep(&mut monitor, 1_000, &[listener(8, 8_080), listener(9, 45_000)]);
     let counts = |flow: &sockeye_core::Flow| (flow.opened, flow.closed, flow.live());
     assert_eq!(counts(&churn.tcp), (3, 3, 0));
@@ -102,7 +118,12 @@ fn a_brief_connection_of_a_young_listener_came_in() {
 #[test]
 fn an_exact_age_is_all_the_lifetime_there_is() {
     let mut monitor = monitor(true);
-    monitor.destroyed(&socket(5, SocketState::Close, 45_000, 80), end(250, true), Moment(900));
+    monitor.destroyed(
+        &socket(5, SocketState::Close, 45_000, 80),
+        end(250, true),
+        Moment(900),
+        OwnerId::UNKNOWN,
+    );
     let [closed] = monitor.take_closed()[..] else { panic!("one close") };
     let Lifetime { min_ms, max_ms: Some(max_ms) } = closed.lifetime else { panic!("{closed:?}") };
     assert!((200..=250).contains(&min_ms) && (250..=300).contains(&max_ms), "{closed:?}");
@@ -113,7 +134,12 @@ fn an_exact_age_is_all_the_lifetime_there_is() {
 fn an_age_that_cannot_be_is_ignored() {
     let mut monitor = monitor(true);
     sweep(&mut monitor, 1_000, &[socket(5, SocketState::Established, 45_000, 80)]);
-    monitor.destroyed(&socket(5, SocketState::Close, 45_000, 80), end(4_000_000, true), Moment(1_500));
+    monitor.destroyed(
+        &socket(5, SocketState::Close, 45_000, 80),
+        end(4_000_000, true),
+        Moment(1_500),
+        OwnerId::UNKNOWN,
+    );
     let [closed] = monitor.take_closed()[..] else { panic!("one close") };
     assert!(closed.lifetime.max_ms.is_some_and(|max_ms| max_ms <= 1_500), "{closed:?}");
 }
@@ -122,7 +148,12 @@ fn an_age_that_cannot_be_is_ignored() {
 fn what_ended_before_the_watch_is_not_counted() {
     let mut monitor = monitor(true);
     // Its file was kept: the event comes late, and tells of a time before the start.
-    monitor.destroyed(&socket(5, SocketState::Close, 45_000, 80), end(30_000, false), Moment(900));
+    monitor.destroyed(
+        &socket(5, SocketState::Close, 45_000, 80),
+        end(30_000, false),
+        Moment(900),
+        OwnerId::UNKNOWN,
+    );
     let churn = sweep(&mut monitor, 1_000, &[time_wait(6, 45_001, 20_000)]);
     assert_eq!((churn.tcp.opened, churn.tcp.closed), (0, 0));
 }
@@ -137,6 +168,7 @@ fn listeners_bound_and_plain_sockets_are_no_connections() {
             &record,
             Some(TcpEnd { established: Some(false), ..TcpEnd::default() }),
             Moment(500),
+            OwnerId::UNKNOWN,
         );
     }
     let mut half_open = socket(9, SocketState::SynRecv, 443, 40_000);
@@ -153,7 +185,7 @@ fn an_attempt_that_was_refused_has_opened_and_closed() {
     let mut refused = socket(5, SocketState::Close, 45_000, 0);
     refused.id.local_address = Ipv4Addr::UNSPECIFIED.into();
     let end = TcpEnd { established: Some(false), is_reset: true, ..TcpEnd::default() };
-    monitor.destroyed(&refused, Some(end), Moment(500));
+    monitor.destroyed(&refused, Some(end), Moment(500), OwnerId::UNKNOWN);
     let [closed] = monitor.take_closed()[..] else { panic!("one close") };
     assert_eq!((closed.closed_by, closed.direction), (ClosedBy::Reset, Direction::Outgoing));
 }
@@ -180,6 +212,7 @@ fn who_closed_first_is_known_by_the_last_state() {
             &SocketRecord { state: SocketState::Close, ..*record },
             end(100, false),
             Moment(1_500),
+            OwnerId::UNKNOWN,
         );
     }
     let by: Vec<_> = monitor.take_closed().iter().map(|closed| closed.closed_by).collect();
@@ -214,10 +247,10 @@ fn a_udp_socket_goes_on_when_it_connects() {
     sweep(&mut monitor, 1_000, &[udp(SocketState::Close, 0)]);
     let churn = sweep(&mut monitor, 2_000, &[udp(SocketState::Established, 53)]);
     assert_eq!((churn.udp.opened, churn.udp.closed, churn.tcp.opened), (1, 0, 0));
-    monitor.destroyed(&udp(SocketState::Close, 53), None, Moment(2_500));
+    monitor.destroyed(&udp(SocketState::Close, 53), None, Moment(2_500), OwnerId::UNKNOWN);
     let mut never_bound = udp(SocketState::Close, 0);
     (never_bound.id.cookie, never_bound.id.local_port) = (Cookie(6), 0);
-    monitor.destroyed(&never_bound, None, Moment(2_500));
+    monitor.destroyed(&never_bound, None, Moment(2_500), OwnerId::UNKNOWN);
     let churn = sweep(&mut monitor, 3_000, &[]);
     assert_eq!((churn.udp.opened, churn.udp.closed), (1, 1));
 }
@@ -228,4 +261,17 @@ fn namespaces_side_by_side_do_not_know_each_other() {
     sweep(&mut one, 1_000, &[socket(5, SocketState::Established, 45_000, 80)]);
     let churn = sweep(&mut other, 1_000, &[]);
     assert_eq!((churn.tcp.opened, churn.tcp.live()), (0, 0));
+}
+
+#[test]
+fn what_is_known_of_a_brief_connection_is_whose_it_was() {
+    let mut monitor = monitor(true);
+    let who = OwnerId(9);
+    monitor.destroyed(&socket(5, SocketState::Close, 45_000, 80), end(3, true), Moment(500), who);
+    let closed = monitor.take_closed();
+    assert_eq!((closed.len(), closed[0].owner), (1, who));
+    monitor.tick(Moment(1_100));
+    let rows = monitor.accounts();
+    let [row] = &rows[..] else { panic!("{rows:?}") };
+    assert_eq!((row.owner, row.live, row.rates.closes[0]), (who, 0, 1.0));
 }

@@ -374,7 +374,9 @@ impl World {
         let come = self.events.partition_point(|(sent, ..)| *sent <= self.now);
         for (at, record, end) in self.events.drain(..come).collect::<Vec<_>>() {
             let end = (record.protocol == Protocol::Tcp).then_some(end);
-            self.monitor.destroyed(&record, end, Moment(at));
+            // Now and then somebody has seen who it was.
+            let owner = OwnerId(record.id.cookie.0 as u32 % 4);
+            self.monitor.destroyed(&record, end, Moment(at), owner);
         }
     }
 

@@ -141,6 +141,17 @@ impl Owners {
         self.processes.table.vacate(inode);
     }
 
+    /// Takes back a [want](Owners::want): the owner is known otherwise.
+    pub fn leave(&mut self, inode: u32) {
+        self.search.gone(inode);
+    }
+
+    /// The owner that this process is, whether it has sockets or not; None when there is no such process. Needs no
+    /// privilege. Cost: one small file; four for a process that is new.
+    pub fn process(&mut self, pid: u32) -> Option<NonZeroU32> {
+        self.processes.look_at(pid)
+    }
+
     /// Seeks what is wanted, for as long as `budget`, and at least a step. A step takes some tens of microseconds; listing a
     /// hundred processes, or a folder of cgroups, up to a millisecond.
     pub fn work(&mut self, budget: Duration) -> Work {
@@ -241,8 +252,10 @@ impl Owners {
         self.processes.roster.of(id)
     }
 
-    /// Forgets owners whose process has ended and that are not to be kept. Their numbers may be given out again.
+    /// Forgets owners whose process has ended and that are not to be kept. Their numbers may be given out again. Cost: a look
+    /// at each process that is known.
     pub fn forget(&mut self, keep: impl Fn(NonZeroU32) -> bool) {
+        self.processes.bury();
         self.processes.roster.forget(keep);
     }
 

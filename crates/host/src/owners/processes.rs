@@ -98,17 +98,39 @@ impl Processes {
         }
     }
 
+    /// Who has this number now.
+    pub(super) fn look_at(&mut self, pid: u32) -> Option<NonZeroU32> {
+        let proc = self.proc.as_ref()?;
+        let identity = match Identity::read(proc, pid) {
+            Ok(identity) => identity,
+            Err(error) => {
+                self.failed(pid, error, None, 0);
+                return None;
+            }
+        };
+        self.meet(pid, &identity, None, 0);
+        self.own(pid, &identity)
+    }
+
+    /// The owner that a known process is.
+    fn own(&mut self, pid: u32, identity: &Identity) -> Option<NonZeroU32> {
+        let process = self.table.processes.get_mut(&pid)?;
+        if process.owner.is_none()
+            && let Some(proc) = &self.proc
+        {
+            let owner = Owner::read(proc, pid, identity.clone(), &self.users);
+            process.owner = self.roster.add(owner);
+        }
+        process.owner
+    }
+
     /// Reads a slice and appends the inodes of the sockets seen.
     pub(super) fn go_on(&mut self, reading: &mut Reading, found: &mut Vec<u32>, pass: u64) -> Step {
         let step = reading.go_on(&mut self.table, found);
-        let Some(process) = self.table.processes.get_mut(&reading.pid) else { return step };
-        if !found.is_empty()
-            && process.owner.is_none()
-            && let Some(proc) = &self.proc
-        {
-            let owner = Owner::read(proc, reading.pid, reading.identity.clone(), &self.users);
-            process.owner = self.roster.add(owner);
+        if !found.is_empty() {
+            self.own(reading.pid, &reading.identity);
         }
+        let Some(process) = self.table.processes.get_mut(&reading.pid) else { return step };
         match step {
             Step::Unfinished => {}
             Step::Finished => {
@@ -161,6 +183,13 @@ impl Processes {
         if let Some(proc) = &self.proc {
             self.vantages.glance(proc, &mut self.table, inode, origin);
         }
+    }
+
+    /// Finds out who has ended.
+    pub(super) fn bury(&mut self) {
+        let gone: Vec<u32> =
+            self.table.processes.keys().copied().filter(|pid| self.uid(*pid).is_none()).collect();
+        gone.into_iter().for_each(|pid| self.end(pid));
     }
 
     /// The process has ended: nothing of it is left but its owner.
