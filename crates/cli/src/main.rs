@@ -18,6 +18,7 @@ mod names;
 mod quantity;
 mod render;
 mod stop;
+mod stuck;
 mod surroundings;
 mod sweep;
 mod terminal;

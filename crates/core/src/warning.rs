@@ -167,7 +167,16 @@ impl Warning {
         )
     }
 
-    /// Who has the sockets it is about, for the caller to fill in. None where nobody would be asked.
+    /// Who has the sockets it is about, as far as the caller has found out. None where nobody would be asked.
+    pub fn holders(&self) -> Option<&Holders> {
+        match self {
+            Warning::BindBeforeConnect { holders, .. } | Warning::BoundPorts { holders, .. } => Some(holders),
+            Warning::Stuck(stuck) => Some(&stuck.holders),
+            _ => None,
+        }
+    }
+
+    /// The same, to be filled in.
     pub fn holders_mut(&mut self) -> Option<&mut Holders> {
         match self {
             Warning::BindBeforeConnect { holders, .. } | Warning::BoundPorts { holders, .. } => Some(holders),

@@ -72,6 +72,18 @@ impl StuckKind {
         }
     }
 
+    /// The state as JSON names it; of several, the one that most are in.
+    pub fn state_name(self) -> &'static str {
+        let state = match self {
+            StuckKind::CloseWait => SocketState::CloseWait,
+            StuckKind::SynSent => SocketState::SynSent,
+            StuckKind::Orphan => SocketState::FinWait1,
+            StuckKind::OrphanFinWait2 => SocketState::FinWait2,
+            StuckKind::BoundIdle => SocketState::BoundInactive,
+        };
+        state.snake_name()
+    }
+
     /// Longer than this is long, milliseconds.
     pub const fn long_ms(self) -> u64 {
         match self {
