@@ -56,7 +56,13 @@ impl Feed {
         if let Some(path) = &args.replay {
             let (replay, surroundings) =
                 open_replay(path).with_context(|| format!("cannot replay {}", named(path)))?;
-            return Ok(Feed { input: Input::Replay(replay), surroundings, buffer, started, binders: Vec::new() });
+            return Ok(Feed {
+                input: Input::Replay(replay),
+                surroundings,
+                buffer,
+                started,
+                binders: Vec::new(),
+            });
         }
         let (kernel, surroundings, namespace) = match &args.netns {
             None => {
@@ -185,13 +191,14 @@ impl Feed {
         let begin = Instant::now();
         let mut ages = Vec::new();
         for (kind, record) in sampled {
-            let asked = inspect(kernel, record.family, &record.id, Extensions::INFO, &mut self.buffer, |diag| {
-                let now = diag.to_record();
-                // It may have gone on meanwhile.
-                let same = StuckKind::of(&now) == Some(kind);
-                let info = diag.tcp_info().filter(|_| same)?;
-                Age::of(kind, &now, Some(&info), None)
-            });
+            let asked =
+                inspect(kernel, record.family, &record.id, Extensions::INFO, &mut self.buffer, |diag| {
+                    let now = diag.to_record();
+                    // It may have gone on meanwhile.
+                    let same = StuckKind::of(&now) == Some(kind);
+                    let info = diag.tcp_info().filter(|_| same)?;
+                    Age::of(kind, &now, Some(&info), None)
+                });
             // What is not known is not told.
             let Ok(age) = asked else { break };
             ages.extend(age.flatten().map(|age| (record.id.cookie.0, age.min_ms, age.max_ms)));

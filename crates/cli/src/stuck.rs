@@ -8,7 +8,9 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use sock_diag::{Cookie, SocketRecord};
-use sockeye_core::{Age, Found, Holder, Holders, Moment, Monitor, OwnerId, PortSet, Report, StuckKind, Warning, When};
+use sockeye_core::{
+    Age, Found, Holder, Holders, Moment, Monitor, OwnerId, PortSet, Report, StuckKind, Warning, When,
+};
 use sockeye_host::owners::{Name, Owners};
 
 use crate::feed::Feed;
@@ -37,9 +39,9 @@ impl Ages {
     /// Those that were asked for last, or kept in a capture's current sweep.
     pub(crate) fn kept(feed: &Feed) -> Ages {
         let Surroundings { stuck_ages, settings, .. } = feed.surroundings();
-        let told = stuck_ages.iter().map(|(cookie, min_ms, max_ms)| {
-            (Cookie(*cookie), Age { min_ms: *min_ms, max_ms: *max_ms })
-        });
+        let told = stuck_ages
+            .iter()
+            .map(|(cookie, min_ms, max_ms)| (Cookie(*cookie), Age { min_ms: *min_ms, max_ms: *max_ms }));
         let fin_timeout_ms = settings.tcp_fin_timeout_s.map(|seconds| u64::from(seconds) * 1_000);
         Ages { told: told.collect(), fin_timeout_ms }
     }

@@ -43,7 +43,9 @@ pub fn lookup(
     };
     let asked = if protocol.is_datagram() { &as_packet } else { id };
     let mut request = one_socket(protocol, family, asked, Extensions::NONE, false);
-    let found = match exchange(source, "looking up a socket", protocol, &mut request, buffer, |diag| diag.to_record()) {
+    let found = match exchange(source, "looking up a socket", protocol, &mut request, buffer, |diag| {
+        diag.to_record()
+    }) {
         Ok(found) => found.filter(|record| is_same(record, id)),
         Err(error) if is_gone(&error) => None,
         Err(error) => return Err(error),

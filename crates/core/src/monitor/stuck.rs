@@ -56,7 +56,8 @@ impl Standing {
             (Some(known), Some(told)) => Some(known.min(told)),
             (known, told) => known.or(told),
         };
-        *since = Since { at: at.latest, age: Age { min_ms: known.min_ms.max(told.min_ms), max_ms }, ..*since };
+        *since =
+            Since { at: at.latest, age: Age { min_ms: known.min_ms.max(told.min_ms), max_ms }, ..*since };
     }
 
     /// How long a socket has been in its state.

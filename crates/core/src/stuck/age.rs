@@ -87,3 +87,112 @@ fn waited_ms(record: &SocketRecord, info: &TcpInfo<'_>) -> Option<u64> {
     let before: u64 = (0..passed).map(waits).sum();
     Some(before + waits(passed).saturating_sub(u64::from(record.timer.expires_ms)))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use proptest::prelude::*;
+    use sock_diag::{Protocol, SocketState, Timer};
+
+    use super::*;
+
+    /// `struct tcp_info` with these fields; all others are 0.
+    fn info(backoff: u8, rto_ms: u32, last_data_received_ms: u32, last_ack_received_ms: u32) -> [u8; 280] {
+        let mut bytes = [0; 280];
+        bytes[4] = backoff;
+        bytes[8..12].copy_from_slice(&(rto_ms * 1_000).to_ne_bytes());
+        bytes[52..56].copy_from_slice(&last_data_received_ms.to_ne_bytes());
+        bytes[56..60].copy_from_slice(&last_ack_received_ms.to_ne_bytes());
+        bytes
+    }
+
+    fn record(state: SocketState, timer: Timer) -> SocketRecord {
+        let end = |port| (Ipv4Addr::LOCALHOST, port).into();
+        SocketRecord { timer, ..SocketRecord::bare(Protocol::Tcp, state, end(40_000), end(80)) }
+    }
+
+    fn off() -> Timer {
+        Timer { kind: TimerKind::Off, expires_ms: 0, retransmits: 0 }
+    }
+
+    /// What a socket says `now` after it began to send, of timeouts that begin with `base`, are equal for `equal` times, and
+    /// then double. None when the kernel would have given up.
+    fn timeouts(base: u64, equal: u8, now: u64) -> Option<(u8, u8, u64, u64)> {
+        let mut begun = 0;
+        (0..12).find_map(|passed: u8| {
+            let doublings = passed.saturating_sub(equal);
+            let timeout = (base << doublings).min(LONGEST_TIMEOUT_MS);
+            begun += timeout;
+            (now < begun).then(|| (passed, doublings, timeout, begun - now))
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn a_syn_tells_since_when(equal in 0_u8..7, now in 0_u64..100_000) {
+            let Some((passed, doublings, timeout, left)) = timeouts(1_000, equal, now) else { return Ok(()) };
+            let timer = Timer { kind: TimerKind::Retransmit, expires_ms: left as u32, retransmits: passed };
+            let bytes = info(doublings, timeout as u32, 0, 0);
+            let age = Age::of(StuckKind::SynSent, &record(SocketState::SynSent, timer), Some(&TcpInfo::new(&bytes)), None);
+            let age = age.unwrap();
+            prop_assert!(age.min_ms <= now && now <= age.min_ms + 2 * JIFFY_MS, "{age:?} {now}");
+            prop_assert!(age.max_ms.is_none_or(|max_ms| now <= max_ms), "{age:?} {now}");
+        }
+
+        #[test]
+        fn an_orphan_tells_how_long_it_has_not_been_answered(
+            base in 200_u64..3_000, now in 0_u64..400_000, probes in any::<bool>(),
+        ) {
+            let Some((passed, doublings, timeout, left)) = timeouts(base, 0, now) else { return Ok(()) };
+            let (kind, rto, retransmits) = match probes {
+                // Answers to probes set their number back, and the timeout stays as it was.
+                true => (TimerKind::Probe, base, 0),
+                false => (TimerKind::Retransmit, timeout, passed),
+            };
+            let timer = Timer { kind, expires_ms: left as u32, retransmits };
+            let bytes = info(doublings, rto as u32, 0, 0);
+            let age = Age::of(StuckKind::Orphan, &record(SocketState::FinWait1, timer), Some(&TcpInfo::new(&bytes)), None);
+            let age = age.unwrap();
+            prop_assert!(age.min_ms <= now, "{age:?} {now}");
+            // Where the longest timeout has not been reached, it is exact but for halves of milliseconds.
+            let is_exact = timeout < LONGEST_TIMEOUT_MS;
+            prop_assert!(!is_exact || now <= age.min_ms + 2 * JIFFY_MS + 12, "{age:?} {now}");
+        }
+
+        #[test]
+        fn any_answer_is_read(bytes in proptest::collection::vec(any::<u8>(), 0..300), kind in 0_u8..6, expires_ms: u32, retransmits: u8) {
+            let timer = Timer { kind: TimerKind::from_raw(kind), expires_ms, retransmits };
+            let info = TcpInfo::new(&bytes);
+            for kind in StuckKind::ALL {
+                let age = Age::of(kind, &record(SocketState::CloseWait, timer), Some(&info), Some(60_000));
+                prop_assert!(age.is_none_or(|age| age.max_ms.is_none_or(|max_ms| max_ms >= age.min_ms)));
+            }
+        }
+    }
+
+    #[test]
+    fn a_close_wait_is_as_old_as_the_last_answer_at_least_and_as_the_last_data_at_most() {
+        let close_wait = record(SocketState::CloseWait, off());
+        let of = |bytes: &[u8]| Age::of(StuckKind::CloseWait, &close_wait, Some(&TcpInfo::new(bytes)), None);
+        assert_eq!(of(&info(0, 200, 90_000, 70_000)), Some(Age { min_ms: 69_980, max_ms: Some(90_020) }));
+        assert_eq!(of(&info(0, 200, 0, 5)), Some(Age { min_ms: 0, max_ms: Some(20) }));
+        assert_eq!(of(&[0; 40]), None, "a tcp_info that is too short");
+        assert_eq!(Age::of(StuckKind::CloseWait, &close_wait, None, Some(60_000)), None);
+    }
+
+    #[test]
+    fn an_orphan_in_fin_wait2_has_its_time_on_its_timer() {
+        let of = |kind, expires_ms, fin_timeout_ms| {
+            let timer = Timer { kind, expires_ms, retransmits: 0 };
+            let orphan = record(SocketState::FinWait2, timer);
+            Age::of(StuckKind::OrphanFinWait2, &orphan, None, fin_timeout_ms).map(|age| age.min_ms)
+        };
+        assert_eq!(of(TimerKind::TimeWait, 15_000, Some(60_000)), Some(45_000));
+        assert_eq!(of(TimerKind::TimeWait, 15_000, Some(20_000)), Some(5_000));
+        // Two minutes: the first one is the full socket's.
+        assert_eq!(of(TimerKind::Keepalive, 50_000, Some(120_000)), Some(10_000));
+        assert_eq!(of(TimerKind::TimeWait, 50_000, Some(120_000)), Some(70_000));
+        assert_eq!(of(TimerKind::TimeWait, 15_000, None), None);
+    }
+}

@@ -119,18 +119,31 @@ const NAMED: usize = 3;
 impl fmt::Display for Holders {
     /// `nginx (812) has 198, curl (99) 2`; nothing where nobody was found.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, holder) in self.found.iter().take(NAMED).enumerate() {
-            let has = if index == 0 { "has " } else { "" };
-            let comma = if index == 0 { "" } else { ", " };
-            write!(f, "{comma}{} {has}{}", holder.label, holder.sockets)?;
+        Told(self, "has ").fmt(f)
+    }
+}
+
+/// Holders with what they do or did.
+struct Told<'a>(&'a Holders, &'static str);
+
+impl fmt::Display for Told<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Told(Holders { found, asked, nobodys }, verb) = self;
+        let mut before = "";
+        let mut verb = *verb;
+        for holder in found.iter().take(NAMED) {
+            write!(f, "{before}{} {verb}{}", holder.label, holder.sockets)?;
+            (before, verb) = (", ", "");
         }
-        let rest: u32 = self.found.iter().skip(NAMED).map(|holder| holder.sockets).sum();
-        if rest > 0 {
-            write!(f, ", {} others {rest}", self.found.len() - NAMED)?;
+        let count = |holders: &[Holder]| holders.iter().map(|holder| holder.sockets).sum::<u32>();
+        let rest = found.get(NAMED..).unwrap_or_default();
+        if !rest.is_empty() {
+            let others = if rest.len() == 1 { "other" } else { "others" };
+            write!(f, ", {} {others} {}", rest.len(), count(rest))?;
         }
-        let found: u32 = self.found.iter().map(|holder| holder.sockets).sum();
-        if found > 0 && found + self.nobodys < self.asked {
-            write!(f, " of the {} looked for", self.asked)?;
+        let known = count(found);
+        if known > 0 && known + nobodys < *asked {
+            write!(f, ", of {asked} looked for")?;
         }
         Ok(())
     }
@@ -147,7 +160,11 @@ impl Stuck {
             true if self.long == self.sockets => write!(f, "all for more than {threshold}, the longest ")?,
             true => write!(f, "{} of them for more than {threshold}, the longest ", self.long)?,
             false => {
-                write!(f, "of {} looked at {} for more than {threshold}, the longest ", self.examined, self.long)?;
+                write!(
+                    f,
+                    "of {} looked at {} for more than {threshold}, the longest ",
+                    self.examined, self.long
+                )?;
             }
         }
         match self.longest {
@@ -156,6 +173,28 @@ impl Stuck {
             }
             Age { min_ms, max_ms: Some(max_ms) } => write!(f, "for {} to {}", Span(min_ms), Span(max_ms)),
             Age { min_ms, max_ms: None } => write!(f, "for {} at least", Span(min_ms)),
+        }?;
+        match self.towards {
+            None => Ok(()),
+            Some(Towards { remote, .. }) if self.long == 1 => write!(f, ", with {remote}"),
+            Some(Towards { remote, sockets }) if sockets == self.long => write!(f, ", all with {remote}"),
+            Some(Towards { remote, .. }) => write!(f, ", most with {remote}"),
+        }
+    }
+
+    fn write_holders(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Holders { found, asked, nobodys } = &self.holders;
+        let (they, them) = if self.long == 1 { ("it waits", "it") } else { ("they wait", "them") };
+        match self.kind {
+            _ if found.is_empty() && (*nobodys == 0 || nobodys < asked) => Ok(()),
+            // A connection of a listener that the peer has given up meanwhile.
+            StuckKind::CloseWait if found.is_empty() => {
+                write!(f, "; {they} for accept() in a listener's queue")
+            }
+            _ if found.is_empty() => write!(f, "; no process holds {them}"),
+            // Who watched remembers.
+            StuckKind::Orphan | StuckKind::OrphanFinWait2 => write!(f, "; {}", Told(&self.holders, "had ")),
+            _ => write!(f, "; {}", self.holders),
         }
     }
 }
@@ -171,12 +210,12 @@ impl fmt::Display for Stuck {
             StuckKind::SynSent => (
                 "in SYN-SENT",
                 "nobody answers connect()",
-                "look at routes and firewalls, or set a shorter timeout in the program",
+                "look at routes and firewalls, or give the program a shorter timeout",
             ),
             StuckKind::Orphan => (
-                "closed with unsent or unacknowledged data (FIN-WAIT-1, CLOSING, LAST-ACK)",
-                "the peer does not take it",
-                "the kernel gives up after net.ipv4.tcp_orphan_retries",
+                "closed here without an answer (FIN-WAIT-1, CLOSING, LAST-ACK)",
+                "the peer does not take what was left to send, or is gone",
+                "the kernel gives up by itself, in minutes (net.ipv4.tcp_orphan_retries)",
             ),
             StuckKind::OrphanFinWait2 => (
                 "closed here and not there (FIN-WAIT-2)",
@@ -184,29 +223,14 @@ impl fmt::Display for Stuck {
                 "each keeps its port until net.ipv4.tcp_fin_timeout is over",
             ),
             StuckKind::BoundIdle => (
-                "bound to a port without listening or connecting",
-                "every connect() skips their ports",
+                "bound to a port and neither listening nor connected",
+                "every connect() skips these ports",
                 "look for a program that binds and then waits",
             ),
         };
         self.write_how_many(f, what)?;
         write!(f, ": {why}")?;
-        if let Some(Towards { remote, sockets }) = self.towards {
-            match sockets == self.long {
-                true => write!(f, ", {remote}")?,
-                false => write!(f, ", mostly {remote}")?,
-            }
-        }
-        if !self.holders.found.is_empty() {
-            write!(f, "; {}", self.holders)?;
-        } else if self.holders.nobodys > 0 && self.holders.nobodys == self.holders.asked {
-            let (they, them) = if self.long == 1 { ("it waits", "it") } else { ("they wait", "them") };
-            match self.kind {
-                // A connection of a listener, which the peer has given up meanwhile.
-                StuckKind::CloseWait => write!(f, "; {they} for accept() in a listener's queue")?,
-                _ => write!(f, "; no process holds {them}")?,
-            }
-        }
+        self.write_holders(f)?;
         write!(f, "; {cure}")
     }
 }
