@@ -6,8 +6,8 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::MetadataExt;
 use std::process::Command;
 
-use sockeye_host::connects::{Connects, ConnectsError};
 use sockeye_tests::Namespace;
+use sockeye_trace::{Connects, ConnectsError};
 
 /// Listens; where that is not permitted, makes sure that it is said why.
 fn listen() -> Option<Connects> {
@@ -83,7 +83,7 @@ fn processes_that_are_gone_have_left_their_names() {
             connects.catch_up();
             let who = connects.connector(own_netns(), local, door.local_addr().unwrap());
             assert_eq!(who, Some(child.id()));
-            assert_eq!(connects.heard_of(child.id()).unwrap().name.unwrap().as_bytes(), b"bash");
+            assert_eq!(connects.heard_of(child.id()).unwrap().name.unwrap(), b"bash");
         }
     });
 }
