@@ -18,7 +18,7 @@ fn listen() -> Option<Connects> {
                 && fs::read_to_string("/proc/self/uid_map").unwrap().contains("4294967295");
             assert!(!is_root, "the host's root may listen: {error}");
             assert!(matches!(error, ConnectsError::Denied(_)), "{error}");
-            println!("not the host's root here; tried instead that it is said: {error}");
+            eprintln!("not the host's root here; tried instead that it is said: {error}");
             None
         }
     }
