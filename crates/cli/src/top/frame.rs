@@ -311,10 +311,10 @@ fn keys(scene: &Scene<'_>, line: Rect, buffer: &mut Buffer, shown: &Shown) {
             put("← →", "step");
         }
     }
+    put("q", "quit");
     put("+ -", if shown.is_replay { "speed" } else { "interval" });
     put("w", "notes");
     put("n", "namespace");
-    put("q", "quit");
 }
 
 /// All remarks, in full.
