@@ -87,16 +87,21 @@ impl Whose {
         Whose { makers: netns.filter(|_| listens).map(Makers::listen), ..Whose::new(facet, is_live) }
     }
 
-    /// Reads what was told meanwhile: before events.
-    pub(crate) fn catch_up(&self) {
-        if let Some(makers) = &self.makers {
-            makers.catch_up();
+    /// Reads who connected meanwhile: before events are told, so that they find the owners of what has ended.
+    pub(crate) fn catch_up(&mut self, monitor: &mut Monitor) {
+        let late = self.makers.as_mut().map(Makers::catch_up).unwrap_or_default();
+        for (cookie, pid) in late {
+            let Some(owner) = self.owner_by_pid(pid) else { continue };
+            monitor.own(cookie, owner);
+            if let (Some(inode), Some(owners)) = (self.inodes.of(cookie), &mut self.owners) {
+                owners.leave(inode);
+            }
         }
     }
 
     /// A sweep begins.
-    pub(crate) fn begin_sweep(&mut self) {
-        self.catch_up();
+    pub(crate) fn begin_sweep(&mut self, monitor: &mut Monitor) {
+        self.catch_up(monitor);
         self.doors.clear();
     }
 
@@ -129,9 +134,18 @@ impl Whose {
         if let Some(owner) = self.maker(record) {
             return monitor.own(record.id.cookie, owner);
         }
-        if let (Some(makers), Some(newcomer)) = (&mut self.makers, Newcomer::of(record)) {
-            makers.ask_again(newcomer);
+        let many_wait = match (&mut self.makers, Newcomer::of(record)) {
+            (Some(makers), Some(newcomer)) => makers.ask_again(newcomer),
+            _ => false,
+        };
+        self.seek(monitor, record);
+        if many_wait {
+            self.catch_up(monitor);
         }
+    }
+
+    /// Tells what the record does of its owner, and sets out to find the process.
+    fn seek(&mut self, monitor: &mut Monitor, record: &SocketRecord) {
         // A mini socket tells nothing of the kind.
         let (Some(uid), Some(inode)) = (record.uid, record.inode) else { return };
         let (cookie, inode) = (record.id.cookie, inode.get());
@@ -171,7 +185,7 @@ impl Whose {
             return Some(Known { process: Some(process), ..Known::default() });
         }
         let heard = self.makers.as_ref()?.heard_of(pid)?;
-        let name = heard.name?;
+        let name = Name::from(heard.name?);
         let place = self.programs.iter().position(|program| *program == name).or_else(|| {
             let has_room = self.programs.len() < MANY;
             has_room.then(|| {
@@ -193,7 +207,10 @@ impl Whose {
 
     /// Goes on looking for as long as this. Whether somebody is still sought.
     pub(crate) fn work(&mut self, monitor: &mut Monitor, budget: Duration) -> bool {
-        self.own_the_late(monitor);
+        self.catch_up(monitor);
+        if let Some(makers) = &self.makers {
+            makers.forget_old();
+        }
         // Its number may be another's soon.
         self.by_pid.clear();
         let Some(owners) = &mut self.owners else { return false };
@@ -232,18 +249,6 @@ impl Whose {
     /// Who listens on this port: one for each socket that does, though more may have it.
     pub(crate) fn doorkeepers(&self, port: u16) -> &[OwnerId] {
         self.doorkeepers.get(&port).map_or(&[], Vec::as_slice)
-    }
-
-    fn own_the_late(&mut self, monitor: &mut Monitor) {
-        let late = self.makers.as_mut().map(Makers::late).unwrap_or_default();
-        for (cookie, pid) in late {
-            if let Some(owner) = self.owner_by_pid(pid) {
-                monitor.own(cookie, owner);
-                if let (Some(inode), Some(owners)) = (self.inodes.of(cookie), &mut self.owners) {
-                    owners.leave(inode);
-                }
-            }
-        }
     }
 
     fn number(&mut self, known: Known) -> OwnerId {

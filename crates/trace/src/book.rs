@@ -5,10 +5,8 @@ use std::net::SocketAddr;
 
 use hashbrown::{DefaultHashBuilder, HashMap, HashTable};
 
-use crate::owners::Name;
-
-use super::Heard;
-use super::record::{Happening, What};
+use crate::Heard;
+use crate::record::{Happening, What};
 
 /// The most connects that are remembered.
 const MOST_MADE: usize = 1 << 18;
@@ -16,7 +14,7 @@ const MOST_MADE: usize = 1 << 18;
 const MOST: usize = 1 << 16;
 
 #[derive(Default, Debug)]
-pub(super) struct Book {
+pub(crate) struct Book {
     /// Heard and not taken in yet.
     heard: Vec<Happening>,
     hasher: DefaultHashBuilder,
@@ -39,7 +37,7 @@ struct Try {
 /// A connection that somebody made.
 #[derive(Clone, Copy, Debug)]
 struct Made {
-    /// Of both its ends and the namespace. Two with the same 64 bits are taken for one.
+    /// Of the namespace and both its ends, or what a reset leaves of them. Two with the same 64 bits are taken for one.
     hash: u64,
     pid: u32,
     age: u32,
@@ -58,13 +56,13 @@ struct Task {
 }
 
 impl Book {
-    pub(super) fn hear(&mut self, happening: Happening) {
+    pub(crate) fn hear(&mut self, happening: Happening) {
         self.heard.push(happening);
     }
 
     /// Takes in, in its order, all that happened until this moment: of what came later, each processor may have told a
     /// part. `netns_of` tells a living thread's network namespace.
-    pub(super) fn turn_to(&mut self, until: u64, mut netns_of: impl FnMut(u32) -> Option<u64>) {
+    pub(crate) fn turn_to(&mut self, until: u64, mut netns_of: impl FnMut(u32) -> Option<u64>) {
         let mut heard = std::mem::take(&mut self.heard);
         heard.sort_by_key(|happening| happening.at);
         let past = heard.partition_point(|happening| happening.at <= until);
@@ -81,7 +79,7 @@ impl Book {
     fn take_in(&mut self, what: What, netns_of: &mut impl FnMut(u32) -> Option<u64>) {
         match what {
             // Of another pid namespace, or none at all.
-            What::Tries { pid: 0 | u32::MAX, .. } => self.lost += 1,
+            What::Tries { pid: 0 | u32::MAX, .. } => {}
             What::Tries { socket, pid, task, cgroup } => {
                 let netns = self.task(task).and_then(|task_| {
                     task_.netns = task_.netns.or_else(|| netns_of(task));
@@ -140,19 +138,20 @@ impl Book {
     }
 
     fn note(&mut self, Try { pid, netns }: Try, local: SocketAddr, remote: SocketAddr) {
-        let Some(netns) = netns else {
-            self.lost += 1;
-            return;
-        };
-        let hash = self.hash(netns, local, remote);
-        let made = Made { hash, pid, age: self.age };
-        let has_room = self.made.len() < MOST_MADE;
-        match self.made.find_mut(hash, |one| one.hash == hash) {
-            Some(before) => *before = made,
-            None if has_room => {
-                self.made.insert_unique(hash, made, |one| one.hash);
+        // It began before we listened, and ended before it was asked.
+        let Some(netns) = netns else { return };
+        let whole = self.hash(netns, local, remote);
+        let reset = self.hash(netns, local, SocketAddr::new(remote.ip(), 0));
+        for hash in [whole, reset] {
+            let made = Made { hash, pid, age: self.age };
+            let has_room = self.made.len() < MOST_MADE;
+            match self.made.find_mut(hash, |one| one.hash == hash) {
+                Some(before) => *before = made,
+                None if has_room => {
+                    self.made.insert_unique(hash, made, |one| one.hash);
+                }
+                None => self.lost += 1,
             }
-            None => self.lost += 1,
         }
     }
 
@@ -167,25 +166,27 @@ impl Book {
         }
     }
 
-    pub(super) fn connector(&self, netns: u64, local: SocketAddr, remote: SocketAddr) -> Option<u32> {
+    pub(crate) fn connector(&self, netns: u64, local: SocketAddr, remote: SocketAddr) -> Option<u32> {
         let hash = self.hash(netns, local, remote);
         Some(self.made.find(hash, |one| one.hash == hash)?.pid)
     }
 
-    pub(super) fn heard_of(&self, pid: u32) -> Option<Heard> {
+    pub(crate) fn heard_of(&self, pid: u32) -> Option<Heard> {
         let task = self.tasks.get(&pid)?;
         Some(Heard {
-            name: task.name.map(|name| Name::from(until_zero(&name))),
+            name: task.name.map(|name| until_zero(&name).to_vec()),
             cgroup_id: (task.cgroup != 0).then_some(task.cgroup),
         })
     }
 
+    /// Whoever resets a connection forgets its own address and the other's port first (tcp_disconnect): without the latter
+    /// the former does not count.
     fn hash(&self, netns: u64, local: SocketAddr, remote: SocketAddr) -> u64 {
-        let end = |end: SocketAddr| (end.ip().to_canonical(), end.port());
-        self.hasher.hash_one((netns, end(local), end(remote)))
+        let address = (remote.port() != 0).then_some(local.ip().to_canonical());
+        self.hasher.hash_one((netns, address, local.port(), remote.ip().to_canonical(), remote.port()))
     }
 
-    pub(super) fn forget_old(&mut self) {
+    pub(crate) fn forget_old(&mut self) {
         self.age += 1;
         let age = self.age;
         self.made.retain(|made| made.age + 1 >= age);
@@ -195,7 +196,7 @@ impl Book {
         }
     }
 
-    pub(super) fn lost(&self) -> u64 {
+    pub(crate) fn lost(&self) -> u64 {
         self.lost
     }
 }
@@ -250,6 +251,14 @@ mod tests {
     }
 
     #[test]
+    fn a_reset_connection_is_known_by_what_is_left_of_its_ends() {
+        let book = heard([tries(1, 100), connected(1, 5_000)]);
+        let left = |port| (SocketAddr::from(([0; 4], port)), SocketAddr::from(([10, 0, 0, 2], 0)));
+        assert_eq!(book.connector(7, left(5_000).0, left(5_000).1), Some(100));
+        assert_eq!(book.connector(7, left(5_001).0, left(5_001).1), None);
+    }
+
+    #[test]
     fn namespaces_are_those_of_the_moment() {
         let book = heard([
             What::Forked { task: 100, parent: 1 },
@@ -280,13 +289,13 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_known_is_counted() {
-        let mut book = heard([What::Lost(3), tries(1, 0), tries(2, u32::MAX)]);
-        assert_eq!(book.lost(), 5);
+    fn what_is_not_known_is_nobodys() {
+        let mut book = heard([What::Lost(3), tries(1, 0), connected(1, 5_001), tries(2, u32::MAX)]);
+        assert_eq!((book.lost(), pid(&book, 5_001)), (3, None));
         book.hear(Happening { at: 0, what: tries(1, 100) });
         book.hear(Happening { at: 1, what: connected(1, 5_000) });
         book.turn_to(u64::MAX, |_| None);
-        assert_eq!((book.lost(), pid(&book, 5_000)), (6, None));
+        assert_eq!((book.lost(), pid(&book, 5_000)), (3, None));
     }
 
     #[test]
@@ -303,7 +312,7 @@ mod tests {
             book.turn_to(u64::MAX, |_| Some(round));
             book.tasks.clear();
         }
-        assert_eq!((book.made.len(), book.lost()), (MOST_MADE, 5 * 60_000 - MOST_MADE as u64));
+        assert_eq!((book.made.len(), book.lost()), (MOST_MADE, 2 * 5 * 60_000 - MOST_MADE as u64));
         for _ in 0..4 {
             book.forget_old();
         }

@@ -2,7 +2,7 @@
 //! before anybody could look.
 //!
 //! The kernel's tracepoint `sock:inet_sock_set_state` tells a connect() in the task that calls it, and when the
-//! connection is there, both its ends. Leaves to others: who has a socket open (`owners`), accepted connections.
+//! connection is there, both its ends. Leaves to others: who has a socket open, accepted connections.
 
 mod book;
 mod layout;
@@ -17,16 +17,15 @@ use std::thread::JoinHandle;
 
 use nix::sys::eventfd::EventFd;
 
-use crate::owners::Name;
 use book::Book;
 pub use layout::Layout;
-pub use record::{Happening, decode};
+pub use record::{Happening, What, decode};
 use rings::Rings;
 
 /// Listens to the connects of the whole machine, in every network namespace.
 ///
-/// A thread of its own takes what the kernel tells; [`catch_up`](Self::catch_up) does so at once. Memory: 32 bytes a
-/// connect until [`forget_old`](Self::forget_old) was called twice, 262,144 at most; 64 to 512 KiB of buffer a processor,
+/// A thread of its own takes what the kernel tells; [`catch_up`](Self::catch_up) does so at once. Memory: 40 bytes a
+/// connect until [`forget_old`](Self::forget_old) was called twice, 131,072 at most; 64 to 512 KiB of buffer a processor,
 /// 16 MiB at most for all.
 ///
 /// Cost: about a microsecond on the connecting side for each connect(), half of one here; as much for each process that
@@ -50,8 +49,8 @@ struct Shared {
 /// What was heard of a process that connects.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Heard {
-    /// The kernel's name for it, where it took that while we listened; else `/proc` tells. Untrusted.
-    pub name: Option<Name>,
+    /// The kernel's name for it, at most 15 bytes, where it took that while we listened; else `/proc` tells. Untrusted.
+    pub name: Option<Vec<u8>>,
     /// Its cgroup when it connected last, as records of sockets tell it. None: it was not told (before Linux 5.7).
     pub cgroup_id: Option<u64>,
 }
@@ -100,7 +99,8 @@ impl Connects {
     }
 
     /// The process that connected from `local` to `remote` in the network namespace with this inode, the last time that was
-    /// done, by its number in our pid namespace; it may have ended. None when nobody did while we listened, or it is long
+    /// done, by its number in our pid namespace; it may have ended. Without the remote port, as a reset leaves it, the latest
+    /// from this local port to that address. None when nobody did while we listened, or it is long
     /// ago. Cost: a look into a hash table.
     pub fn connector(&self, netns: u64, local: SocketAddr, remote: SocketAddr) -> Option<u32> {
         lock(&self.shared).book.connector(netns, local, remote)
@@ -116,8 +116,7 @@ impl Connects {
         lock(&self.shared).book.forget_old();
     }
 
-    /// Connects that were not told for want of room, or whose process ended before its namespace was known; some of them
-    /// counted twice.
+    /// Connects, and what processes did, that were not told for want of room.
     pub fn lost(&self) -> u64 {
         lock(&self.shared).book.lost()
     }
