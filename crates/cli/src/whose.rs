@@ -10,6 +10,7 @@ use sock_diag::{Cookie, Protocol, SocketRecord, SocketState};
 use sockeye_core::{Monitor, OwnerId};
 use sockeye_host::owners::{Name, Owner, Owners, Work};
 
+use crate::inodes::Inodes;
 use crate::makers::{Makers, Newcomer};
 use crate::sweep::Note;
 
@@ -51,10 +52,8 @@ pub(crate) struct Whose {
     /// By number; number 0 is nobody's.
     known: Vec<Known>,
     free: Vec<OwnerId>,
-    /// Sockets whose process is sought, by inode.
-    sought: HashMap<u32, Cookie>,
-    /// Inodes of live sockets, to say which are gone.
-    inodes: HashMap<Cookie, u32>,
+    /// Of live sockets, to say which are gone.
+    inodes: Inodes,
     work: Work,
     /// Sockets that nobody holds, who may be looked into.
     unfound: u64,
@@ -76,8 +75,7 @@ impl Whose {
             numbers: HashMap::new(),
             known: vec![Known::default()],
             free: Vec::new(),
-            sought: HashMap::new(),
-            inodes: HashMap::new(),
+            inodes: Inodes::default(),
             work: Work::default(),
             unfound: 0,
         }
@@ -95,10 +93,8 @@ impl Whose {
         for (cookie, pid) in late {
             let Some(owner) = self.owner_by_pid(pid) else { continue };
             monitor.own(cookie, owner);
-            if let (Some(inode), Some(owners)) = (self.inodes.get(&cookie), &mut self.owners)
-                && self.sought.remove(inode).is_some()
-            {
-                owners.leave(*inode);
+            if let (Some(inode), Some(owners)) = (self.inodes.of(cookie), &mut self.owners) {
+                owners.leave(inode);
             }
         }
     }
@@ -126,7 +122,7 @@ impl Whose {
         };
         self.doors.push((record.id.local_port, inode.get()));
         if owners.of(inode.get()).is_none() {
-            owners.want(inode.get(), record.uid.unwrap_or(0), record.cgroup_id);
+            owners.want(record.id.cookie, inode.get(), record.uid.unwrap_or(0), record.cgroup_id);
         }
     }
 
@@ -138,9 +134,18 @@ impl Whose {
         if let Some(owner) = self.maker(record) {
             return monitor.own(record.id.cookie, owner);
         }
-        if let (Some(makers), Some(newcomer)) = (&mut self.makers, Newcomer::of(record)) {
-            makers.ask_again(newcomer);
+        let many_wait = match (&mut self.makers, Newcomer::of(record)) {
+            (Some(makers), Some(newcomer)) => makers.ask_again(newcomer),
+            _ => false,
+        };
+        self.seek(monitor, record);
+        if many_wait {
+            self.catch_up(monitor);
         }
+    }
+
+    /// Tells what the record does of its owner, and sets out to find the process.
+    fn seek(&mut self, monitor: &mut Monitor, record: &SocketRecord) {
         // A mini socket tells nothing of the kind.
         let (Some(uid), Some(inode)) = (record.uid, record.inode) else { return };
         let (cookie, inode) = (record.id.cookie, inode.get());
@@ -154,8 +159,7 @@ impl Whose {
             // A short connection is gone when the sweep is over.
             known.process = owners.glance(inode, uid, record.cgroup_id);
             if known.process.is_none() {
-                owners.want(inode, uid, record.cgroup_id);
-                self.sought.insert(inode, cookie);
+                owners.want(cookie, inode, uid, record.cgroup_id);
             }
         }
         monitor.own(cookie, self.number(known));
@@ -195,9 +199,8 @@ impl Whose {
     /// These sockets have ended.
     pub(crate) fn gone(&mut self, cookies: impl Iterator<Item = Cookie>) {
         for cookie in cookies {
-            if let (Some(inode), Some(owners)) = (self.inodes.remove(&cookie), &mut self.owners) {
+            if let (Some(inode), Some(owners)) = (self.inodes.remove(cookie), &mut self.owners) {
                 owners.gone(inode);
-                self.sought.remove(&inode);
             }
         }
     }
@@ -217,12 +220,13 @@ impl Whose {
             is_done = owners.seek_cgroups(&ids, budget);
         }
         self.work = owners.work(budget);
-        for (inode, process) in owners.answers() {
+        for (cookie, process) in owners.answers() {
             self.unfound += u64::from(process.is_none());
-            if let (Some(sought), Some(_)) = (self.sought.remove(&inode), process) {
-                let origin = monitor.owner(sought).and_then(|owner| self.known.get(owner.0 as usize));
-                let number = self.number(Known { process, ..origin.copied().unwrap_or_default() });
-                monitor.own(sought, number);
+            // A listener is not followed: it is a door.
+            if let (Some(owner), Some(_)) = (monitor.owner(cookie), process) {
+                let origin = self.known.get(owner.0 as usize).copied().unwrap_or_default();
+                let number = self.number(Known { process, ..origin });
+                monitor.own(cookie, number);
             }
         }
         self.find_doorkeepers();
