@@ -123,6 +123,9 @@ impl Watched {
 
     pub(crate) fn end_sweep(&mut self, at: Moment, counters: &Counters) {
         self.now = at;
+        if let Some(whose) = &mut self.whose {
+            whose.end_sweep();
+        }
         self.monitor.end_sweep(at, counters);
     }
 
