@@ -111,8 +111,11 @@ fn what_never_came_about_leaves_nothing() {
         let closed = door.local_addr().unwrap();
         drop(door);
         TcpStream::connect(closed).unwrap_err();
+        // The next one with the same ends is another's.
+        let door = TcpListener::bind(closed).unwrap();
+        let (local, remote) = brief(&door);
         connects.catch_up();
-        assert_eq!(connects.lost(), 0);
+        assert_eq!(connects.connector(own_netns(), local, remote), Some(std::process::id()));
     });
 }
 
@@ -122,5 +125,18 @@ fn it_needs_privilege_and_says_which() {
         let error = Connects::listen().unwrap_err();
         assert!(matches!(error, ConnectsError::Denied(_)), "{error}");
         assert!(error.to_string().contains("CAP_PERFMON"), "{error}");
+    });
+}
+
+#[test]
+fn who_resets_is_known_by_what_is_left() {
+    Namespace::new().host_root().run(|| {
+        let Some(connects) = listen() else { return };
+        let door = TcpListener::bind("127.0.0.1:0").unwrap();
+        let (local, remote) = brief(&door);
+        connects.catch_up();
+        let left = |end: SocketAddr, port| SocketAddr::new(end.ip(), port);
+        let nowhere = SocketAddr::from(([0; 4], local.port()));
+        assert_eq!(connects.connector(own_netns(), nowhere, left(remote, 0)), Some(std::process::id()));
     });
 }

@@ -411,6 +411,9 @@ pub(crate) struct ClosesArgs {
     /// From sweep to sweep: how well the opens are known
     #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = interval)]
     pub(crate) interval: Duration,
+    /// The process that had each; without root those of your own
+    #[arg(short = 'p', long)]
+    pub(crate) processes: bool,
     #[command(flatten)]
     pub(crate) pace: PaceArgs,
     #[command(flatten)]

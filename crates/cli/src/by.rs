@@ -7,7 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use clap::ValueEnum;
 use serde::Serialize;
-use sockeye_core::{AccountRow, DestinationId, Group, Monitor, OwnerId};
+use sockeye_core::{AccountRow, Closed, DestinationId, Direction, Group, Monitor, OwnerId};
 use sockeye_host::owners::Place;
 
 use crate::whose::{Facet, Who, Whose};
@@ -217,6 +217,31 @@ impl<'a> Guess<'a> {
     fn may_be(&self, one: OwnerId, process: OwnerId) -> bool {
         self.whose.is_some_and(|whose| whose.may_be(one, process))
     }
+}
+
+/// The owner of a connection that has ended.
+#[derive(Clone, PartialEq, Debug)]
+pub(crate) struct FormerOwner {
+    pub(crate) name: OwnerName,
+    /// Safe to show.
+    pub(crate) label: String,
+    /// Nobody saw it: those who listen there are of this program.
+    pub(crate) is_inferred: bool,
+}
+
+/// Whose an ended connection was, as far as it is known.
+pub(crate) fn former_owner(closed: &Closed, whose: &Whose) -> Option<FormerOwner> {
+    let port = closed.local.filter(|_| closed.direction == Direction::Incoming).map(|local| local.port());
+    let keepers = port.map_or(&[][..], |port| whose.doorkeepers(port));
+    let is_alike = |first: &&OwnerId| keepers.iter().all(|other| whose.are_akin(**first, *other));
+    let keeper = keepers.first().filter(is_alike).filter(|_| !whose.is_process(closed.owner));
+    let row = match keeper {
+        Some(keeper) => row(Key::Program(*keeper), By::Owner, Some(whose)),
+        None if closed.owner == OwnerId::UNKNOWN => return None,
+        None => row(Key::Owner(closed.owner), By::Owner, Some(whose)),
+    };
+    let GroupName::Owner { owner: name } = row.group else { return None };
+    Some(FormerOwner { name, label: row.label, is_inferred: keeper.is_some() })
 }
 
 fn row(key: Key, by: By, whose: Option<&Whose>) -> Row {

@@ -32,7 +32,8 @@ impl Newcomer {
     /// None for what has no two ends.
     pub(crate) fn of(record: &SocketRecord) -> Option<Newcomer> {
         let id = &record.id;
-        let is_connected = record.protocol == Protocol::Tcp && id.remote_port != 0;
+        // A reset leaves no remote port, but its address.
+        let is_connected = record.protocol == Protocol::Tcp && !id.remote_address.is_unspecified();
         is_connected.then(|| Newcomer {
             cookie: id.cookie,
             local: SocketAddr::new(id.local_address, id.local_port),
@@ -57,30 +58,27 @@ impl Makers {
         self.connects.as_ref().ok()?.heard_of(pid)
     }
 
-    /// Is going to be among the [`late`](Self::late).
+    /// Is going to be asked for when we [catch up](Self::catch_up).
     pub(crate) fn ask_again(&mut self, newcomer: Newcomer) {
         if self.connects.is_ok() && self.pending.len() < MOST_PENDING {
             self.pending.push(newcomer);
         }
     }
 
-    /// Reads all that the kernel has told so far.
-    pub(crate) fn catch_up(&self) {
-        if let Ok(connects) = &self.connects {
-            connects.catch_up();
-        }
+    /// Reads all that the kernel has told so far: of who was to be asked for again, the processes that made them.
+    pub(crate) fn catch_up(&mut self) -> Vec<(Cookie, u32)> {
+        let Ok(connects) = &self.connects else { return Vec::new() };
+        connects.catch_up();
+        // Whoever was met has connected by now: who is not known now never will be.
+        let pending = std::mem::take(&mut self.pending);
+        pending.iter().filter_map(|newcomer| Some((newcomer.cookie, self.of(newcomer)?))).collect()
     }
 
-    /// Those that were to be asked for again, and who made them. To be called once a sweep, when all its sockets were met.
-    pub(crate) fn late(&mut self) -> Vec<(Cookie, u32)> {
-        self.catch_up();
-        let pending = std::mem::take(&mut self.pending);
-        let late =
-            pending.iter().filter_map(|newcomer| Some((newcomer.cookie, self.of(newcomer)?))).collect();
+    /// A sweep and its events have been asked for: what was made before the sweep before it is forgotten.
+    pub(crate) fn forget_old(&self) {
         if let Ok(connects) = &self.connects {
             connects.forget_old();
         }
-        late
     }
 
     /// Why it knows nothing.

@@ -89,16 +89,23 @@ impl Whose {
         Whose { makers: netns.filter(|_| listens).map(Makers::listen), ..Whose::new(facet, is_live) }
     }
 
-    /// Reads what was told meanwhile: before events.
-    pub(crate) fn catch_up(&self) {
-        if let Some(makers) = &self.makers {
-            makers.catch_up();
+    /// Reads who connected meanwhile: before events are told, so that they find the owners of what has ended.
+    pub(crate) fn catch_up(&mut self, monitor: &mut Monitor) {
+        let late = self.makers.as_mut().map(Makers::catch_up).unwrap_or_default();
+        for (cookie, pid) in late {
+            let Some(owner) = self.owner_by_pid(pid) else { continue };
+            monitor.own(cookie, owner);
+            if let (Some(inode), Some(owners)) = (self.inodes.get(&cookie), &mut self.owners)
+                && self.sought.remove(inode).is_some()
+            {
+                owners.leave(*inode);
+            }
         }
     }
 
     /// A sweep begins.
-    pub(crate) fn begin_sweep(&mut self) {
-        self.catch_up();
+    pub(crate) fn begin_sweep(&mut self, monitor: &mut Monitor) {
+        self.catch_up(monitor);
         self.doors.clear();
     }
 
@@ -197,7 +204,10 @@ impl Whose {
 
     /// Goes on looking for as long as this. Whether somebody is still sought.
     pub(crate) fn work(&mut self, monitor: &mut Monitor, budget: Duration) -> bool {
-        self.own_the_late(monitor);
+        self.catch_up(monitor);
+        if let Some(makers) = &self.makers {
+            makers.forget_old();
+        }
         // Its number may be another's soon.
         self.by_pid.clear();
         let Some(owners) = &mut self.owners else { return false };
@@ -235,20 +245,6 @@ impl Whose {
     /// Who listens on this port: one for each socket that does, though more may have it.
     pub(crate) fn doorkeepers(&self, port: u16) -> &[OwnerId] {
         self.doorkeepers.get(&port).map_or(&[], Vec::as_slice)
-    }
-
-    fn own_the_late(&mut self, monitor: &mut Monitor) {
-        let late = self.makers.as_mut().map(Makers::late).unwrap_or_default();
-        for (cookie, pid) in late {
-            if let Some(owner) = self.owner_by_pid(pid) {
-                monitor.own(cookie, owner);
-                if let (Some(inode), Some(owners)) = (self.inodes.get(&cookie), &mut self.owners)
-                    && self.sought.remove(inode).is_some()
-                {
-                    owners.leave(*inode);
-                }
-            }
-        }
     }
 
     fn number(&mut self, known: Known) -> OwnerId {

@@ -9,14 +9,17 @@ use sock_diag::{SocketRecord, SocketState};
 use sockeye_core::Closed;
 
 use crate::args::{ClosesArgs, StreamFormat};
+use crate::by::{FormerOwner, former_owner};
 use crate::follow::{Follow, Told};
 use crate::names::HostNames;
 use crate::render::{closes_csv, closes_json, closes_table};
 use crate::terminal::{self, Palette, buffered_stdout, ignore_closed_pipe};
+use crate::whose::Facet;
 
 /// Runs the command.
 pub(crate) fn run(args: &ClosesArgs) -> anyhow::Result<()> {
-    let mut follow = Follow::open(&args.feed, &args.pace.pace(args.interval, None))?;
+    let facet = args.processes.then_some(Facet::Process);
+    let mut follow = Follow::open_with_owners(&args.feed, &args.pace.pace(args.interval, None), facet)?;
     let filter = filter(&args.filter.join(" "), &follow)?;
     follow.keep_closed();
     let mut lines = Lines::new(args);
@@ -39,7 +42,8 @@ pub(crate) fn run(args: &ClosesArgs) -> anyhow::Result<()> {
                 continue;
             }
             left -= 1;
-            text.push_str(&lines.line(closed, follow.timestamp(closed.at.latest))?);
+            let owner = follow.whose().and_then(|whose| former_owner(closed, whose));
+            text.push_str(&lines.line(closed, owner.as_ref(), follow.timestamp(closed.at.latest))?);
         }
         written = put(&mut text);
     }
@@ -52,7 +56,7 @@ pub(crate) fn run(args: &ClosesArgs) -> anyhow::Result<()> {
 enum Lines {
     Table(closes_table::Table),
     Json,
-    Csv { header: bool },
+    Csv { header: bool, processes: bool },
 }
 
 impl Lines {
@@ -62,25 +66,31 @@ impl Lines {
                 !args.output.no_header,
                 terminal::width(),
                 Palette::choose(args.color.when),
+                args.processes,
             )),
             StreamFormat::Jsonl => Lines::Json,
-            StreamFormat::Csv => Lines::Csv { header: !args.output.no_header },
+            StreamFormat::Csv => Lines::Csv { header: !args.output.no_header, processes: args.processes },
         }
     }
 
     fn header(&self) -> String {
         match self {
             Lines::Table(table) => table.header(),
-            Lines::Csv { header: true } => closes_csv::header(),
+            Lines::Csv { header: true, processes } => closes_csv::header(*processes),
             Lines::Csv { .. } | Lines::Json => String::new(),
         }
     }
 
-    fn line(&mut self, closed: &Closed, at: jiff::Timestamp) -> anyhow::Result<String> {
+    fn line(
+        &mut self,
+        closed: &Closed,
+        owner: Option<&FormerOwner>,
+        at: jiff::Timestamp,
+    ) -> anyhow::Result<String> {
         Ok(match self {
-            Lines::Table(table) => table.line(closed, at),
-            Lines::Json => closes_json::line(closed, at)?,
-            Lines::Csv { .. } => closes_csv::line(closed, at),
+            Lines::Table(table) => table.line(closed, owner, at),
+            Lines::Json => closes_json::line(closed, owner, at)?,
+            Lines::Csv { processes, .. } => closes_csv::line(closed, processes.then_some(owner), at)?,
         })
     }
 }

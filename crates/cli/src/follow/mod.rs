@@ -430,9 +430,7 @@ impl Follow {
     fn deliver(&mut self) -> anyhow::Result<usize> {
         let Some(live) = &mut self.live else { return Ok(0) };
         let (watched, feed) = (&mut self.watched, &mut self.feed);
-        if let Some(whose) = &watched.whose {
-            whose.catch_up();
-        }
+        watched.expect_events();
         let mut kept = Ok(());
         let events = live.pending.drain(|at, event| {
             watched.event(at, &event);

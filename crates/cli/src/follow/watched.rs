@@ -55,9 +55,16 @@ impl Watched {
     /// A sweep begins.
     pub(crate) fn begin_sweep(&mut self, at: Moment) {
         if let Some(whose) = &mut self.whose {
-            whose.begin_sweep();
+            whose.begin_sweep(&mut self.monitor);
         }
         self.monitor.begin_sweep(at);
+    }
+
+    /// Events are about to be told.
+    pub(crate) fn expect_events(&mut self) {
+        if let Some(whose) = &mut self.whose {
+            whose.catch_up(&mut self.monitor);
+        }
     }
 
     /// A record of a sweep.

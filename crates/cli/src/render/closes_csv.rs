@@ -4,20 +4,28 @@ use std::fmt::Display;
 
 use sockeye_core::Closed;
 
+use crate::by::FormerOwner;
+
 const COLUMNS: &str = "at,at_uncertainty_ms,protocol,cookie,local_address,local_port,remote_address,remote_port,\
                        direction,is_local,closed_by,evidence,lifetime_ms,lifetime_uncertainty_ms,lifetime_min_ms,lifetime_max_ms,\
                        sent_bytes,received_bytes,retransmits";
 
+/// Columns of who had it.
+const OF_OWNER: &str = "owner_pid,owner_name,owner_uid,owner_user,owner_cgroup,owner_inferred";
+
 /// The names of the columns.
-pub(crate) fn header() -> String {
-    format!("{COLUMNS}\n")
+pub(crate) fn header(with_owner: bool) -> String {
+    if with_owner { format!("{COLUMNS},{OF_OWNER}\n") } else { format!("{COLUMNS}\n") }
 }
 
-/// The row of a close that happened at `at`.
-pub(crate) fn line(closed: &Closed, at: jiff::Timestamp) -> String {
+/// The row of a close that happened at `at`; `owner`: with the columns of its owner, known or not.
+pub(crate) fn line(
+    closed: &Closed,
+    owner: Option<Option<&FormerOwner>>,
+    at: jiff::Timestamp,
+) -> anyhow::Result<String> {
     let told = closed.end.unwrap_or_default();
-    // Numbers, addresses and our own words: nothing needs quotes.
-    let fields = [
+    let mut fields = vec![
         format!("{at:.3}"),
         closed.at.doubt_ms().to_string(),
         closed.protocol.name().to_owned(),
@@ -38,7 +46,21 @@ pub(crate) fn line(closed: &Closed, at: jiff::Timestamp) -> String {
         known(closed.received_bytes()),
         known(told.retransmits),
     ];
-    fields.join(",") + "\n"
+    if let Some(owner) = owner {
+        let name = owner.map(|owner| owner.name.clone()).unwrap_or_default();
+        fields.extend([
+            known(name.pid),
+            known(name.name),
+            known(name.uid),
+            known(name.user),
+            known(name.cgroup),
+            known(owner.map(|owner| owner.is_inferred)),
+        ]);
+    }
+    // Names may hold anything, and are quoted then.
+    let mut row = csv::Writer::from_writer(Vec::new());
+    row.write_record(&fields)?;
+    Ok(String::from_utf8(row.into_inner()?)?)
 }
 
 fn known(value: Option<impl Display>) -> String {

@@ -5,11 +5,12 @@ use std::net::IpAddr;
 use serde::Serialize;
 use sockeye_core::Closed;
 
+use crate::by::{FormerOwner, OwnerName};
 use crate::terminal::write_json;
 
 /// Absent means not known.
 #[derive(Serialize)]
-struct Line {
+struct Line<'a> {
     schema: &'static str,
     /// Not later than.
     at: String,
@@ -35,6 +36,11 @@ struct Line {
     received_bytes: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     retransmits: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    owner: Option<&'a OwnerName>,
+    /// True: nobody saw it in that owner's hands.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    owner_inferred: bool,
 }
 
 #[derive(Serialize)]
@@ -62,7 +68,11 @@ struct Lifetime {
 }
 
 /// The object and a newline.
-pub(crate) fn line(closed: &Closed, at: jiff::Timestamp) -> anyhow::Result<String> {
+pub(crate) fn line(
+    closed: &Closed,
+    owner: Option<&FormerOwner>,
+    at: jiff::Timestamp,
+) -> anyhow::Result<String> {
     let told = closed.end.unwrap_or_default();
     let line = Line {
         schema: "sockeye.closes/1",
@@ -85,6 +95,8 @@ pub(crate) fn line(closed: &Closed, at: jiff::Timestamp) -> anyhow::Result<Strin
         sent_bytes: told.sent_bytes,
         received_bytes: closed.received_bytes(),
         retransmits: told.retransmits,
+        owner: owner.map(|owner| &owner.name),
+        owner_inferred: owner.is_some_and(|owner| owner.is_inferred),
     };
     let mut text = Vec::new();
     write_json(&mut text, &line)?;

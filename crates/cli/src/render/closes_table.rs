@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 
 use sockeye_core::{Closed, ClosedBy, Direction, Lifetime};
 
+use crate::by::FormerOwner;
 use crate::terminal::Palette;
 
 /// Columns of the ends: wide enough for IPv4, until something longer comes.
@@ -14,6 +15,8 @@ pub(crate) struct Table {
     /// Columns of a terminal that has no room for everything.
     narrow: Option<usize>,
     palette: Palette,
+    /// With a column of owners.
+    owners: bool,
 }
 
 /// `255.255.255.255:65535`.
@@ -24,9 +27,9 @@ const WIDE: usize = 135;
 const WITH_BYTES: usize = 98;
 
 impl Table {
-    pub(crate) fn new(header: bool, width: Option<usize>, palette: Palette) -> Table {
+    pub(crate) fn new(header: bool, width: Option<usize>, palette: Palette, owners: bool) -> Table {
         let narrow = width.filter(|width| *width < WIDE);
-        Table { header, ends: [IPV4_WIDTH; 2], narrow, palette }
+        Table { header, ends: [IPV4_WIDTH; 2], narrow, palette, owners }
     }
 
     /// The header line, where one is wanted.
@@ -40,19 +43,30 @@ impl Table {
         if let Some(width) = self.narrow {
             let bytes = if width < WITH_BYTES { String::new() } else { format!(" {sent:>9} {received:>9}") };
             return format!(
-                "{heading}{time:<8} {:<local$}   {:<remote$} {:>13}{bytes} BY{reset}\n",
-                "LOCAL", "REMOTE", "LIFETIME"
+                "{heading}{time:<8} {:<local$}   {:<remote$} {:>13}{bytes} {}{reset}\n",
+                "LOCAL",
+                "REMOTE",
+                "LIFETIME",
+                if self.owners { "BY      OWNER" } else { "BY" }
             );
         }
         format!(
             "{heading}{time:<12}  PROTO  {:<local$}  {:<remote$}  DIRECTION  {:>18}  {sent:>11}  {received:>11}  RETRANS  \
-             CLOSED BY{reset}\n",
-            "LOCAL", "REMOTE", "LIFETIME"
+             {}{reset}\n",
+            "LOCAL",
+            "REMOTE",
+            "LIFETIME",
+            if self.owners { "CLOSED BY  OWNER" } else { "CLOSED BY" }
         )
     }
 
     /// The line of a close that happened at `at`.
-    pub(crate) fn line(&mut self, closed: &Closed, at: jiff::Timestamp) -> String {
+    pub(crate) fn line(
+        &mut self,
+        closed: &Closed,
+        owner: Option<&FormerOwner>,
+        at: jiff::Timestamp,
+    ) -> String {
         let ends = [closed.local, closed.remote].map(end);
         for (width, end) in self.ends.iter_mut().zip(&ends) {
             *width = (*width).max(end.len());
@@ -79,7 +93,7 @@ impl Table {
                     write!(text, " {:>9} {:>9}", number(told.sent_bytes), number(closed.received_bytes()));
             }
             text.push(' ');
-            self.put_closer(&mut text, closed);
+            self.put_closer(&mut text, closed, owner, 6);
             return text;
         }
         let _ = write!(
@@ -93,16 +107,24 @@ impl Table {
             number(closed.received_bytes()),
             number(told.retransmits.map(u64::from)),
         );
-        self.put_closer(&mut text, closed);
+        self.put_closer(&mut text, closed, owner, 9);
         text
     }
 
-    fn put_closer(&self, text: &mut String, closed: &Closed) {
+    /// Who closed it, and who had it; the former in so many columns, if the latter follows.
+    fn put_closer(&self, text: &mut String, closed: &Closed, owner: Option<&FormerOwner>, width: usize) {
         let Palette { warn, reset, .. } = self.palette;
-        let _ = match closed.closed_by {
-            ClosedBy::Reset => writeln!(text, "{warn}reset{reset}"),
-            ClosedBy::Unknown => writeln!(text, "—"),
-            other => writeln!(text, "{}", other.name()),
+        let closer = match closed.closed_by {
+            ClosedBy::Unknown => "—",
+            other => other.name(),
+        };
+        let (before, after) = if closed.closed_by == ClosedBy::Reset { (warn, reset) } else { ("", "") };
+        let _ = match self.owners {
+            true => {
+                let owner = owner.map_or("—", |owner| &owner.label);
+                writeln!(text, "{before}{closer:<width$}{after}  {owner}")
+            }
+            false => writeln!(text, "{before}{closer}{after}"),
         };
     }
 }

@@ -39,7 +39,7 @@ struct Try {
 /// A connection that somebody made.
 #[derive(Clone, Copy, Debug)]
 struct Made {
-    /// Of both its ends and the namespace. Two with the same 64 bits are taken for one.
+    /// Of the namespace and both its ends, or what a reset leaves of them. Two with the same 64 bits are taken for one.
     hash: u64,
     pid: u32,
     age: u32,
@@ -81,7 +81,7 @@ impl Book {
     fn take_in(&mut self, what: What, netns_of: &mut impl FnMut(u32) -> Option<u64>) {
         match what {
             // Of another pid namespace, or none at all.
-            What::Tries { pid: 0 | u32::MAX, .. } => self.lost += 1,
+            What::Tries { pid: 0 | u32::MAX, .. } => {}
             What::Tries { socket, pid, task, cgroup } => {
                 let netns = self.task(task).and_then(|task_| {
                     task_.netns = task_.netns.or_else(|| netns_of(task));
@@ -140,19 +140,20 @@ impl Book {
     }
 
     fn note(&mut self, Try { pid, netns }: Try, local: SocketAddr, remote: SocketAddr) {
-        let Some(netns) = netns else {
-            self.lost += 1;
-            return;
-        };
-        let hash = self.hash(netns, local, remote);
-        let made = Made { hash, pid, age: self.age };
-        let has_room = self.made.len() < MOST_MADE;
-        match self.made.find_mut(hash, |one| one.hash == hash) {
-            Some(before) => *before = made,
-            None if has_room => {
-                self.made.insert_unique(hash, made, |one| one.hash);
+        // It began before we listened, and ended before it was asked.
+        let Some(netns) = netns else { return };
+        let whole = self.hash(netns, local, remote);
+        let reset = self.hash(netns, local, SocketAddr::new(remote.ip(), 0));
+        for hash in [whole, reset] {
+            let made = Made { hash, pid, age: self.age };
+            let has_room = self.made.len() < MOST_MADE;
+            match self.made.find_mut(hash, |one| one.hash == hash) {
+                Some(before) => *before = made,
+                None if has_room => {
+                    self.made.insert_unique(hash, made, |one| one.hash);
+                }
+                None => self.lost += 1,
             }
-            None => self.lost += 1,
         }
     }
 
@@ -180,9 +181,11 @@ impl Book {
         })
     }
 
+    /// Whoever resets a connection forgets its own address and the other's port first (tcp_disconnect): without the latter
+    /// the former does not count.
     fn hash(&self, netns: u64, local: SocketAddr, remote: SocketAddr) -> u64 {
-        let end = |end: SocketAddr| (end.ip().to_canonical(), end.port());
-        self.hasher.hash_one((netns, end(local), end(remote)))
+        let address = (remote.port() != 0).then_some(local.ip().to_canonical());
+        self.hasher.hash_one((netns, address, local.port(), remote.ip().to_canonical(), remote.port()))
     }
 
     pub(super) fn forget_old(&mut self) {
@@ -250,6 +253,14 @@ mod tests {
     }
 
     #[test]
+    fn a_reset_connection_is_known_by_what_is_left_of_its_ends() {
+        let book = heard([tries(1, 100), connected(1, 5_000)]);
+        let left = |port| (SocketAddr::from(([0; 4], port)), SocketAddr::from(([10, 0, 0, 2], 0)));
+        assert_eq!(book.connector(7, left(5_000).0, left(5_000).1), Some(100));
+        assert_eq!(book.connector(7, left(5_001).0, left(5_001).1), None);
+    }
+
+    #[test]
     fn namespaces_are_those_of_the_moment() {
         let book = heard([
             What::Forked { task: 100, parent: 1 },
@@ -280,13 +291,13 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_known_is_counted() {
-        let mut book = heard([What::Lost(3), tries(1, 0), tries(2, u32::MAX)]);
-        assert_eq!(book.lost(), 5);
+    fn what_is_not_known_is_nobodys() {
+        let mut book = heard([What::Lost(3), tries(1, 0), connected(1, 5_001), tries(2, u32::MAX)]);
+        assert_eq!((book.lost(), pid(&book, 5_001)), (3, None));
         book.hear(Happening { at: 0, what: tries(1, 100) });
         book.hear(Happening { at: 1, what: connected(1, 5_000) });
         book.turn_to(u64::MAX, |_| None);
-        assert_eq!((book.lost(), pid(&book, 5_000)), (6, None));
+        assert_eq!((book.lost(), pid(&book, 5_000)), (3, None));
     }
 
     #[test]
@@ -303,7 +314,7 @@ mod tests {
             book.turn_to(u64::MAX, |_| Some(round));
             book.tasks.clear();
         }
-        assert_eq!((book.made.len(), book.lost()), (MOST_MADE, 5 * 60_000 - MOST_MADE as u64));
+        assert_eq!((book.made.len(), book.lost()), (MOST_MADE, 2 * 5 * 60_000 - MOST_MADE as u64));
         for _ in 0..4 {
             book.forget_old();
         }

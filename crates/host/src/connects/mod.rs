@@ -25,8 +25,8 @@ use rings::Rings;
 
 /// Listens to the connects of the whole machine, in every network namespace.
 ///
-/// A thread of its own takes what the kernel tells; [`catch_up`](Self::catch_up) does so at once. Memory: 32 bytes a
-/// connect until [`forget_old`](Self::forget_old) was called twice, 262,144 at most; 64 to 512 KiB of buffer a processor,
+/// A thread of its own takes what the kernel tells; [`catch_up`](Self::catch_up) does so at once. Memory: 40 bytes a
+/// connect until [`forget_old`](Self::forget_old) was called twice, 131,072 at most; 64 to 512 KiB of buffer a processor,
 /// 16 MiB at most for all.
 ///
 /// Cost: about a microsecond on the connecting side for each connect(), half of one here; as much for each process that
@@ -100,7 +100,8 @@ impl Connects {
     }
 
     /// The process that connected from `local` to `remote` in the network namespace with this inode, the last time that was
-    /// done, by its number in our pid namespace; it may have ended. None when nobody did while we listened, or it is long
+    /// done, by its number in our pid namespace; it may have ended. Without the remote port, as a reset leaves it, the latest
+    /// from this local port to that address. None when nobody did while we listened, or it is long
     /// ago. Cost: a look into a hash table.
     pub fn connector(&self, netns: u64, local: SocketAddr, remote: SocketAddr) -> Option<u32> {
         lock(&self.shared).book.connector(netns, local, remote)
@@ -116,8 +117,7 @@ impl Connects {
         lock(&self.shared).book.forget_old();
     }
 
-    /// Connects that were not told for want of room, or whose process ended before its namespace was known; some of them
-    /// counted twice.
+    /// Connects, and what processes did, that were not told for want of room.
     pub fn lost(&self) -> u64 {
         lock(&self.shared).book.lost()
     }
