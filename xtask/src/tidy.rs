@@ -19,7 +19,7 @@ const UNSAFE_FILES: &[(&str, &str)] = &[
     ("benches/src/stopwatch.rs", "clock_gettime of the thread"),
     ("crates/cli/src/terminal.rs", "ioctl TIOCGWINSZ"),
     ("crates/cli/tests/confined/mod.rs", "between fork and exec: mounts, namespaces, seccomp, limits"),
-    ("crates/host/src/connects/rings.rs", "ioctl PERF_EVENT_IOC_SET_FILTER; a descriptor lent as a number"),
+    ("crates/trace/src/rings.rs", "ioctl PERF_EVENT_IOC_SET_FILTER; a descriptor lent as a number"),
     ("crates/host/src/port_probe.rs", "setsockopt IP_LOCAL_PORT_RANGE"),
     ("crates/host/tests/kernel.rs", "unshare between fork and exec; SIOCSIFFLAGS for lo"),
     ("crates/sock_diag/src/events.rs", "getsockopt SO_MEMINFO"),

@@ -6,7 +6,7 @@
 use std::net::SocketAddr;
 
 use sock_diag::{Cookie, Protocol, SocketRecord};
-use sockeye_host::connects::{Connects, ConnectsError, Heard};
+use sockeye_trace::{Connects, ConnectsError, Heard};
 
 /// Newcomers that are asked for again: more are told by other means.
 const MOST_PENDING: usize = 1 << 18;

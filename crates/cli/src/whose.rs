@@ -181,7 +181,7 @@ impl Whose {
             return Some(Known { process: Some(process), ..Known::default() });
         }
         let heard = self.makers.as_ref()?.heard_of(pid)?;
-        let name = heard.name?;
+        let name = Name::from(heard.name?);
         let place = self.programs.iter().position(|program| *program == name).or_else(|| {
             let has_room = self.programs.len() < MANY;
             has_room.then(|| {

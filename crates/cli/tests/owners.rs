@@ -105,6 +105,21 @@ fn a_hostile_name_is_harmless_wherever_it_is_shown() {
             assert!(said.stdout.contains("\\u{1b}[31m\\\""), "{arguments}: {}", said.stdout);
             assert!(!said.stdout.contains('\x1b'), "{arguments}: {:?}", said.stdout);
         }
+        for (format, shown) in
+            [("table", "\\u{1b}[31m\\\""), ("csv", "\"\\u{1b}[31m\"\"x\\u{a}\u{fffd},';\"")]
+        {
+            let (_door, pairs) = connections(1);
+            let mut closes = sockeye(&format!("closes -p --count 1 --for 30s -o {format}"));
+            let mut closes = closes.stdout(Stdio::piped()).spawn().unwrap();
+            let mut told = BufReader::new(closes.stdout.take().unwrap());
+            // It looks from its first line on.
+            told.read_line(&mut String::new()).unwrap();
+            drop(pairs);
+            let mut line = String::new();
+            told.read_to_string(&mut line).unwrap();
+            assert!(closes.wait().unwrap().success());
+            assert!(line.contains(shown), "{line:?}");
+        }
         let told = json("snapshot --by owner --json");
         assert_eq!(groups(&told)[0]["owner"]["name"], "\x1b[31m\"x\n\u{fffd},';");
         assert!(!run("snapshot --by owner --json").stdout.contains('\x1b'));
@@ -167,17 +182,19 @@ fn connections_that_nobody_could_see_have_their_makers() {
         assert!(watch.wait().unwrap().success());
         let told: Value = serde_json::from_str(&last).unwrap();
         let warnings = told["warnings"].as_array().unwrap();
-        if warnings.iter().any(|warning| warning["id"] == "connects_not_heard") {
+        let is_told = |id: &str| warnings.iter().any(|warning| warning["id"] == id);
+        if is_told("connects_not_heard") {
             assert!(!is_root_of_the_host(), "{told}");
-            println!("not the host's root here; tried instead that it is said: {warnings:?}");
+            eprintln!("not the host's root here; tried instead that it is said: {warnings:?}");
             return;
         }
         let made: Vec<&Value> = groups(&told).iter().filter(|group| group["time_wait"] != 0).collect();
-        assert!(
-            made.iter().all(|group| group["owner"]["name"] == "bash" && group["inferred"].is_null()),
-            "{told}"
-        );
-        assert_eq!(made.iter().map(|group| group["time_wait"].as_u64().unwrap()).sum::<u64>(), 103, "{told}");
+        let is_seen = |group: &&Value| group["owner"]["name"] == "bash" && group["inferred"].is_null();
+        assert!(is_told("connects_lost") || made.iter().all(is_seen), "{told}");
+        let made: Vec<&Value> = made.into_iter().filter(is_seen).collect();
+        let time_wait: u64 = made.iter().map(|group| group["time_wait"].as_u64().unwrap()).sum();
+        // Other tests' loads use the same rings: what is lost is told.
+        assert!(time_wait == 103 || time_wait < 103 && is_told("connects_lost"), "{told}");
         // Those with a number are processes of ours; others had ended before anybody asked for them.
         let pids = made.iter().filter_map(|group| group["owner"]["pid"].as_u64());
         assert!(pids.into_iter().all(|pid| children.contains(&(pid as u32))), "{told}");

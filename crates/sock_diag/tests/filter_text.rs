@@ -443,6 +443,46 @@ fn help_predicates() -> &'static str {
 }
 
 #[test]
+fn terms_are_told_by_kind() {
+    let terms = |text| Filter::parse(text, &Host).unwrap().terms();
+    assert_eq!(terms("dst 10.0.0.1:80 and sport > 1024"), ["sport", "dst", "dport"]);
+    assert_eq!(terms("state established or pid = 812 and not comm = nginx"), ["state", "pid", "comm"]);
+    assert_eq!(terms("state established"), ["state"]);
+    assert_eq!(terms("src inet6:* and user 0"), ["user", "family"]);
+    assert!(terms("").is_empty());
+    assert_eq!(Filter::parse("dport = 80 or user 0", &Host).unwrap().beyond_endpoints(), Some("user"));
+}
+
+#[test]
+fn holders_of_now_answer_instead_of_those_of_then() {
+    use sock_diag::filter::Holder;
+    let filter = Filter::parse("pid = 812 and not comm = apache2", &Anybody).unwrap();
+    let ends = ([10, 0, 0, 7], 40_000).into();
+    let record = sock_diag::fake::tcp_record(SocketState::TimeWait, ends, ends);
+    assert_eq!(filter.matches(&record), Ok(false), "then, it was nobody's");
+    let by = |pid, name: &'static str| {
+        filter.matches_held(&record, &|holder| match holder {
+            Holder::Pid(own) => *own == pid,
+            Holder::Named(own) => &**own == name,
+        })
+    };
+    assert_eq!((by(812, "nginx"), by(812, "apache2"), by(813, "nginx")), (Ok(true), Ok(false), Ok(false)));
+}
+
+/// Any process is known, and has no socket open.
+struct Anybody;
+
+impl Names for Anybody {
+    fn sockets_of_pid(&self, _: u32) -> Option<Vec<u32>> {
+        Some(Vec::new())
+    }
+
+    fn sockets_of_name(&self, _: &str) -> Option<Vec<u32>> {
+        Some(Vec::new())
+    }
+}
+
+#[test]
 fn nesting_and_length_are_bounded() {
     let nested = |depth: usize| format!("{}sport = 1{}", "(".repeat(depth), ")".repeat(depth));
     assert_eq!(canonical(&nested(200)), "sport = 1");

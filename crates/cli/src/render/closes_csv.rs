@@ -5,6 +5,7 @@ use std::fmt::Display;
 use sockeye_core::Closed;
 
 use crate::by::FormerOwner;
+use crate::terminal::Harmless;
 
 const COLUMNS: &str = "at,at_uncertainty_ms,protocol,cookie,local_address,local_port,remote_address,remote_port,\
                        direction,is_local,closed_by,evidence,lifetime_ms,lifetime_uncertainty_ms,lifetime_min_ms,lifetime_max_ms,\
@@ -50,17 +51,22 @@ pub(crate) fn line(
         let name = owner.map(|owner| owner.name.clone()).unwrap_or_default();
         fields.extend([
             known(name.pid),
-            known(name.name),
+            harmless(name.name),
             known(name.uid),
-            known(name.user),
-            known(name.cgroup),
+            harmless(name.user),
+            harmless(name.cgroup),
             known(owner.map(|owner| owner.is_inferred)),
         ]);
     }
-    // Names may hold anything, and are quoted then.
+    // A name with a comma is quoted.
     let mut row = csv::Writer::from_writer(Vec::new());
     row.write_record(&fields)?;
     Ok(String::from_utf8(row.into_inner()?)?)
+}
+
+/// A name from outside. A line break would tear the row for simple readers.
+fn harmless(name: Option<String>) -> String {
+    known(name.as_deref().map(Harmless))
 }
 
 fn known(value: Option<impl Display>) -> String {

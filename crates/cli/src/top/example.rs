@@ -105,6 +105,7 @@ fn make() -> Vec<Arc<Look>> {
         inode: Some(4_026_532_177),
         namespace: "proxy".to_owned(),
         is_replay: false,
+        interfaces: [(1, "lo".to_owned())].into(),
     });
     let mut looks = Vec::new();
     let mut lifetimes = None;
@@ -116,7 +117,7 @@ fn make() -> Vec<Arc<Look>> {
         let records = world(tick);
         for record in &records {
             monitor.observe(record);
-            gathered.record(record);
+            gathered.record(record, &crate::whose::Who::default);
         }
         monitor.end_sweep(now.plus_ms(4), &counters);
         let report = monitor.tick(now.plus_ms(4));
@@ -159,6 +160,7 @@ fn owners(tick: u32) -> Vec<OwnerRow> {
     let row = |label: &str, pid, user: &str, group: &str, live| OwnerRow {
         label: label.to_owned(),
         pid,
+        uid: Some(33),
         user: user.to_owned(),
         group: group.to_owned(),
         live,
@@ -167,11 +169,13 @@ fn owners(tick: u32) -> Vec<OwnerRow> {
         closes_per_second: live as f32 / 20.0,
         inferred: live / 7,
     };
-    vec![
+    let mut rows = vec![
         row("nginx", Some(812), "www-data", "nginx.service", u64::from(tick) * 15),
         row("evil\x1b[31m\nname", Some(4_711), "nobody", "user@1000.service", 7),
         row("(nobody)", None, "", "", 2),
-    ]
+    ];
+    rows.sort_by(|a, b| a.place().cmp(&b.place()));
+    rows
 }
 
 /// The last of them.

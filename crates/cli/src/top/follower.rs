@@ -16,6 +16,7 @@ use crate::account::Account;
 use crate::args::{FeedArgs, TopArgs};
 use crate::by::{By, GroupName, OwnerName, Row, named};
 use crate::follow::{Follow, Onlooker, Pace, SweepCost, processor_ms};
+use crate::whose::Who;
 
 /// A longer first interval is not waited for: an empty screen tells nothing.
 const LONG: Duration = Duration::from_secs(2);
@@ -111,7 +112,7 @@ fn follow_one(
             let account = Account::of(tick.report, &destination, &settings);
             Some(Detail { id, account, closes, owners: Vec::new() })
         });
-        look.owners = tick.groups.map(|(_, rows)| rows.into_iter().map(owner_row).collect());
+        look.owners = tick.groups.map(|(_, rows)| owner_rows(rows));
         look.detail =
             detail.map(|detail| Arc::new(Detail { owners: owners_of(&mut follow, &detail.id), ..detail }));
         look.place = Arc::clone(&place);
@@ -160,6 +161,7 @@ fn place_of(follow: &Follow) -> Place {
         inode: surroundings.netns_inode,
         namespace: surroundings.netns_name.clone().or(inode).unwrap_or_default(),
         is_replay: follow.is_replay(),
+        interfaces: surroundings.interfaces.clone(),
     }
 }
 
@@ -189,6 +191,12 @@ fn owners_of_sockets(follow: &mut Follow, records: &[SocketRecord]) -> Vec<Optio
     owners.into_iter().map(name).collect()
 }
 
+fn owner_rows(rows: Vec<Row>) -> Vec<OwnerRow> {
+    let mut rows: Vec<OwnerRow> = rows.into_iter().map(owner_row).collect();
+    rows.sort_by(|a, b| a.place().cmp(&b.place()));
+    rows
+}
+
 /// A row of connections by owner, its parts apart.
 fn owner_row(row: Row) -> OwnerRow {
     let owner = match row.group {
@@ -198,6 +206,7 @@ fn owner_row(row: Row) -> OwnerRow {
     OwnerRow {
         label: owner.name.unwrap_or(row.label),
         pid: owner.pid,
+        uid: owner.uid,
         user: owner.user.or(owner.uid.map(|uid| uid.to_string())).unwrap_or_default(),
         group: owner.unit.or(owner.container).or(owner.cgroup).unwrap_or_default(),
         live: row.live,
@@ -220,8 +229,8 @@ impl Onlooker for SharedGathering {
         locked(&self.0).begin(settings);
     }
 
-    fn record(&mut self, record: &SocketRecord) {
-        locked(&self.0).record(record);
+    fn record<'a>(&mut self, record: &SocketRecord, whose: &(dyn Fn() -> Who<'a> + 'a)) {
+        locked(&self.0).record(record, whose);
     }
 
     fn bound(&mut self, port: u16) {

@@ -6,6 +6,7 @@ use ratatui_core::buffer::Buffer;
 use ratatui_core::layout::Rect;
 use sockeye_core::Churn;
 
+use super::filter::NamesAtHand;
 use super::grid::Drawn;
 use super::keys::{Hit, Shown};
 use super::look::Look;
@@ -52,7 +53,8 @@ pub(crate) fn draw(scene: &Scene<'_>, buffer: &mut Buffer) -> Shown {
     if let (Some(first), Some(last), Some(look)) = (scene.looks.first(), scene.looks.last(), scene.look()) {
         (shown.oldest, shown.newest, shown.number) = (first.number, last.number, look.number);
         shown.inode = look.place.inode;
-        (shown.is_replay, shown.range) = (look.place.is_replay, Some(look.pool.range));
+        shown.is_replay = look.place.is_replay;
+        shown.names = NamesAtHand { range: Some(look.pool.range), place: Arc::clone(&look.place) };
     }
     title(scene, area, buffer);
     tabs(scene, area, buffer, &mut shown);
@@ -293,7 +295,7 @@ fn keys(scene: &Scene<'_>, line: Rect, buffer: &mut Buffer, shown: &Shown) {
     match (view.focus.is_some(), view.screen) {
         (true, _) => put("Esc", "all destinations"),
         (false, Screen::Destinations) => put("Enter", "one alone"),
-        (false, Screen::Owners) => put("b", "by process, unit, user"),
+        (false, Screen::Owners) => put("b", "group by"),
         _ => {}
     }
     if view.screen.has_filter() && view.focus.is_none() {
@@ -309,10 +311,10 @@ fn keys(scene: &Scene<'_>, line: Rect, buffer: &mut Buffer, shown: &Shown) {
             put("← →", "step");
         }
     }
+    put("q", "quit");
     put("+ -", if shown.is_replay { "speed" } else { "interval" });
     put("w", "notes");
     put("n", "namespace");
-    put("q", "quit");
 }
 
 /// All remarks, in full.

@@ -49,8 +49,8 @@ pub(crate) struct Shown {
     pub(crate) inode: Option<u64>,
     /// The first line that is shown of a text in front of the screen.
     pub(crate) scrolled: usize,
-    /// The range of ephemeral ports, which filters may name.
-    pub(crate) range: Option<sockeye_core::PortRange>,
+    /// What filters may name.
+    pub(crate) names: NamesAtHand,
 }
 
 /// What a key asks for beyond another view.
@@ -114,7 +114,8 @@ fn choose(view: &mut View, input: &Input, shown: &Shown) -> Option<Effect> {
             view.typing = Some(view.filter().clone());
         }
         Input::Char('/') => {
-            view.message = Some("destinations (1) and sockets (6) can be filtered".to_owned())
+            let told = "destinations (1), owners (2), listeners (5) and sockets (6) can be filtered";
+            view.message = Some(told.to_owned());
         }
         Input::Escape | Input::Backspace => go_back(view),
         Input::Enter => view.focus = view.focus.or(shown.chosen),
@@ -252,8 +253,8 @@ fn type_filter(view: &mut View, input: &Input, shown: &Shown) {
         }
         _ => return move_cursor(view, input, shown),
     }
-    let of_ends = view.screen == Screen::Destinations;
-    view.filter_mut().set(text, &NamesAtHand { range: shown.range }, of_ends);
+    let screen = view.screen;
+    view.filter_mut().set(text, &shown.names, screen);
     let table = view.table_mut();
     (table.cursor, table.offset) = (0, 0);
 }

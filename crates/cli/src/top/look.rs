@@ -1,5 +1,6 @@
 //! What one tick told, owned and bounded: all that is drawn of it.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -26,6 +27,8 @@ pub(crate) struct Place {
     pub(crate) inode: Option<u64>,
     /// A capture is looked at.
     pub(crate) is_replay: bool,
+    /// Names of interfaces by index.
+    pub(crate) interfaces: BTreeMap<u32, String>,
 }
 
 /// The TCP pool in numbers, and UDP's.
@@ -78,6 +81,7 @@ pub(crate) struct OwnerRow {
     /// Made harmless by whoever shows it.
     pub(crate) label: String,
     pub(crate) pid: Option<u32>,
+    pub(crate) uid: Option<u32>,
     pub(crate) user: String,
     /// Unit, container or cgroup.
     pub(crate) group: String,
@@ -87,6 +91,13 @@ pub(crate) struct OwnerRow {
     pub(crate) inferred: u64,
     pub(crate) opens_per_second: f32,
     pub(crate) closes_per_second: f32,
+}
+
+impl OwnerRow {
+    /// What tells it from others, and orders them.
+    pub(crate) fn place(&self) -> (&str, Option<u32>, &str, &str) {
+        (&self.label, self.pid, &self.group, &self.user)
+    }
 }
 
 /// Something an operator should know.
@@ -138,10 +149,11 @@ pub(crate) struct Look {
     pub(crate) destinations: Vec<Destination>,
     /// Destinations beyond those, with their sockets.
     pub(crate) left_out: (usize, Traffic),
+    /// In the order of their ports.
     pub(crate) listeners: Vec<ListenerRow>,
     pub(crate) remarks: Vec<Remark>,
     pub(crate) cost: Cost,
-    /// None while nobody resolves them.
+    /// None while nobody resolves them. In the order of their places.
     pub(crate) owners: Option<Vec<OwnerRow>>,
     pub(crate) lifetimes: Option<Arc<LifetimeReport>>,
     pub(crate) ports: Option<Arc<PortMap>>,
@@ -164,6 +176,8 @@ impl Look {
             rates: listener.rates.unwrap_or_default(),
             ..ListenerRow::default()
         });
+        let mut listeners: Vec<ListenerRow> = listeners.collect();
+        listeners.sort_unstable_by_key(|listener| listener.port);
         let warnings =
             report.warnings.iter().map(|warning| Remark { id: warning.id(), text: warning.to_string() });
         let notes = notes.iter().map(|note| Remark { id: note.id, text: note.message.clone() });
@@ -186,7 +200,7 @@ impl Look {
             incoming: report.incoming,
             destinations,
             left_out: (rest.destinations, rest.traffic),
-            listeners: listeners.collect(),
+            listeners,
             remarks: warnings.chain(notes).collect(),
             cost: Cost::default(),
             owners: None,
@@ -201,6 +215,12 @@ impl Look {
     pub(crate) fn destination(&self, id: &DestinationId) -> Option<&Destination> {
         let found = self.destinations.binary_search_by_key(id, |destination| destination.id);
         found.ok().and_then(|index| self.destinations.get(index))
+    }
+
+    /// Who listens on a port.
+    pub(crate) fn listener(&self, port: u16) -> Option<&ListenerRow> {
+        let found = self.listeners.binary_search_by_key(&port, |listener| listener.port);
+        found.ok().and_then(|index| self.listeners.get(index))
     }
 
     /// Memory it takes, about: what it shares with other looks is not counted.

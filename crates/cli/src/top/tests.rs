@@ -115,6 +115,43 @@ fn an_empty_past_is_told() {
     }
 }
 
+/// Names that other people chose reach no terminal as they are, whichever screen shows them.
+#[test]
+fn hostile_names_are_harmless_on_every_screen() {
+    const HOSTILE: &str = "\u{1b}[31m\u{9b}2J\"'\n\r\u{7}\u{202e}\u{fffd}\\";
+    const SHOWN: &str = "\\u{1b}[31m";
+    let mut look = example::look();
+    let name = || HOSTILE.to_owned();
+    let owner = super::look::OwnerRow { label: name(), user: name(), group: name(), ..Default::default() };
+    look.owners = Some(vec![owner]);
+    look.remarks = vec![super::look::Remark { id: "owners_unknown", text: name() }];
+    let place = super::look::Place { host_name: name(), namespace: name(), ..Default::default() };
+    look.place = std::sync::Arc::new(place);
+    let mut list = super::look::SocketList::clone(look.list.as_ref().unwrap());
+    list.owners = vec![Some(HOSTILE.into()); list.records.len()];
+    look.list = Some(std::sync::Arc::new(list));
+    let looks = [std::sync::Arc::new(look)];
+    let choice = Choice { label: name(), namespace: Some(name()) };
+    let overlays = [
+        None,
+        Some(Overlay::Notes { scrolled: 0 }),
+        Some(Overlay::Namespaces { choices: vec![choice], chosen: 0 }),
+    ];
+    for (screen, overlay) in
+        Screen::ALL.into_iter().flat_map(|screen| overlays.clone().map(|one| (screen, one)))
+    {
+        let mut view = View { screen, overlay, ..View::new(Duration::from_secs(1)) };
+        view.message = Some(name());
+        let state = State::Failed(name());
+        let scene = Scene { looks: &looks, state: &state, view: &view, theme: &Theme::COLOUR };
+        let mut buffer = Buffer::empty(Rect::new(0, 0, 250, 70));
+        draw(&scene, &mut buffer);
+        let shown = text(&buffer).replace('\n', "");
+        let harmful = |c: char| c.is_control() || c == '\u{202e}';
+        assert!(shown.contains(SHOWN) && !shown.contains(harmful), "{screen:?}: {shown}");
+    }
+}
+
 /// What is told by colour is told by a character, too.
 #[test]
 fn without_colour_the_same_is_told() {

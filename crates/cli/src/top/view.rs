@@ -48,7 +48,7 @@ impl Screen {
 
     /// Whether its rows can be filtered.
     pub(crate) const fn has_filter(self) -> bool {
-        matches!(self, Screen::Destinations | Screen::Sockets)
+        !matches!(self, Screen::Ports | Screen::Lifetimes)
     }
 
     pub(crate) fn after(self, steps: usize) -> Screen {

@@ -7,23 +7,20 @@ use ratatui_core::buffer::Buffer;
 use ratatui_core::layout::Rect;
 use sockeye_core::{Destination, DestinationId};
 
+use super::listing;
 use crate::render::exhaustion::exhausted;
 use crate::render::snapshot_screen::{grouped, three_digits};
 use crate::top::frame::Scene;
 use crate::top::grid::{self, Cell, Column, Drawn, Key, Rows};
 use crate::top::keys::Shown;
 use crate::top::look::Look;
-use crate::top::pen::{Pen, bar, sparkline};
+use crate::top::pen::bar;
 use crate::top::theme::{Theme, mark_of_share};
 use crate::top::view::Table;
 
 /// Fullest first.
 pub(crate) const FIRST_ORDER: Table = Table::by(1, true);
 
-/// Longer lines of ticks tell no more.
-const MOST_TREND: u16 = 60;
-/// Shorter ones tell nothing.
-const LEAST_TREND: u16 = 8;
 const BAR_CELLS: usize = 10;
 
 pub(crate) const COLUMNS: [Column; 11] = [
@@ -104,15 +101,9 @@ impl Rows for Destinations<'_> {
             7 => plain(three_digits(rates.closes[1].into())),
             8 => plain(headroom(row)),
             9 => Cell::new(exhausted(row), if row.is_exhausted() { theme.bad } else { theme.text }),
-            _ => {
-                let room = room.clamp(LEAST_TREND, MOST_TREND);
-                let values = trend(self.looks, &row.id, room.into());
-                let greatest = values.iter().flatten().fold(8.0, |most: f64, value| most.max(*value));
-                // The newest stands on the right from the beginning.
-                let line = sparkline(&values, greatest);
-                let width = usize::from(room);
-                Cell::new(format!("{line:>width$}"), theme.dim)
-            }
+            _ => listing::trend(self.looks, room, theme, |look| {
+                look.destination(&row.id).map(|known| f64::from(known.in_use))
+            }),
         }
     }
 }
@@ -142,26 +133,16 @@ pub(crate) fn draw(
     let filter = scene.view.filter();
     let rows: Vec<&Destination> = look.destinations.iter().filter(|row| filter.lets(&row.id)).collect();
     let (beyond, _) = look.left_out;
-    let told = match (filter.text.trim(), look.destinations.len()) {
-        (_, 0) => Some("no outgoing connection uses an ephemeral port".to_owned()),
-        ("", _) if beyond == 0 => None,
-        ("", known) => {
-            Some(format!("{known} destinations with the most ports in use; {} more", grouped(beyond as u64)))
-        }
-        (text, known) => {
-            Some(format!("filter: {text} · {} of {}", grouped(rows.len() as u64), grouped(known as u64)))
-        }
-    };
-    let lines = told.as_ref().map_or(0, |_| 1).min(area.height);
-    if let Some(told) = told {
-        Pen::at(buffer, area, 0).skip(1).put_cut(&told, scene.theme.dim);
+    let known = look.destinations.len();
+    if known == 0 {
+        return listing::nothing("no outgoing connection uses an ephemeral port", scene, area, buffer);
     }
-    let area = Rect { y: area.y + lines, height: area.height - lines, ..area };
-    if look.destinations.is_empty() {
-        return Drawn::default();
-    }
+    let told = listing::filtered(filter, rows.len(), known).or_else(|| {
+        (beyond > 0).then(|| {
+            format!("{known} destinations with the most ports in use; {} more", grouped(beyond as u64))
+        })
+    });
     let table = Destinations { rows, looks: scene.until_shown() };
-    let inner = Rect { x: area.x + 1.min(area.width), width: area.width.saturating_sub(2), ..area };
     let mut chosen = *scene.view.table();
     // The first row is the worst, whoever that is; any other that was chosen stays so wherever it goes.
     if let Some(pinned) = scene.view.pinned.filter(|_| chosen.cursor > 0) {
@@ -169,7 +150,7 @@ pub(crate) fn draw(
         let place = order.iter().position(|row| table.rows[*row].id == pinned);
         chosen.cursor = place.unwrap_or(chosen.cursor);
     }
-    let drawn = grid::draw(&table, &chosen, inner, scene.theme, buffer);
+    let drawn = listing::draw(&table, &chosen, told.as_deref(), scene, area, buffer);
     shown.cursor = chosen.cursor.min(drawn.order.len().saturating_sub(1));
     shown.chosen = drawn.order.get(shown.cursor).and_then(|row| table.rows.get(*row)).map(|row| row.id);
     drawn

@@ -18,7 +18,11 @@ const KEYS: [(&str, &str); 18] = [
     ("< >", "sort by the column to the left or to the right; a click on a title does, too"),
     ("b", "owners by process, by unit, by user"),
     ("r", "turn the order round"),
-    ("/", "filter destinations and sockets in the grammar of ss, as one types: dst 10/8 and dport = 443"),
+    (
+        "/",
+        "filter as one types, in the grammar of ss: sockets by all of it and by pid, comm, user, cgroup (comm = nginx and dport = \
+         443), destinations by src, dst and dport, listeners by src and sport, owners by pid, comm and user",
+    ),
     ("Space, p", "pause, and go on"),
     ("← →", "step back and forth through the ticks that are kept; { and } step by ten"),
     ("+ -", "longer or shorter intervals; of a replay, faster or slower"),

@@ -5,6 +5,7 @@ pub(crate) mod detail;
 pub(crate) mod help;
 pub(crate) mod lifetimes;
 pub(crate) mod listeners;
+mod listing;
 pub(crate) mod namespaces;
 pub(crate) mod owners;
 pub(crate) mod ports;

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
-use super::layout::Layout;
+use crate::layout::Layout;
 
 // <linux/perf_event.h>
 const PERF_RECORD_LOST: u32 = 2;
@@ -137,8 +137,8 @@ fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::layout::tests::FORMAT;
     use super::*;
+    use crate::layout::tests::FORMAT;
     use proptest::prelude::*;
 
     fn layout() -> Layout {

@@ -11,9 +11,8 @@ use nix::sys::eventfd::EventFd;
 use perf_event::events::Tracepoint;
 use perf_event::{Builder, Clock, SampleFlag, Sampler};
 
-use super::layout::Layout;
-use super::record::{Happening, decode};
-use crate::settings::parse_port_list;
+use crate::layout::Layout;
+use crate::record::{Happening, decode};
 
 /// Connects and what becomes of them, of TCP alone: all else is not even written.
 const FILTER: &std::ffi::CStr = c"protocol == 6 && (newstate == 2 || oldstate == 2)";
@@ -23,7 +22,7 @@ const RING_BYTES: std::ops::RangeInclusive<usize> = 64 * 1024..=512 * 1024;
 const ALL_RINGS_BYTES: usize = 16 << 20;
 
 #[derive(Debug)]
-pub(super) struct Rings {
+pub(crate) struct Rings {
     rings: Vec<Ring>,
     layout: Layout,
 }
@@ -41,16 +40,14 @@ impl Rings {
     ///
     /// # Errors
     /// EACCES, EPERM: it is not permitted. EMFILE: one descriptor a processor is needed.
-    pub(super) fn open(layout: &Layout) -> io::Result<Rings> {
+    pub(crate) fn open(layout: &Layout) -> io::Result<Rings> {
         let online = fs::read_to_string("/sys/devices/system/cpu/online")?;
-        // The kernel writes all its lists alike.
-        let ranges = parse_port_list(&online).ok_or(io::ErrorKind::InvalidData)?;
-        let processors: Vec<u16> = ranges.into_iter().flatten().collect();
+        let processors = processors(&online).ok_or(io::ErrorKind::InvalidData)?;
         let most = ALL_RINGS_BYTES / processors.len().max(1);
         let size = (1 << most.max(1).ilog2()).clamp(*RING_BYTES.start(), *RING_BYTES.end());
         let mut rings = Vec::with_capacity(processors.len());
         for processor in processors {
-            rings.push(Ring(open_ring(layout, processor.into(), size)?));
+            rings.push(Ring(open_ring(layout, processor, size)?));
         }
         for ring in &mut rings {
             ring.0.enable()?;
@@ -59,7 +56,7 @@ impl Rings {
     }
 
     /// Takes everything that was written.
-    pub(super) fn drain(&mut self, mut hear: impl FnMut(Happening)) {
+    pub(crate) fn drain(&mut self, mut hear: impl FnMut(Happening)) {
         for Ring(ring) in &mut self.rings {
             while let Some(record) = ring.next_record() {
                 let happening = match record.data() {
@@ -77,22 +74,34 @@ impl Rings {
     ///
     /// # Errors
     /// EMFILE.
-    pub(super) fn waiter(&self, stop: &Arc<EventFd>) -> io::Result<Waiter> {
+    pub(crate) fn waiter(&self, stop: &Arc<EventFd>) -> io::Result<Waiter> {
         let rings: io::Result<Vec<OwnedFd>> =
             self.rings.iter().map(|ring| duplicate(ring.0.as_raw_fd())).collect();
         Ok(Waiter { rings: rings?, stop: Arc::clone(stop) })
     }
 }
 
+/// Of a list like `0-3,5`.
+fn processors(list: &str) -> Option<Vec<usize>> {
+    let range = |part: &str| {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        let (first, last): (usize, usize) = (first.parse().ok()?, last.parse().ok()?);
+        // More than any kernel is built for.
+        (last < 1 << 16).then_some(first..=last)
+    };
+    let ranges: Option<Vec<_>> = list.trim().split(',').map(range).collect();
+    Some(ranges?.into_iter().flatten().collect())
+}
+
 /// Waits for rings to fill.
-pub(super) struct Waiter {
+pub(crate) struct Waiter {
     rings: Vec<OwnedFd>,
     stop: Arc<EventFd>,
 }
 
 impl Waiter {
     /// Returns true when there is something to take, false when it is over.
-    pub(super) fn wait(&self) -> bool {
+    pub(crate) fn wait(&self) -> bool {
         let wanted = |fd| PollFd::new(fd, PollFlags::POLLIN);
         let mut polled: Vec<PollFd<'_>> = self.rings.iter().map(|ring| wanted(ring.as_fd())).collect();
         polled.push(wanted(self.stop.as_fd()));
@@ -160,7 +169,21 @@ fn duplicate(fd: RawFd) -> io::Result<OwnedFd> {
 }
 
 /// The clock that records are dated by, nanoseconds.
-pub(super) fn now() -> u64 {
+pub(crate) fn now() -> u64 {
     let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
     (now.tv_sec as u64).saturating_mul(1_000_000_000).saturating_add(now.tv_nsec as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::processors;
+
+    #[test]
+    fn lists_of_processors() {
+        assert_eq!(processors("0-3,5\n"), Some(vec![0, 1, 2, 3, 5]));
+        assert_eq!(processors("0\n"), Some(vec![0]));
+        for nonsense in ["", "-", "0-", "1,,2", "0-99999999"] {
+            assert_eq!(processors(nonsense), None, "{nonsense:?}");
+        }
+    }
 }

@@ -5,10 +5,8 @@ use std::net::SocketAddr;
 
 use hashbrown::{DefaultHashBuilder, HashMap, HashTable};
 
-use crate::owners::Name;
-
-use super::Heard;
-use super::record::{Happening, What};
+use crate::Heard;
+use crate::record::{Happening, What};
 
 /// The most connects that are remembered.
 const MOST_MADE: usize = 1 << 18;
@@ -16,7 +14,7 @@ const MOST_MADE: usize = 1 << 18;
 const MOST: usize = 1 << 16;
 
 #[derive(Default, Debug)]
-pub(super) struct Book {
+pub(crate) struct Book {
     /// Heard and not taken in yet.
     heard: Vec<Happening>,
     hasher: DefaultHashBuilder,
@@ -58,13 +56,13 @@ struct Task {
 }
 
 impl Book {
-    pub(super) fn hear(&mut self, happening: Happening) {
+    pub(crate) fn hear(&mut self, happening: Happening) {
         self.heard.push(happening);
     }
 
     /// Takes in, in its order, all that happened until this moment: of what came later, each processor may have told a
     /// part. `netns_of` tells a living thread's network namespace.
-    pub(super) fn turn_to(&mut self, until: u64, mut netns_of: impl FnMut(u32) -> Option<u64>) {
+    pub(crate) fn turn_to(&mut self, until: u64, mut netns_of: impl FnMut(u32) -> Option<u64>) {
         let mut heard = std::mem::take(&mut self.heard);
         heard.sort_by_key(|happening| happening.at);
         let past = heard.partition_point(|happening| happening.at <= until);
@@ -168,15 +166,15 @@ impl Book {
         }
     }
 
-    pub(super) fn connector(&self, netns: u64, local: SocketAddr, remote: SocketAddr) -> Option<u32> {
+    pub(crate) fn connector(&self, netns: u64, local: SocketAddr, remote: SocketAddr) -> Option<u32> {
         let hash = self.hash(netns, local, remote);
         Some(self.made.find(hash, |one| one.hash == hash)?.pid)
     }
 
-    pub(super) fn heard_of(&self, pid: u32) -> Option<Heard> {
+    pub(crate) fn heard_of(&self, pid: u32) -> Option<Heard> {
         let task = self.tasks.get(&pid)?;
         Some(Heard {
-            name: task.name.map(|name| Name::from(until_zero(&name))),
+            name: task.name.map(|name| until_zero(&name).to_vec()),
             cgroup_id: (task.cgroup != 0).then_some(task.cgroup),
         })
     }
@@ -188,7 +186,7 @@ impl Book {
         self.hasher.hash_one((netns, address, local.port(), remote.ip().to_canonical(), remote.port()))
     }
 
-    pub(super) fn forget_old(&mut self) {
+    pub(crate) fn forget_old(&mut self) {
         self.age += 1;
         let age = self.age;
         self.made.retain(|made| made.age + 1 >= age);
@@ -198,7 +196,7 @@ impl Book {
         }
     }
 
-    pub(super) fn lost(&self) -> u64 {
+    pub(crate) fn lost(&self) -> u64 {
         self.lost
     }
 }

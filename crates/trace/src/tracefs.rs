@@ -9,7 +9,7 @@ use std::path::Path;
 use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsmount, fsopen};
 
-use super::layout::Layout;
+use crate::layout::Layout;
 
 const MOUNTS: [&str; 2] = ["/sys/kernel/tracing", "/sys/kernel/debug/tracing"];
 const FORMAT: &str = "events/sock/inet_sock_set_state/format";
@@ -21,7 +21,7 @@ const ROOM: u64 = 64 * 1024;
 /// # Errors
 /// EPERM, EACCES: tracefs is not mounted or not for us. ENOENT, ENODEV: there is no such tracepoint, or no tracefs.
 /// InvalidData: the file is not understood.
-pub(super) fn layout() -> io::Result<Layout> {
+pub(crate) fn layout() -> io::Result<Layout> {
     let text = read()?;
     Layout::parse(&text).ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "its format is another"))
 }
@@ -52,7 +52,7 @@ fn text_of(opened: Result<OwnedFd, rustix::io::Errno>) -> io::Result<String> {
 }
 
 /// Inode of a process's network namespace; None when it has ended, or may not be looked into.
-pub(super) fn netns_of(pid: u32) -> Option<u64> {
+pub(crate) fn netns_of(pid: u32) -> Option<u64> {
     let link = fs::read_link(format!("/proc/{pid}/ns/net")).ok()?;
     link.to_str()?.strip_prefix("net:[")?.strip_suffix(']')?.parse().ok()
 }

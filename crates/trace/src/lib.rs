@@ -2,7 +2,7 @@
 //! before anybody could look.
 //!
 //! The kernel's tracepoint `sock:inet_sock_set_state` tells a connect() in the task that calls it, and when the
-//! connection is there, both its ends. Leaves to others: who has a socket open (`owners`), accepted connections.
+//! connection is there, both its ends. Leaves to others: who has a socket open, accepted connections.
 
 mod book;
 mod layout;
@@ -17,10 +17,9 @@ use std::thread::JoinHandle;
 
 use nix::sys::eventfd::EventFd;
 
-use crate::owners::Name;
 use book::Book;
 pub use layout::Layout;
-pub use record::{Happening, decode};
+pub use record::{Happening, What, decode};
 use rings::Rings;
 
 /// Listens to the connects of the whole machine, in every network namespace.
@@ -50,8 +49,8 @@ struct Shared {
 /// What was heard of a process that connects.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Heard {
-    /// The kernel's name for it, where it took that while we listened; else `/proc` tells. Untrusted.
-    pub name: Option<Name>,
+    /// The kernel's name for it, at most 15 bytes, where it took that while we listened; else `/proc` tells. Untrusted.
+    pub name: Option<Vec<u8>>,
     /// Its cgroup when it connected last, as records of sockets tell it. None: it was not told (before Linux 5.7).
     pub cgroup_id: Option<u64>,
 }

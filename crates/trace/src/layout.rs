@@ -5,14 +5,14 @@
 pub struct Layout {
     /// For `perf_event_open`.
     pub id: u64,
-    pub(super) socket: usize,
-    pub(super) old_state: usize,
-    pub(super) new_state: usize,
-    pub(super) local_port: usize,
-    pub(super) remote_port: usize,
+    pub(crate) socket: usize,
+    pub(crate) old_state: usize,
+    pub(crate) new_state: usize,
+    pub(crate) local_port: usize,
+    pub(crate) remote_port: usize,
     /// As IPv6 addresses; those of IPv4 are mapped.
-    pub(super) local_address: usize,
-    pub(super) remote_address: usize,
+    pub(crate) local_address: usize,
+    pub(crate) remote_address: usize,
 }
 
 impl Layout {
@@ -52,11 +52,11 @@ fn value(line: &str, key: &str) -> Option<usize> {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(crate) mod tests {
     use super::*;
 
     /// As Linux 6.18 on x86_64 tells it.
-    pub(in super::super) const FORMAT: &str = "\
+    pub(crate) const FORMAT: &str = "\
 name: inet_sock_set_state
 ID: 2287
 format:
