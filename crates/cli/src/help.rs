@@ -85,7 +85,10 @@ Filters (the grammar of ss):
   dst ADDRESS[/PREFIX][:PORT]    remote address
   sport OP PORT, dport OP PORT   OP is = != < > <= >= or eq ne lt gt le ge;
                                  PORT a number, :number, name or LOW-HIGH
-  dev NAME, fwmark MARK[/MASK], cgroup PATH, autobound
+  dev NAME, fwmark MARK[/MASK], autobound
+  cgroup PATH, cgroup PATH/*, cgroup ID
+                                 the control group it was made in: this one;
+                                 with /* also those below it, as they are now
   user NAME, pid NUMBER, comm NAME
                                  the socket's user; processes that have it open
                                  now. The kernel knows neither: it hands out all
