@@ -23,7 +23,7 @@ pub(crate) use self::reading::Reading;
 pub(crate) use self::told::Told;
 pub(crate) use self::watched::Watched;
 use crate::args::FeedArgs;
-use crate::by::{By, Row, rows};
+use crate::by::{Books, By, Row, rows};
 use crate::feed::Feed;
 use crate::surroundings::{Step, StepKind, Surroundings};
 use crate::sweep::Note;
@@ -226,7 +226,12 @@ impl Follow {
 
     /// Connections grouped in this way, as of the last tick.
     pub(crate) fn rows(&self, by: By) -> Vec<Row> {
-        rows(by, &self.watched.monitor, self.watched.whose.as_ref())
+        rows(by, &self.books(), self.watched.whose.as_ref())
+    }
+
+    /// What can be grouped.
+    pub(crate) fn books(&self) -> Books<'_> {
+        Books::of(self.feed.surroundings(), &self.watched.monitor)
     }
 
     /// Whose the sockets are, where that was asked for.
