@@ -337,6 +337,11 @@ impl Whose {
         one.process.is_some() && (one.name(), one.cgroup) == (other.name(), other.cgroup)
     }
 
+    /// What they are told apart by.
+    pub(crate) fn facet(&self) -> Facet {
+        self.facet
+    }
+
     /// Who that is.
     pub(crate) fn who(&self, owner: OwnerId) -> Who<'_> {
         let known = self.known.get(owner.0 as usize).copied().unwrap_or_default();

@@ -37,6 +37,7 @@ mod recent;
 mod report;
 mod reuse;
 mod settings;
+mod stuck;
 mod sweep;
 mod udp;
 mod warning;
@@ -62,6 +63,9 @@ pub use port_origin::PortOrigin;
 pub use port_set::PortSet;
 pub use report::{HeldBy, Report, Rest, TcpPool};
 pub use settings::{Counters, Settings, TwReuse};
+pub use stuck::{
+    Age, Found, Holder, Holders, MOST_SAMPLED, Stuck, StuckKind, StuckSample, StuckSamples, Towards,
+};
 pub use sweep::{Settled, Sweep};
 pub use udp::{UdpAddress, UdpPool};
 pub use warning::Warning;

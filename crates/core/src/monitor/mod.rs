@@ -10,6 +10,7 @@ mod lateness;
 mod ledger;
 mod origins;
 mod paged;
+mod stuck;
 mod table;
 
 use hashbrown::{HashMap, HashSet};
@@ -25,6 +26,7 @@ use crate::port_origin::PortOrigin;
 use crate::port_set::PortSet;
 use crate::report::Report;
 use crate::settings::{Counters, Settings};
+use crate::stuck::{Age, Found};
 use crate::sweep::Sweep;
 
 use brief::Briefs;
@@ -32,6 +34,7 @@ use departed::Departed;
 use ends::Addresses;
 use lateness::Lateness;
 use ledger::{Account, Happening, INCOMING, Ledger, OUTGOING, Source, TCP, UDP, origin_account};
+use stuck::Standing;
 use table::{Flag, Slot, Socket, Stage, Table};
 
 /// `idiag_expires` and the ages of a `tcp_info` come from jiffies, 10 ms at the coarsest; on a busy virtual machine they
@@ -55,6 +58,7 @@ pub struct Monitor {
     briefs: Briefs,
     departed: Departed,
     lateness: Lateness,
+    standing: Standing,
     /// The sweep that is going on.
     sweep: Option<Sweep>,
     /// Its sockets that are not followed, by cookie: listeners, bound ones.
@@ -107,6 +111,7 @@ impl Monitor {
             briefs: Briefs::new(),
             departed: Departed::default(),
             lateness: Lateness::default(),
+            standing: Standing::default(),
             sweep: None,
             others: HashSet::new(),
             listening: PortSet::new(),
@@ -495,6 +500,7 @@ impl Monitor {
         self.report = sweep.finish(counters);
         self.report.churn = churn;
         self.doubt_origins();
+        self.standing.end_sweep(&self.report.stuck, self.began[1], at);
         self.counted = counters.active_opens.zip(counters.passive_opens).map(|(out, inc)| out + inc);
         if self.sweeps == 1 {
             self.since = at;
@@ -583,6 +589,17 @@ impl Monitor {
     /// The report as of the last [`tick`](Self::tick).
     pub fn report_mut(&mut self) -> &mut Report {
         &mut self.report
+    }
+
+    /// What one look told of a [sampled](Report::stuck) socket: how long it had been in its state at some moment of `at`.
+    pub fn learn_age(&mut self, cookie: Cookie, age: Age, at: When) {
+        self.standing.learn(cookie, age, at);
+    }
+
+    /// Sockets that have been for long in states that none should be in for long, those that hurt most first. Since when
+    /// is known from the sweeps, from what [`learn_age`](Self::learn_age) was told, and that it goes on from the last sweep.
+    pub fn stuck(&self, at: Moment) -> Vec<Found> {
+        self.report.stuck_by(|_, record| self.standing.age(record, at))
     }
 
     /// Connections that have ended since the last call, in the order they became known.
