@@ -250,6 +250,20 @@ impl Whose {
         !is_done || self.work.left > 0
     }
 
+    /// Who holds this socket, of those that are in no account: listeners, and sockets of UDP once they were asked for. Who
+    /// is not known is sought from now on.
+    pub(crate) fn holder(&mut self, record: &SocketRecord) -> Option<OwnerId> {
+        let (Facet::Process, Some(owners), Some(inode)) = (self.facet, &mut self.owners, record.inode) else {
+            return None;
+        };
+        let process = owners.of(inode.get());
+        if process.is_none() {
+            owners.want(inode.get(), record.uid.unwrap_or(0), record.cgroup_id);
+            return None;
+        }
+        Some(self.number(Known { process, ..Known::default() }))
+    }
+
     fn find_doorkeepers(&mut self) {
         self.doorkeepers.clear();
         let doors = std::mem::take(&mut self.doors);

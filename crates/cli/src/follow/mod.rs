@@ -13,7 +13,8 @@ mod watched;
 
 use std::time::Duration;
 
-use sockeye_core::{Closed, Moment, Monitor, Report};
+use sock_diag::SocketRecord;
+use sockeye_core::{Closed, Moment, Monitor, OwnerId, Report};
 
 pub(crate) use self::budget::{Budget, processor_ms};
 pub(crate) use self::live::{EVENT_BUFFER_BYTES, moment_after, next_due};
@@ -240,6 +241,13 @@ impl Follow {
     /// Whose the sockets are, where that was asked for.
     pub(crate) fn whose(&self) -> Option<&Whose> {
         self.watched.whose.as_ref()
+    }
+
+    /// Whose a socket of the last sweep is, as far as that is known: of all that are shown, also those that are in no account.
+    pub(crate) fn owner(&mut self, record: &SocketRecord) -> Option<OwnerId> {
+        let Watched { monitor, whose, .. } = &mut self.watched;
+        let known = monitor.owner(record.id.cookie).filter(|owner| *owner != OwnerId::UNKNOWN);
+        known.or_else(|| whose.as_mut()?.holder(record))
     }
 
     /// The last moment that the monitor knows of.

@@ -196,6 +196,7 @@ impl View {
             paused: self.stands_at.is_some(),
             ports: self.screen == Screen::Ports,
             lifetimes: self.screen == Screen::Lifetimes || self.focus.is_some(),
+            users: self.screen == Screen::Destinations,
             sockets: (self.screen == Screen::Sockets).then(|| SocketsWanted {
                 filter: self.filter().good.clone(),
                 order: sockets::order_of(table.sort),
