@@ -258,7 +258,7 @@ impl Whose {
         };
         let process = owners.of(inode.get());
         if process.is_none() {
-            owners.want(inode.get(), record.uid.unwrap_or(0), record.cgroup_id);
+            owners.want(record.id.cookie, inode.get(), record.uid.unwrap_or(0), record.cgroup_id);
             return None;
         }
         Some(self.number(Known { process, ..Known::default() }))
