@@ -19,6 +19,7 @@ mod names;
 mod quantity;
 mod render;
 mod stop;
+mod stuck;
 mod surroundings;
 mod sweep;
 mod terminal;

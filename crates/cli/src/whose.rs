@@ -83,8 +83,7 @@ impl Whose {
 
     /// The same for a namespace, by its inode, that is going to be followed: it listens to who connects there.
     pub(crate) fn following(facet: Facet, is_live: bool, netns: Option<u64>) -> Whose {
-        let listens = facet == Facet::Process && is_live;
-        Whose { makers: netns.filter(|_| listens).map(Makers::listen), ..Whose::new(facet, is_live) }
+        Whose { makers: netns.filter(|_| is_live).map(Makers::listen), ..Whose::new(facet, is_live) }
     }
 
     /// Reads who connected meanwhile: before events are told, so that they find the owners of what has ended.
@@ -103,6 +102,13 @@ impl Whose {
     pub(crate) fn begin_sweep(&mut self, monitor: &mut Monitor) {
         self.catch_up(monitor);
         self.doors.clear();
+    }
+
+    /// It is over, and its events were told.
+    pub(crate) fn end_sweep(&mut self) {
+        if let Some(makers) = &self.makers {
+            makers.forget_old();
+        }
     }
 
     /// A record of a sweep, after the monitor has seen it. `is_new`: it begins to be followed.
@@ -130,6 +136,9 @@ impl Whose {
     fn meet(&mut self, monitor: &mut Monitor, record: &SocketRecord) {
         if record.protocol != Protocol::Tcp {
             return;
+        }
+        if self.facet != Facet::Process && record.uid.is_some() {
+            return self.seek(monitor, record);
         }
         if let Some(owner) = self.maker(record) {
             return monitor.own(record.id.cookie, owner);
@@ -181,10 +190,20 @@ impl Whose {
     }
 
     fn known_by_pid(&mut self, pid: u32) -> Option<Known> {
-        if let Some(process) = self.owners.as_mut()?.process(pid) {
+        let owners = self.owners.as_mut()?;
+        let heard = self.makers.as_ref()?.heard_of(pid);
+        match self.facet {
+            Facet::Process => {}
+            Facet::Cgroup => return Some(Known { cgroup: Some(heard?.cgroup_id?), ..Known::default() }),
+            Facet::User => {
+                let process = owners.process(pid)?;
+                return Some(Known { uid: Some(owners.owner(process)?.uid), ..Known::default() });
+            }
+        }
+        if let Some(process) = owners.process(pid) {
             return Some(Known { process: Some(process), ..Known::default() });
         }
-        let heard = self.makers.as_ref()?.heard_of(pid)?;
+        let heard = heard?;
         let name = Name::from(heard.name?);
         let place = self.programs.iter().position(|program| *program == name).or_else(|| {
             let has_room = self.programs.len() < MANY;
@@ -208,9 +227,6 @@ impl Whose {
     /// Goes on looking for as long as this. Whether somebody is still sought.
     pub(crate) fn work(&mut self, monitor: &mut Monitor, budget: Duration) -> bool {
         self.catch_up(monitor);
-        if let Some(makers) = &self.makers {
-            makers.forget_old();
-        }
         // Its number may be another's soon.
         self.by_pid.clear();
         let Some(owners) = &mut self.owners else { return false };
@@ -234,16 +250,32 @@ impl Whose {
         !is_done || self.work.left > 0
     }
 
+    /// Who holds this socket, of those that are in no account: listeners, and sockets of UDP once they were asked for. Who
+    /// is not known is sought from now on.
+    pub(crate) fn holder(&mut self, record: &SocketRecord) -> Option<OwnerId> {
+        let (Facet::Process, Some(owners), Some(inode)) = (self.facet, &mut self.owners, record.inode) else {
+            return None;
+        };
+        let process = owners.of(inode.get());
+        if process.is_none() {
+            owners.want(record.id.cookie, inode.get(), record.uid.unwrap_or(0), record.cgroup_id);
+            return None;
+        }
+        Some(self.number(Known { process, ..Known::default() }))
+    }
+
     fn find_doorkeepers(&mut self) {
         self.doorkeepers.clear();
-        for (port, inode) in std::mem::take(&mut self.doors) {
-            let process = self.owners.as_ref().and_then(|owners| owners.of(inode));
+        let doors = std::mem::take(&mut self.doors);
+        for (port, inode) in &doors {
+            let process = self.owners.as_ref().and_then(|owners| owners.of(*inode));
             if process.is_some() {
                 let keeper = self.number(Known { process, ..Known::default() });
-                let keepers = self.doorkeepers.entry(port).or_default();
+                let keepers = self.doorkeepers.entry(*port).or_default();
                 keepers.extend((!keepers.contains(&keeper)).then_some(keeper));
             }
         }
+        self.doors = doors;
     }
 
     /// Who listens on this port: one for each socket that does, though more may have it.
@@ -319,6 +351,11 @@ impl Whose {
         one.process.is_some() && (one.name(), one.cgroup) == (other.name(), other.cgroup)
     }
 
+    /// What they are told apart by.
+    pub(crate) fn facet(&self) -> Facet {
+        self.facet
+    }
+
     /// Who that is.
     pub(crate) fn who(&self, owner: OwnerId) -> Who<'_> {
         let known = self.known.get(owner.0 as usize).copied().unwrap_or_default();
@@ -336,11 +373,8 @@ impl Whose {
     /// What to tell of those who were not found.
     pub(crate) fn notes(&self) -> Vec<Note> {
         let mut notes = Vec::new();
-        if self.facet != Facet::Process {
-            return notes;
-        }
         let mut note = |id, message| notes.push(Note { id, message });
-        if self.owners.is_none() {
+        if self.facet == Facet::Process && self.owners.is_none() {
             let message = "a capture does not hold processes: its sockets are told by user and cgroup";
             note("owners_unknown", message.to_owned());
         }

@@ -251,11 +251,8 @@ impl ScreenThread {
                 SIGTERM | SIGINT => return Ok(Some(Ended::Signalled)),
                 SIGHUP => return Ok(Some(Ended::Closed)),
                 SIGTSTP => self.suspend()?,
-                // After a SIGSTOP, which nobody is told of.
-                SIGCONT => {
-                    self.tty.leave();
-                    self.tty.take_over()?;
-                }
+                // After a SIGSTOP, which nobody is told of; after a stop of our own it comes as well.
+                SIGCONT => self.tty.make_sure()?,
                 _ => {}
             }
         }

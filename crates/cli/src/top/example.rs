@@ -134,6 +134,9 @@ fn make() -> Vec<Arc<Look>> {
             })
         });
         look.place = Arc::clone(&place);
+        let users =
+            ["nginx (812)", "nginx (812) and 2 more", "evil\u{1b}[31m (4711)"].map(|user| Some(user.into()));
+        look.users = users.into_iter().chain([None]).collect();
         gathered.fill(&mut look, true, |records| {
             let nginx: Arc<str> = "nginx (812) www-data".into();
             records.iter().map(|record| record.uid.map(|_| Arc::clone(&nginx))).collect()

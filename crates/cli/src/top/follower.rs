@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use sock_diag::SocketRecord;
-use sockeye_core::{DestinationId, Group, LifetimeReport, LifetimesBy, OwnerId, Settings};
+use sockeye_core::{AccountRow, DestinationId, Group, LifetimeReport, LifetimesBy, OwnerId, Settings};
 
 use super::gathering::Gathering;
 use super::look::{Cost, Detail, Look, OwnerRow, Place};
@@ -113,8 +113,13 @@ fn follow_one(
             Some(Detail { id, account, closes, owners: Vec::new() })
         });
         look.owners = tick.groups.map(|(_, rows)| owner_rows(rows));
-        look.detail =
-            detail.map(|detail| Arc::new(Detail { owners: owners_of(&mut follow, &detail.id), ..detail }));
+        if wants.users || detail.is_some() {
+            let accounts = follow.monitor().accounts();
+            look.users = users_of(&follow, &accounts, &look);
+            let owners =
+                |detail: Detail| Detail { owners: owners_of(&follow, &accounts, &detail.id), ..detail };
+            look.detail = detail.map(|detail| Arc::new(owners(detail)));
+        }
         look.place = Arc::clone(&place);
         locked(&gathering)
             .fill(&mut look, swept.is_some(), |records| owners_of_sockets(&mut follow, records));
@@ -166,9 +171,9 @@ fn place_of(follow: &Follow) -> Place {
 }
 
 /// Whose the sockets of a destination are, most first.
-fn owners_of(follow: &mut Follow, id: &DestinationId) -> Vec<(String, u64)> {
-    let mut accounts = follow.monitor().accounts();
-    accounts.retain(|account| account.group == Group::Destination(*id));
+fn owners_of(follow: &Follow, accounts: &[AccountRow], id: &DestinationId) -> Vec<(String, u64)> {
+    let of_it = |account: &&AccountRow| account.group == Group::Destination(*id);
+    let mut accounts: Vec<&AccountRow> = accounts.iter().filter(of_it).collect();
     accounts.sort_by_key(|account| std::cmp::Reverse(account.live + account.time_wait));
     let name = |owner| match owner {
         OwnerId::UNKNOWN => "owners that nobody saw".to_owned(),
@@ -178,13 +183,46 @@ fn owners_of(follow: &mut Follow, id: &DestinationId) -> Vec<(String, u64)> {
     first.map(|account| (name(account.owner), account.live + account.time_wait)).collect()
 }
 
+/// Who has most of the sockets of each destination, in a word.
+fn users_of(follow: &Follow, accounts: &[AccountRow], look: &Look) -> Vec<Option<Arc<str>>> {
+    // The first of each destination, and how many others there are.
+    let mut most: HashMap<DestinationId, (u64, OwnerId, u32)> = HashMap::new();
+    for account in accounts.iter().filter(|account| account.owner != OwnerId::UNKNOWN) {
+        let Group::Destination(id) = account.group else { continue };
+        let sockets = account.live + account.time_wait;
+        if sockets == 0 {
+            continue;
+        }
+        let (first, owner, count) = most.entry(id).or_insert((0, account.owner, 0));
+        *count += 1;
+        if sockets > *first {
+            (*first, *owner) = (sockets, account.owner);
+        }
+    }
+    let mut names: HashMap<(OwnerId, u32), Arc<str>> = HashMap::new();
+    let name = |owner, count| match (named(Group::Owner(owner), By::Owner, follow.whose()), count) {
+        ((GroupName::Owner { owner: OwnerName { name: Some(name), pid: Some(pid), .. } }, _), 1) => {
+            format!("{name} ({pid})").into()
+        }
+        ((GroupName::Owner { owner: OwnerName { name: Some(name), pid: Some(pid), .. } }, _), more) => {
+            format!("{name} ({pid}) and {} more", more - 1).into()
+        }
+        ((_, label), _) => label.into(),
+    };
+    let mut user = |id: &DestinationId| {
+        let (_, owner, count) = *most.get(id)?;
+        let known = names.entry((owner, count)).or_insert_with(|| name(owner, count));
+        Some(Arc::clone(known))
+    };
+    look.destinations.iter().map(|destination| user(&destination.id)).collect()
+}
+
 /// Whose each of these sockets is.
 fn owners_of_sockets(follow: &mut Follow, records: &[SocketRecord]) -> Vec<Option<Arc<str>>> {
     let mut names: HashMap<OwnerId, Arc<str>> = HashMap::new();
-    let owners: Vec<Option<OwnerId>> =
-        records.iter().map(|record| follow.monitor().owner(record.id.cookie)).collect();
+    let owners: Vec<Option<OwnerId>> = records.iter().map(|record| follow.owner(record)).collect();
     let name = |owner: Option<OwnerId>| {
-        let owner = owner.filter(|owner| *owner != OwnerId::UNKNOWN)?;
+        let owner = owner?;
         let named = || named(Group::Owner(owner), By::Owner, follow.whose()).1.into();
         Some(Arc::clone(names.entry(owner).or_insert_with(named)))
     };

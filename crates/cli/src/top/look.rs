@@ -147,6 +147,8 @@ pub(crate) struct Look {
     pub(crate) incoming: Traffic,
     /// In the order of their ids.
     pub(crate) destinations: Vec<Destination>,
+    /// Who has most of each one's sockets, and how many others have some; empty where nobody looked.
+    pub(crate) users: Vec<Option<Arc<str>>>,
     /// Destinations beyond those, with their sockets.
     pub(crate) left_out: (usize, Traffic),
     /// In the order of their ports.
@@ -199,6 +201,7 @@ impl Look {
             outgoing: report.outgoing,
             incoming: report.incoming,
             destinations,
+            users: Vec::new(),
             left_out: (rest.destinations, rest.traffic),
             listeners,
             remarks: warnings.chain(notes).collect(),
@@ -213,8 +216,16 @@ impl Look {
 
     /// One of the destinations that are kept.
     pub(crate) fn destination(&self, id: &DestinationId) -> Option<&Destination> {
-        let found = self.destinations.binary_search_by_key(id, |destination| destination.id);
-        found.ok().and_then(|index| self.destinations.get(index))
+        self.destinations.get(self.place_of(id)?)
+    }
+
+    /// Who has most of a destination's sockets.
+    pub(crate) fn user_of(&self, id: &DestinationId) -> Option<&str> {
+        self.users.get(self.place_of(id)?)?.as_deref()
+    }
+
+    fn place_of(&self, id: &DestinationId) -> Option<usize> {
+        self.destinations.binary_search_by_key(id, |destination| destination.id).ok()
     }
 
     /// Who listens on a port.
@@ -231,6 +242,7 @@ impl Look {
         });
         size_of::<Look>()
             + self.destinations.len() * size_of::<Destination>()
+            + self.users.len() * size_of::<Option<Arc<str>>>()
             + self.listeners.len() * size_of::<ListenerRow>()
             + self.remarks.iter().map(|remark| 32 + remark.text.len()).sum::<usize>()
             + self.ports.as_ref().map_or(0, |_| 1 << 16)

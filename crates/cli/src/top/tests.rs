@@ -124,6 +124,7 @@ fn hostile_names_are_harmless_on_every_screen() {
     let name = || HOSTILE.to_owned();
     let owner = super::look::OwnerRow { label: name(), user: name(), group: name(), ..Default::default() };
     look.owners = Some(vec![owner]);
+    look.users = vec![Some(HOSTILE.into()); look.destinations.len()];
     look.remarks = vec![super::look::Remark { id: "owners_unknown", text: name() }];
     let place = super::look::Place { host_name: name(), namespace: name(), ..Default::default() };
     look.place = std::sync::Arc::new(place);

@@ -165,6 +165,9 @@ impl View {
             By::Owner => (Screen::Owners, OwnersBy::Process),
             By::Cgroup => (Screen::Owners, OwnersBy::Group),
             By::User => (Screen::Owners, OwnersBy::User),
+            // It has one namespace, told in the first line.
+            By::Netns => (Screen::Destinations, OwnersBy::Process),
+            By::PortOrigin => (Screen::Ports, OwnersBy::Process),
         };
     }
 
@@ -193,6 +196,7 @@ impl View {
             paused: self.stands_at.is_some(),
             ports: self.screen == Screen::Ports,
             lifetimes: self.screen == Screen::Lifetimes || self.focus.is_some(),
+            users: self.screen == Screen::Destinations,
             sockets: (self.screen == Screen::Sockets).then(|| SocketsWanted {
                 filter: self.filter().good.clone(),
                 order: sockets::order_of(table.sort),

@@ -10,6 +10,7 @@ use sockeye_core::{Destination, DestinationId};
 use super::listing;
 use crate::render::exhaustion::exhausted;
 use crate::render::snapshot_screen::{grouped, three_digits};
+use crate::terminal::Harmless;
 use crate::top::frame::Scene;
 use crate::top::grid::{self, Cell, Column, Drawn, Key, Rows};
 use crate::top::keys::Shown;
@@ -23,38 +24,40 @@ pub(crate) const FIRST_ORDER: Table = Table::by(1, true);
 
 const BAR_CELLS: usize = 10;
 
-pub(crate) const COLUMNS: [Column; 11] = [
+pub(crate) const COLUMNS: [Column; 12] = [
     Column::name("DESTINATION", "from which address to which address and port"),
     Column::number(
         "USED",
         0,
         "share of the usable ports that connect() cannot have; ! past half, ‼ nearly all",
     ),
-    Column::text("PRESSURE", 8, "the same as a bar"),
-    Column::number("PORTS", 9, "distinct ports in use, TIME_WAIT included"),
+    Column::text("PRESSURE", 9, "the same as a bar"),
+    Column::number("PORTS", 10, "distinct ports in use, TIME_WAIT included"),
     Column::number("LIVE", 4, "sockets that are not in TIME_WAIT"),
     Column::number("TIME-WAIT", 5, "sockets in TIME_WAIT: this side closed first, less than a minute ago"),
     Column::number("OPENS/s", 3, "connections opened per second, of the last 10 s"),
     Column::number("CLOSES/s", 6, "connections closed per second, of the last 10 s"),
     Column::number("HEADROOM", 1, "how many more connect() succeed now"),
     Column::number("EXHAUSTED", 2, "when none does any more, if it goes on like this; ≥: not before"),
+    Column::text("OWNER", 8, "the process that has most of its sockets, and how many others have some"),
     Column::text("TREND", 7, "ports in use, tick by tick, the newest on the right"),
 ];
 
 struct Destinations<'a> {
     rows: Vec<&'a Destination>,
+    look: &'a Look,
     looks: &'a [Arc<Look>],
+}
+
+impl Destinations<'_> {
+    fn user_of(&self, row: &Destination) -> &str {
+        self.look.user_of(&row.id).unwrap_or("—")
+    }
 }
 
 /// `10.0.0.7 → 10.0.9.12:8080`: of TCP, as all destinations are.
 pub(crate) fn name(id: &DestinationId) -> String {
     format!("{} → {}", id.local_address, SocketAddr::new(id.remote_address, id.remote_port))
-}
-
-/// Ports in use, look by look, as many as there is room for; None where it had no sockets or was not kept.
-pub(crate) fn trend(looks: &[Arc<Look>], id: &DestinationId, room: usize) -> Vec<Option<f64>> {
-    let from = looks.len().saturating_sub(room);
-    looks[from..].iter().map(|look| look.destination(id).map(|known| f64::from(known.in_use))).collect()
 }
 
 impl Rows for Destinations<'_> {
@@ -81,6 +84,7 @@ impl Rows for Destinations<'_> {
             // Never is later than any time.
             9 if row.is_exhausted() => 0.0,
             9 => forecast.earliest_in_s.unwrap_or(f64::INFINITY),
+            10 => return Key::Text(self.user_of(row).to_owned()),
             _ => f64::from(row.in_use),
         })
     }
@@ -101,6 +105,7 @@ impl Rows for Destinations<'_> {
             7 => plain(three_digits(rates.closes[1].into())),
             8 => plain(headroom(row)),
             9 => Cell::new(exhausted(row), if row.is_exhausted() { theme.bad } else { theme.text }),
+            10 => plain(Harmless(self.user_of(row)).to_string()),
             _ => listing::trend(self.looks, room, theme, |look| {
                 look.destination(&row.id).map(|known| f64::from(known.in_use))
             }),
@@ -142,7 +147,7 @@ pub(crate) fn draw(
             format!("{known} destinations with the most ports in use; {} more", grouped(beyond as u64))
         })
     });
-    let table = Destinations { rows, looks: scene.until_shown() };
+    let table = Destinations { rows, look, looks: scene.until_shown() };
     let mut chosen = *scene.view.table();
     // The first row is the worst, whoever that is; any other that was chosen stays so wherever it goes.
     if let Some(pinned) = scene.view.pinned.filter(|_| chosen.cursor > 0) {
