@@ -26,7 +26,13 @@ impl Cgroups {
     /// `/proc` is not mounted: cgroups then have ids and no names.
     pub fn find() -> Result<Option<Cgroups>> {
         let text = files::read(Path::new(MOUNTINFO))?;
-        Ok(mount_point(&text).map(|mount| Cgroups { mount }))
+        Ok(Cgroups::mounted_in(&text))
+    }
+
+    /// From the text of `/proc/<pid>/mountinfo`. Of several mounts the first that shows the root of the hierarchy, else the
+    /// first. None when none is mounted; lines that make no sense are passed over.
+    pub fn mounted_in(mountinfo: &str) -> Option<Cgroups> {
+        mount_point(mountinfo).map(|mount| Cgroups { mount })
     }
 
     /// The folder it is mounted at.
@@ -98,8 +104,6 @@ impl Cgroups {
     }
 }
 
-/// Mount point of cgroup v2 in the text of `/proc/<pid>/mountinfo`; of several, the first that shows the root
-/// of the hierarchy, else the first. None when none is mounted; lines that make no sense are passed over.
 fn mount_point(mountinfo: &str) -> Option<PathBuf> {
     let mounts = || {
         mountinfo.lines().filter_map(|line| {

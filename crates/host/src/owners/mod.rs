@@ -25,7 +25,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 pub use name::Name;
-pub use owner::Owner;
+pub use owner::{Owner, ProcessTexts};
 pub use place::{Container, Place, Runtime};
 pub use users::Users;
 

@@ -1,6 +1,6 @@
 //! The fuzz targets over their committed corpora, as an ordinary test.
 
-#[path = "../../../fuzz/targets/mod.rs"]
+#[path = "../../fuzz/targets/mod.rs"]
 mod targets;
 
 use std::collections::BTreeSet;
@@ -9,7 +9,7 @@ use std::panic::catch_unwind;
 use std::path::Path;
 
 fn corpora() -> std::path::PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus")
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus")
 }
 
 #[test]
