@@ -323,6 +323,27 @@ fn hostile_names_are_harmless_on_every_screen() {
 }
 
 #[test]
+fn a_namespace_is_looked_into_among_all_of_them() {
+    let mut terminal = Terminal::start(&["top", "200ms", "--all-netns"], 120, true);
+    terminal.comes_to_show("namespaces:");
+    for _ in 0..2 {
+        // A namespace may be gone when it is to be looked into: then all of them are back, and it is tried again.
+        wait_until("one namespace's screens", LIMIT, || {
+            terminal.forget();
+            terminal.typed(b"\r\x0c");
+            thread::sleep(Duration::from_millis(50));
+            terminal.text().contains("Listeners")
+        });
+        terminal.comes_to_show("live");
+        terminal.typed(b"7");
+        terminal.comes_to_show("namespaces:");
+    }
+    terminal.typed(b"q");
+    assert_eq!(terminal.ends(), Some(0));
+    assert!(terminal.is_given_back());
+}
+
+#[test]
 fn no_colour_is_written_where_none_is_wanted() {
     let coloured = |args: &[&str]| {
         let mut terminal = Terminal::start(args, 120, true);

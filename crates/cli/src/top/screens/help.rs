@@ -4,7 +4,7 @@ use ratatui_core::buffer::Buffer;
 use ratatui_core::layout::Rect;
 use ratatui_core::style::Style;
 
-use super::{destinations, listeners, owners, sockets};
+use super::{destinations, fleet, lifetimes, listeners, owners, sockets};
 use crate::top::frame::Scene;
 use crate::top::grid::Column;
 use crate::top::pen::{Pen, wrapped};
@@ -61,7 +61,9 @@ const fn columns(screen: Screen) -> &'static [Column] {
         Screen::Owners => &owners::COLUMNS,
         Screen::Listeners => &listeners::COLUMNS,
         Screen::Sockets => &sockets::COLUMNS,
-        Screen::Ports | Screen::Lifetimes => &[],
+        Screen::Namespaces => &fleet::COLUMNS,
+        Screen::Lifetimes => &lifetimes::COLUMNS,
+        Screen::Ports => &[],
     }
 }
 
