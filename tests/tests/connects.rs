@@ -5,8 +5,9 @@ use std::fs;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::MetadataExt;
 use std::process::Command;
+use std::time::Duration;
 
-use sockeye_tests::Namespace;
+use sockeye_tests::{Namespace, wait_until};
 use sockeye_trace::{Connects, ConnectsError};
 
 /// Listens; where that is not permitted, makes sure that it is said why.
@@ -141,5 +142,21 @@ fn who_resets_is_known_by_what_is_left() {
         let left = |end: SocketAddr, port| SocketAddr::new(end.ip(), port);
         let nowhere = SocketAddr::from(([0; 4], local.port()));
         assert_eq!(connects.connector(own_netns(), nowhere, left(remote, 0)), Some(std::process::id()));
+    });
+}
+
+#[test]
+fn rings_are_drained_before_they_are_full() {
+    Namespace::new().host_root().sysctl("net.ipv4.ip_local_port_range", "2000 60000").run(|| {
+        let Some(connects) = listen() else { return };
+        let (door, netns) = (TcpListener::bind("127.0.0.1:0").unwrap(), own_netns());
+        let (local, remote) = brief(&door);
+        // Each takes some two hundred bytes; a quarter of half a MiB wakes whoever drains.
+        wait_until("a ring to be drained", Duration::from_secs(60), || {
+            for _ in 0..100 {
+                brief(&door);
+            }
+            connects.connector(netns, local, remote).is_some()
+        });
     });
 }

@@ -5,16 +5,16 @@ use std::fs::{self, File};
 use std::io::{self, BufWriter, Seek};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use sock_diag::filter::{Filter, PortRangeOnly};
 use sock_diag::{
-    CaptureWriter, Cookie, DestroyEvents, DiagMsg, DumpRequest, DumpSummary, Event, EventGroups, Family,
-    Kernel, Namespace, Protocol, Recording, RecvBuffer, Replay, SocketId, SocketRecord, SocketState,
-    StateSet, TimerKind, dump, lookup,
+    CaptureWriter, Cookie, DestroyEvents, DiagMsg, DumpRequest, DumpSummary, Event, EventGroups, Extensions,
+    Family, Kernel, Namespace, Protocol, Recording, RecvBuffer, Replay, SocketId, SocketRecord, SocketState,
+    StateSet, TimerKind, dump, inspect, lookup,
 };
-use sockeye_core::{Moment, PortRange, When};
+use sockeye_core::{Age, DestinationId, Moment, PortRange, PortSet, StuckKind, StuckSamples, When};
 use tempfile::NamedTempFile;
 
 use crate::args::FeedArgs;
@@ -28,6 +28,8 @@ pub(crate) struct Feed {
     surroundings: Surroundings,
     buffer: RecvBuffer,
     started: Instant,
+    /// Some of those who bound by number, when they were last read.
+    binders: Vec<SocketRecord>,
 }
 
 enum Input {
@@ -54,7 +56,13 @@ impl Feed {
         if let Some(path) = &args.replay {
             let (replay, surroundings) =
                 open_replay(path).with_context(|| format!("cannot replay {}", named(path)))?;
-            return Ok(Feed { input: Input::Replay(replay), surroundings, buffer, started });
+            return Ok(Feed {
+                input: Input::Replay(replay),
+                surroundings,
+                buffer,
+                started,
+                binders: Vec::new(),
+            });
         }
         let (kernel, surroundings, namespace) = match &args.netns {
             None => {
@@ -75,14 +83,14 @@ impl Feed {
             }
         };
         let input = Input::Live { kernel, namespace, capture };
-        Ok(Feed { input, surroundings, buffer, started })
+        Ok(Feed { input, surroundings, buffer, started, binders: Vec::new() })
     }
 
     /// A feed of the namespace that the calling thread is in, put together from what is there already:
     /// [`take_apart`](Self::take_apart) gives it back.
     pub(crate) fn of_thread(kernel: Kernel, surroundings: Surroundings, buffer: RecvBuffer) -> Feed {
         let input = Input::Live { kernel, namespace: None, capture: None };
-        Feed { input, surroundings, buffer, started: Instant::now() }
+        Feed { input, surroundings, buffer, started: Instant::now(), binders: Vec::new() }
     }
 
     /// What it was put together from, but for the kernel's socket.
@@ -174,6 +182,63 @@ impl Feed {
         Ok(Some(left))
     }
 
+    /// Asks how long sampled sockets have been in their states, as far as their `tcp_info` tells, for the surroundings to keep.
+    /// A replay has what was asked then.
+    pub(crate) fn ask_stuck_ages(&mut self, samples: &StuckSamples) {
+        let Input::Live { kernel, .. } = &mut self.input else { return };
+        let kinds = StuckKind::ALL.into_iter().filter(|kind| kind.is_told_by_info());
+        let sampled = kinds.flat_map(|kind| samples.of(kind).sampled.iter().map(move |one| (kind, one)));
+        let begin = Instant::now();
+        let mut ages = Vec::new();
+        for (kind, record) in sampled {
+            let asked =
+                inspect(kernel, record.family, &record.id, Extensions::INFO, &mut self.buffer, |diag| {
+                    let now = diag.to_record();
+                    // It may have gone on meanwhile.
+                    let same = StuckKind::of(&now) == Some(kind);
+                    let info = diag.tcp_info().filter(|_| same)?;
+                    Age::of(kind, &now, Some(&info), None)
+                });
+            // What is not known is not told.
+            let Ok(age) = asked else { break };
+            ages.extend(age.flatten().map(|age| (record.id.cookie.0, age.min_ms, age.max_ms)));
+            if begin.elapsed() > MOST_FOR_AGES {
+                break;
+            }
+        }
+        self.surroundings.stuck_ages = ages;
+    }
+
+    /// Some sockets of a destination that are on these ports, by a lookup for each. Empty for a replay.
+    pub(crate) fn on_ports(&mut self, to: &DestinationId, ports: &PortSet, most: usize) -> Vec<SocketRecord> {
+        let Input::Live { kernel, .. } = &mut self.input else { return Vec::new() };
+        // Evenly spread: programs differ in when they began, and so in where they are.
+        let every = (ports.count() as usize).div_ceil(most).max(1);
+        let family = if to.local_address.is_ipv4() { Family::Inet } else { Family::Inet6 };
+        let lookups = ports.iter().step_by(every).map_while(|local_port| {
+            let id = SocketId {
+                local_address: to.local_address,
+                local_port,
+                remote_address: to.remote_address,
+                remote_port: to.remote_port,
+                interface: None,
+                cookie: Cookie::ANY,
+            };
+            lookup(kernel, Protocol::Tcp, family, &id, &mut self.buffer).ok()
+        });
+        lookups.flatten().collect()
+    }
+
+    /// Some of the sockets that [bound their port by number](Self::bound_by_number), as they were last read; none of a replay.
+    pub(crate) fn some_bound_by_number(&self) -> &[SocketRecord] {
+        &self.binders
+    }
+
+    /// Somebody else has read who bound by number, and hands on some of them.
+    pub(crate) fn keep_binders(&mut self, some: Vec<SocketRecord>) {
+        self.binders = some;
+    }
+
     /// A subscription to destroy events of the same namespace; None for a replay, which holds its own.
     pub(crate) fn destroy_events(&self, buffer_bytes: usize) -> Option<sock_diag::Result<DestroyEvents>> {
         match &self.input {
@@ -257,6 +322,7 @@ impl Feed {
         self.end_sweep()?;
         if !self.is_replay() {
             self.surroundings.left_time_wait.clear();
+            self.surroundings.stuck_ages.clear();
         }
         Ok(())
     }
@@ -266,6 +332,8 @@ impl Feed {
     pub(crate) fn bound_by_number(&mut self) -> sock_diag::Result<&[(u64, u16)]> {
         if let Input::Live { kernel, .. } = &mut self.input {
             let mut bound = Vec::new();
+            self.binders.clear();
+            let binders = &mut self.binders;
             // A range that no filter can say holds no port to ask about.
             let Some(filter) = bound_by_number(self.surroundings.core_settings().range()) else {
                 return Ok(&[]);
@@ -273,8 +341,9 @@ impl Feed {
             let request = DumpRequest { filter: Some(&filter), ..DumpRequest::all(Protocol::Tcp) };
             // Not part of a capture's answers, which are replayed without filters.
             dump(kernel, &request.states(WITH_PORT_LOCK), &mut self.buffer, |diag| {
-                let id = diag.to_record().id;
-                bound.push((id.cookie.0, id.local_port));
+                let record = diag.to_record();
+                bound.push((record.id.cookie.0, record.id.local_port));
+                keep_some(binders, &record);
                 ControlFlow::Continue(())
             })?;
             self.surroundings.bound_by_number = Some(bound);
@@ -313,6 +382,19 @@ impl Feed {
         Ok(())
     }
 }
+
+/// Of sockets that come in the order of the kernel's hash, which is none of theirs, the first few are as good as any.
+pub(crate) fn keep_some(kept: &mut Vec<SocketRecord>, record: &SocketRecord) {
+    if kept.len() < MOST_BINDERS {
+        kept.push(*record);
+    }
+}
+
+/// So many sockets that bound by number are kept, to ask for their owners.
+const MOST_BINDERS: usize = 256;
+/// Asking for ages takes so long at most: a lookup takes some microseconds, so that all of the sampled are asked on
+/// any but the busiest machine.
+const MOST_FOR_AGES: Duration = Duration::from_millis(10);
 
 /// States in which the kernel still knows how a socket came by its port, once it is connected.
 pub(crate) const WITH_PORT_LOCK: StateSet = StateSet::ALL.minus(StateSet::of(&[

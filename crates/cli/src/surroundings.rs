@@ -40,6 +40,10 @@ pub(crate) struct Surroundings {
     /// first. Those of one step of a watch.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) left_time_wait: Vec<(u64, bool)>,
+    /// Cookies of sockets that may be stuck, and how long they have been in their state: at least, and at most where that is
+    /// known, milliseconds. A sample, told by a lookup of each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) stuck_ages: Vec<(u64, u64, Option<u64>)>,
     /// Why something above is missing.
     pub(crate) unread: Vec<String>,
     /// Where this sweep stands in a watch; None for a single look.
@@ -144,6 +148,7 @@ impl Surroundings {
             cgroups: BTreeMap::new(),
             bound_by_number: None,
             left_time_wait: Vec::new(),
+            stuck_ages: Vec::new(),
             unread: unread.iter().map(ToString::to_string).collect(),
             step: None,
         }

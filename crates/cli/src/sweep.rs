@@ -11,7 +11,7 @@ use sock_diag::{
 use sockeye_core::{PortRange, PortSet, Report, Settled, Sweep};
 
 use crate::explain;
-use crate::feed::{Feed, WITH_PORT_LOCK, bound_by_number};
+use crate::feed::{Feed, WITH_PORT_LOCK, bound_by_number, keep_some};
 
 /// Something to tell beside core's warnings: what could not be read.
 #[derive(Debug)]
@@ -91,9 +91,12 @@ pub(crate) fn sweep_settled(
             let shares: Vec<Vec<Part>> = parts.into_iter().map(|part| vec![part]).chain([last]).collect();
             let (done, left) = shared_out(kernels, &shares, &sweep);
             for share in done {
-                let (part, more) = share?;
+                let Share { sweep: part, notes: more, binders } = share?;
                 sweep.absorb(part);
                 notes.extend(more);
+                if !binders.is_empty() {
+                    feed.keep_binders(binders);
+                }
             }
             for part in left.into_iter().flatten() {
                 take(&mut sweep, &mut notes, part, |request, each| feed.dump(request, each))?;
@@ -188,7 +191,12 @@ fn kernels(feed: &Feed, range: PortRange) -> Option<Vec<Kernel>> {
 }
 
 /// What one thread has read.
-type Share = anyhow::Result<(Sweep, Vec<Note>)>;
+struct Share {
+    sweep: Sweep,
+    notes: Vec<Note>,
+    /// Some of those who bound by number.
+    binders: Vec<SocketRecord>,
+}
 
 /// Has every share read by a thread of its own, and hands back the shares for which there was none to be had: where
 /// processes or memory are limited.
@@ -196,7 +204,7 @@ fn shared_out<'s>(
     kernels: Vec<Kernel>,
     shares: &'s [Vec<Part>],
     base: &Sweep,
-) -> (Vec<Share>, Vec<&'s Vec<Part>>) {
+) -> (Vec<anyhow::Result<Share>>, Vec<&'s Vec<Part>>) {
     std::thread::scope(|scope| {
         let mut workers = Vec::new();
         let mut left = Vec::new();
@@ -213,13 +221,20 @@ fn shared_out<'s>(
     })
 }
 
-fn work(mut kernel: Kernel, parts: &[Part], mut sweep: Sweep) -> Share {
-    let mut notes = Vec::new();
+fn work(mut kernel: Kernel, parts: &[Part], mut sweep: Sweep) -> anyhow::Result<Share> {
+    let (mut notes, mut binders) = (Vec::new(), Vec::new());
     let mut buffer = RecvBuffer::new();
     for part in parts {
-        take(&mut sweep, &mut notes, part, |request, each| dump(&mut kernel, request, &mut buffer, each))?;
+        take(&mut sweep, &mut notes, part, |request, each| {
+            dump(&mut kernel, request, &mut buffer, |diag| {
+                if part.tells_binders {
+                    keep_some(&mut binders, &diag.to_record());
+                }
+                each(diag)
+            })
+        })?;
     }
-    Ok((sweep, notes))
+    Ok(Share { sweep, notes, binders })
 }
 
 /// Feeds one part to the sweep. Returns how many sockets it had.

@@ -5,6 +5,7 @@ use sock_diag::{Protocol, SocketState};
 use crate::fold::nearly_full;
 use crate::report::Report;
 use crate::settings::{Counters, Settings, TwReuse};
+use crate::stuck::Holders;
 use crate::warning::Warning;
 
 /// What went wrong while sweeping.
@@ -101,7 +102,8 @@ fn judge_bound(report: &Report, warnings: &mut Vec<Warning>) {
     let most = pool.bindable.iter().max_by_key(|on| (on.explicit, std::cmp::Reverse(on.local_address)));
     if let Some(on) = most.filter(|_| pool.explicit >= MANY_SUSPECTS) {
         let (local_address, ports, all) = (on.local_address, on.explicit, pool.explicit);
-        warnings.push(Warning::BoundPorts { local_address, ports, all });
+        let holders = Holders::default();
+        warnings.push(Warning::BoundPorts { local_address, ports, all, holders });
     }
     // Only where somebody does bind: connect() alone may use every port for each destination.
     let binds = pool.explicit > 0 || report.bound_sockets > 0;
@@ -134,6 +136,7 @@ fn judge_binding(report: &Report, warnings: &mut Vec<Warning>) {
             suspected: worst,
             in_use: destination.in_use,
             ports: pool.suspects.count(),
+            holders: Holders::default(),
         });
     }
 }

@@ -37,12 +37,13 @@ mod recent;
 mod report;
 mod reuse;
 mod settings;
+mod stuck;
 mod sweep;
 mod udp;
 mod warning;
 
 pub use bindable::Bindable;
-pub use churn::{AccountRow, Churn, Coverage, Flow, RATE_WINDOWS_S, Rates};
+pub use churn::{AccountRow, Churn, Coverage, Flow, OriginRow, RATE_WINDOWS_S, Rates};
 pub use closed::{Closed, ClosedBy, Direction, Evidence, TcpEnd};
 pub use counts::SocketCounts;
 pub use curve::{Curve, TIME_WAIT_MS, WINDOW_SECONDS};
@@ -58,9 +59,13 @@ pub use monitor::{Missing, Monitor};
 pub use owner_id::OwnerId;
 pub use pool::{Pool, PortRange};
 pub use port_map::{PortHolder, PortMap};
+pub use port_origin::PortOrigin;
 pub use port_set::PortSet;
 pub use report::{HeldBy, Report, Rest, TcpPool};
 pub use settings::{Counters, Settings, TwReuse};
+pub use stuck::{
+    Age, Found, Holder, Holders, MOST_SAMPLED, Stuck, StuckKind, StuckSample, StuckSamples, Towards,
+};
 pub use sweep::{Settled, Sweep};
 pub use udp::{UdpAddress, UdpPool};
 pub use warning::Warning;

@@ -2,6 +2,8 @@
 //!
 //! Formats (table, JSON, metrics) are the renderers' own.
 
+use sock_diag::SocketRecord;
+
 use crate::bindable::Bindable;
 use crate::churn::Churn;
 use crate::counts::SocketCounts;
@@ -11,6 +13,7 @@ use crate::headroom::Headroom;
 use crate::listener::{Listener, Traffic};
 use crate::pool::Pool;
 use crate::port_set::PortSet;
+use crate::stuck::{Age, Found, Stuck, StuckKind, StuckSamples};
 use crate::udp::UdpPool;
 use crate::warning::Warning;
 
@@ -91,6 +94,8 @@ pub struct Report {
     pub churn: Option<Churn>,
     /// Closes of the last 60 s by anyone in this namespace.
     pub closes: Curve,
+    /// Sockets in states that none should be in for long, to be looked at: see [`stuck`](Report::stuck).
+    pub stuck: StuckSamples,
     /// What an operator should know, worst first.
     pub warnings: Vec<Warning>,
     /// Seconds since the close of each TIME_WAIT socket of each destination, one destination after another. A byte
@@ -113,6 +118,25 @@ impl Report {
     /// Orders the destinations, worst first; equals by name, so that the order is always the same.
     pub fn sort_by(&mut self, key: SortKey) {
         self.destinations.sort_unstable_by(|a, b| key.compare(a, b));
+    }
+
+    /// What is stuck for long, by the ages that the caller has found out about the [sampled](Report::stuck) sockets: those
+    /// that hurt most first.
+    pub fn stuck_by(&self, age: impl Fn(StuckKind, &SocketRecord) -> Option<Age>) -> Vec<Found> {
+        let found = StuckKind::ALL.into_iter();
+        found.filter_map(|kind| Found::in_sample(kind, self.stuck.of(kind), |one| age(kind, one))).collect()
+    }
+
+    /// Puts these among the warnings, in the place of those that were told before.
+    pub fn tell_stuck(&mut self, stuck: impl IntoIterator<Item = Stuck>) {
+        self.warnings.retain(|warning| !matches!(warning, Warning::Stuck(_)));
+        let all: Vec<Warning> = stuck.into_iter().map(Warning::Stuck).collect();
+        // It says the same with less.
+        if all.iter().any(|warning| warning.id() == StuckKind::CloseWait.id()) {
+            self.warnings.retain(|warning| !matches!(warning, Warning::CloseWait { .. }));
+        }
+        let at = self.warnings.iter().position(Warning::is_doubt).unwrap_or(self.warnings.len());
+        self.warnings.splice(at..at, all);
     }
 
     /// Sockets on ports of the range: what the next sweep is going to hold.

@@ -20,6 +20,7 @@ use crate::port_use::PortUse;
 use crate::recent::RecentCookies;
 use crate::report::{HeldBy, Report, TcpPool};
 use crate::settings::{Counters, Settings};
+use crate::stuck::Draw;
 use crate::udp::UdpPorts;
 
 /// What somebody has found out about ports of which records leave open whether connect() skips them.
@@ -73,6 +74,8 @@ pub struct Sweep {
     /// Indices of destinations by the caller's numbers.
     numbered: Vec<u32>,
     udp: UdpPorts,
+    /// Sockets that may be stuck.
+    stuck: Draw,
 }
 
 impl Sweep {
@@ -107,6 +110,7 @@ impl Sweep {
             endpoints: HashMap::new(),
             numbered: Vec::new(),
             udp: UdpPorts::new(),
+            stuck: Draw::default(),
         }
     }
 
@@ -143,6 +147,7 @@ impl Sweep {
 
     #[inline]
     fn take_tcp(&mut self, record: &SocketRecord, origin: PortOrigin, number: Option<u32>) {
+        self.stuck.take(record);
         let port = record.id.local_port;
         let mut closed_seconds_ago = None;
         match record.state {
@@ -180,7 +185,7 @@ impl Sweep {
                 return self.tallies.add(port, closed_seconds_ago);
             }
             PortOrigin::Bound => self.explicit.insert(port),
-            PortOrigin::Unknown => {}
+            PortOrigin::Unknown | PortOrigin::Chosen | PortOrigin::Preferred | PortOrigin::OtherHalf => {}
         }
         let destination = self.destination(record, number);
         self.uses.push(PortUse::new(destination, record, &self.settings));
@@ -249,6 +254,7 @@ impl Sweep {
         self.closes.add_all(&part.closes);
         self.tallies.absorb(part.tallies);
         self.udp.absorb(part.udp);
+        self.stuck.absorb(part.stuck);
         let mut index_here = vec![0; part.endpoints.len()];
         for (endpoints, index) in part.endpoints {
             let next = self.endpoints.len() as u32;
@@ -345,6 +351,7 @@ impl Sweep {
             other,
             churn: None,
             closes: self.closes,
+            stuck: self.stuck.finish(),
             warnings: Vec::new(),
         };
         report.sort_by(crate::SortKey::default());

@@ -6,6 +6,7 @@ use std::fmt;
 use std::net::IpAddr;
 
 use crate::destination::DestinationId;
+use crate::stuck::{Holders, Stuck};
 
 /// One remark, with its numbers. Where many destinations are concerned it names the worst and counts the others.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -63,6 +64,8 @@ pub enum Warning {
         in_use: u32,
         /// Ports that are suspected in all: each is lost to every destination.
         ports: u32,
+        /// Who has those sockets. The caller's to find out.
+        holders: Holders,
     },
     /// Programs bind ports before they connect, as the kernel says: every other connect() skips these.
     BoundPorts {
@@ -72,6 +75,8 @@ pub enum Warning {
         ports: u32,
         /// How many there are in all.
         all: u32,
+        /// Who has such sockets. The caller's to find out.
+        holders: Holders,
     },
     /// bind() with port 0 on a local address has a tenth of the ports left, or less.
     BindPool {
@@ -96,6 +101,8 @@ pub enum Warning {
         /// How many.
         sockets: u32,
     },
+    /// Sockets have been for long in a state that none should be in for long.
+    Stuck(Stuck),
     /// TIME_WAIT sockets are dropped early: closes are undercounted.
     TimeWaitOverflow {
         /// TIME_WAIT sockets now.
@@ -139,10 +146,42 @@ impl Warning {
             Warning::BindPool { .. } => "bind_pool",
             Warning::UdpPool { .. } => "udp_pool",
             Warning::CloseWait { .. } => "close_wait",
+            Warning::Stuck(stuck) => stuck.kind.id(),
             Warning::TimeWaitOverflow { .. } => "time_wait_overflow",
             Warning::SweepRaced { .. } => "sweep_raced",
             Warning::Malformed { .. } => "malformed",
             Warning::SettingUnknown { .. } => "setting_unknown",
+        }
+    }
+}
+
+impl Warning {
+    /// Whether it is the report's doubt about itself, and says nothing of the host's ports and sockets.
+    pub const fn is_doubt(&self) -> bool {
+        matches!(
+            self,
+            Warning::TimeWaitOverflow { .. }
+                | Warning::SweepRaced { .. }
+                | Warning::Malformed { .. }
+                | Warning::SettingUnknown { .. }
+        )
+    }
+
+    /// Who has the sockets it is about, as far as the caller has found out. None where nobody would be asked.
+    pub fn holders(&self) -> Option<&Holders> {
+        match self {
+            Warning::BindBeforeConnect { holders, .. } | Warning::BoundPorts { holders, .. } => Some(holders),
+            Warning::Stuck(stuck) => Some(&stuck.holders),
+            _ => None,
+        }
+    }
+
+    /// The same, to be filled in.
+    pub fn holders_mut(&mut self) -> Option<&mut Holders> {
+        match self {
+            Warning::BindBeforeConnect { holders, .. } | Warning::BoundPorts { holders, .. } => Some(holders),
+            Warning::Stuck(stuck) => Some(&mut stuck.holders),
+            _ => None,
         }
     }
 }
@@ -173,16 +212,18 @@ impl fmt::Display for Warning {
                  halves and slows down; widen net.ipv4.ip_local_port_range or reuse connections",
                 are(destination, *others)
             ),
-            Warning::BindBeforeConnect { destination, suspected, in_use, ports } => write!(
+            Warning::BindBeforeConnect { destination, suspected, in_use, ports, holders } => write!(
                 f,
                 "a program seems to bind before it connects: {suspected} of {in_use} ports towards {destination} are \
-                 ones that connect() would not choose; {ports} ports may be lost to every other destination; set \
-                 IP_BIND_ADDRESS_NO_PORT"
+                 ones that connect() would not choose{}; {ports} ports may be lost to every other destination; set \
+                 IP_BIND_ADDRESS_NO_PORT",
+                Clause(holders)
             ),
-            Warning::BoundPorts { local_address, ports, all } => write!(
+            Warning::BoundPorts { local_address, ports, all, holders } => write!(
                 f,
                 "{all} ports are held by connections that bound them before connecting, {ports} of them on {local_address}: \
-                 every other connect() skips these; leave the port to connect() (IP_BIND_ADDRESS_NO_PORT, port 0)"
+                 every other connect() skips these{}; leave the port to connect() (IP_BIND_ADDRESS_NO_PORT, port 0)",
+                Clause(holders)
             ),
             Warning::BindPool { local_address, headroom, ports } => write!(
                 f,
@@ -199,6 +240,7 @@ impl fmt::Display for Warning {
                 "{sockets} sockets are in CLOSE-WAIT: the peer has closed and a program here has not; look for \
                  connections it leaks"
             ),
+            Warning::Stuck(stuck) => stuck.fmt(f),
             Warning::TimeWaitOverflow { time_wait, limit, dropped } => {
                 write!(
                     f,
@@ -219,6 +261,18 @@ impl fmt::Display for Warning {
                 write!(f, "messages that could not be read as sockets, and are not counted: {records}")
             }
             Warning::SettingUnknown { setting, assumed } => write!(f, "cannot read {setting}: {assumed}"),
+        }
+    }
+}
+
+/// Holders behind a semicolon, where there are any.
+struct Clause<'a>(&'a Holders);
+
+impl fmt::Display for Clause<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.found.is_empty() {
+            true => Ok(()),
+            false => write!(f, "; {}", self.0),
         }
     }
 }

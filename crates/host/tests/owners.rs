@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::net::{TcpListener, UdpSocket};
+use std::num::NonZeroU32;
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::linux::fs::MetadataExt;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -12,6 +13,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use proptest::prelude::*;
+use sock_diag::Cookie;
 use sockeye_host::owners::{OwnerFiles, Owners, Work};
 
 const NO_TIME: Duration = Duration::ZERO;
@@ -95,11 +97,21 @@ impl FakeHost {
     }
 }
 
+/// Wants the owner of a socket, whose cookie is its inode.
+fn want(owners: &mut Owners, inode: u32, uid: u32, cgroup_id: Option<u64>) {
+    owners.want(Cookie(u64::from(inode)), inode, uid, cgroup_id);
+}
+
+/// What was answered, by inode.
+fn told(owners: &mut Owners) -> Vec<(u32, Option<NonZeroU32>)> {
+    owners.answers().into_iter().map(|(cookie, id)| (cookie.0 as u32, id)).collect()
+}
+
 /// Works to the end and tells the answers by pid.
 fn answers(owners: &mut Owners) -> BTreeMap<u32, Option<u32>> {
     let work = owners.work(AGES);
     assert_eq!(work.left, 0);
-    let answers = owners.answers();
+    let answers = told(owners);
     let by_inode: BTreeMap<u32, Option<u32>> =
         answers.iter().map(|(inode, id)| (*inode, id.map(|id| owners.owner(id).unwrap().pid))).collect();
     assert_eq!(by_inode.len(), answers.len(), "each is answered once");
@@ -123,7 +135,7 @@ fn an_owner_has_all_its_names() {
     host.open(812, 0, "/dev/null");
     host.socket(812, 6, 90_001);
     let mut owners = host.owners();
-    owners.want(90_001, 33, Some(cgroup));
+    want(&mut owners, 90_001, 33, Some(cgroup));
     assert_eq!(owners.of(90_001), None);
     assert_eq!(answers(&mut owners), [(90_001, Some(812))].into());
     let id = owners.of(90_001).unwrap();
@@ -146,7 +158,7 @@ fn hostile_names_stay_what_they_are_and_are_shown_harmlessly() {
     let cgroup = host.process(7, name, 1, "/user.slice/\u{1b}]0;x\u{7}.scope");
     host.socket(7, 3, 1);
     let mut owners = host.owners();
-    owners.want(1, 0, Some(cgroup));
+    want(&mut owners, 1, 0, Some(cgroup));
     answers(&mut owners);
     let owner = owners.owner(owners.of(1).unwrap()).unwrap();
     assert_eq!(owner.name.as_bytes(), name);
@@ -162,16 +174,16 @@ fn a_socket_of_nobody_is_sought_once() {
     let cgroup = host.process(10, "a", 1, "/a.service");
     host.socket(10, 3, 100);
     let mut owners = host.owners();
-    owners.want(100, 0, Some(cgroup));
-    owners.want(999, 0, Some(cgroup));
-    owners.want(998, 4242, Some(77));
-    owners.want(0, 0, None);
+    want(&mut owners, 100, 0, Some(cgroup));
+    want(&mut owners, 999, 0, Some(cgroup));
+    want(&mut owners, 998, 4242, Some(77));
+    want(&mut owners, 0, 0, None);
     assert_eq!(answers(&mut owners), [(100, Some(10)), (998, None), (999, None)].into());
-    owners.want(999, 0, Some(cgroup));
+    want(&mut owners, 999, 0, Some(cgroup));
     assert_eq!(owners.work(NO_TIME).left, 0, "not sought again");
     // A new one makes the search begin again, and finds what has come.
     host.socket(10, 4, 101);
-    owners.want(101, 0, Some(cgroup));
+    want(&mut owners, 101, 0, Some(cgroup));
     assert_eq!(answers(&mut owners), [(101, Some(10))].into());
 }
 
@@ -183,12 +195,12 @@ fn what_is_known_costs_nothing() {
         host.socket(10, inode + 2, inode);
     }
     let mut owners = host.owners();
-    owners.want(1, 0, Some(cgroup));
+    want(&mut owners, 1, 0, Some(cgroup));
     answers(&mut owners);
     owners.read_everyone();
     assert_eq!(owners.known_sockets(), 500);
     for inode in 2..=500 {
-        owners.want(inode, 0, Some(cgroup));
+        want(&mut owners, inode, 0, Some(cgroup));
     }
     assert_eq!(owners.answers().len(), 499, "at once");
 }
@@ -202,7 +214,7 @@ fn a_large_process_is_read_in_slices() {
     }
     let mut owners = host.owners();
     for inode in 1..=3000 {
-        owners.want(inode, 0, Some(cgroup));
+        want(&mut owners, inode, 0, Some(cgroup));
     }
     let steps = steps(&mut owners);
     assert!((3000 / 16..400).contains(&steps), "{steps} steps");
@@ -218,7 +230,7 @@ fn new_sockets_in_old_numbers_cost_what_has_changed() {
     }
     let mut owners = host.owners();
     for inode in 1..=5000 {
-        owners.want(inode, 0, Some(cgroup));
+        want(&mut owners, inode, 0, Some(cgroup));
     }
     answers(&mut owners);
     // Ten are closed, five of their numbers given out again, and three new ones.
@@ -228,7 +240,7 @@ fn new_sockets_in_old_numbers_cost_what_has_changed() {
     }
     for (descriptor, inode) in (102..107).chain(5003..5006).zip(6001..) {
         host.socket(10, descriptor, inode);
-        owners.want(inode, 0, Some(cgroup));
+        want(&mut owners, inode, 0, Some(cgroup));
     }
     let few = steps(&mut owners);
     assert!(few < 12, "{few} steps");
@@ -237,7 +249,7 @@ fn new_sockets_in_old_numbers_cost_what_has_changed() {
 
     // Nobody told that this one is gone: it takes another look at them all.
     host.socket(10, 2002, 7001);
-    owners.want(7001, 0, Some(cgroup));
+    want(&mut owners, 7001, 0, Some(cgroup));
     let many = steps(&mut owners);
     assert!(many > 100, "{many} steps");
     assert_eq!(answers(&mut owners), [(7001, Some(10))].into());
@@ -253,7 +265,7 @@ fn sockets_that_nobody_asked_for_are_not_taken_for_living_ones() {
     }
     let mut owners = host.owners();
     for inode in 1..=1000 {
-        owners.want(inode, 0, Some(cgroup));
+        want(&mut owners, inode, 0, Some(cgroup));
     }
     answers(&mut owners);
     // Between two sweeps a socket comes and goes that no sweep sees, and another one takes its number.
@@ -261,7 +273,7 @@ fn sockets_that_nobody_asked_for_are_not_taken_for_living_ones() {
         let (unseen, seen) = (5000 + 2 * pair, 5001 + 2 * pair);
         host.socket(10, 1003, unseen);
         host.socket(10, 1004, seen);
-        owners.want(seen, 0, Some(cgroup));
+        want(&mut owners, seen, 0, Some(cgroup));
         let few = steps(&mut owners);
         assert!(few < 8, "{few} steps");
         assert_eq!(answers(&mut owners), [(seen, Some(10))].into());
@@ -288,8 +300,8 @@ fn a_glance_sees_what_was_opened_just_now() {
     let mut owners = host.owners();
     assert_eq!(owners.glance(999, 33, Some(proxy)), None, "nobody is known yet");
     for number in 0..50 {
-        owners.want(100 + number, 33, Some(proxy));
-        owners.want(200 + number, 34, Some(other));
+        want(&mut owners, 100 + number, 33, Some(proxy));
+        want(&mut owners, 200 + number, 34, Some(other));
     }
     answers(&mut owners);
     let pid = |owners: &Owners, id: Option<_>| id.map(|id| owners.owner(id).unwrap().pid);
@@ -304,7 +316,7 @@ fn a_glance_sees_what_was_opened_just_now() {
     host.close(10, 53);
     // One that is sought is found by a glance for another one.
     host.socket(10, 54, 2000);
-    owners.want(2000, 33, Some(proxy));
+    want(&mut owners, 2000, 33, Some(proxy));
     host.socket(10, 55, 2001);
     let seen = owners.glance(2001, 33, Some(proxy));
     assert_eq!(pid(&owners, seen), Some(10));
@@ -319,8 +331,8 @@ fn a_glance_sees_what_was_opened_just_now() {
     assert_eq!(owners.glance(2002, 33, Some(proxy)), None);
     assert_eq!(owners.glance(2003, 35, Some(77)), None);
     assert_eq!(pid(&owners, owners.of(2003)), None);
-    owners.want(2002, 33, Some(proxy));
-    owners.want(2003, 34, Some(other));
+    want(&mut owners, 2002, 33, Some(proxy));
+    want(&mut owners, 2003, 34, Some(other));
     assert_eq!(answers(&mut owners), [(2002, Some(10)), (2003, Some(11))].into());
 }
 
@@ -337,15 +349,15 @@ fn a_wish_does_not_wait_behind_a_hopeless_one() {
     let quiet = host.process(100, "quiet", 1, "/quiet.service");
     host.socket(100, 6, 100_001);
     let mut owners = host.owners();
-    owners.want(10_000, 0, Some(cgroup));
-    owners.want(100_001, 7, Some(quiet));
+    want(&mut owners, 10_000, 0, Some(cgroup));
+    want(&mut owners, 100_001, 7, Some(quiet));
     answers(&mut owners);
-    owners.want(1, host.uid(), Some(cgroup));
+    want(&mut owners, 1, host.uid(), Some(cgroup));
     for _ in 0..100 {
         assert_eq!(owners.work(NO_TIME).left, 1, "the search for nobody takes long");
     }
     host.socket(100, 7, 100_002);
-    owners.want(100_002, 7, Some(quiet));
+    want(&mut owners, 100_002, 7, Some(quiet));
     let mut steps = 0;
     while owners.of(100_002).is_none() {
         owners.work(NO_TIME);
@@ -356,7 +368,7 @@ fn a_wish_does_not_wait_behind_a_hopeless_one() {
     // And who stops wishing for it stops its cost.
     owners.gone(1);
     assert_eq!(owners.work(NO_TIME).left, 0);
-    assert!(!owners.answers().iter().any(|(inode, _)| *inode == 1));
+    assert!(!told(&mut owners).iter().any(|(inode, _)| *inode == 1));
 }
 
 #[test]
@@ -365,7 +377,7 @@ fn processes_come_and_go_and_numbers_are_given_out_again() {
     let cgroup = host.process(10, "first", 100, "/a.service");
     host.socket(10, 3, 1);
     let mut owners = host.owners();
-    owners.want(1, 0, Some(cgroup));
+    want(&mut owners, 1, 0, Some(cgroup));
     answers(&mut owners);
     let first = owners.of(1).unwrap();
 
@@ -373,7 +385,7 @@ fn processes_come_and_go_and_numbers_are_given_out_again() {
     fs::write(host.root.path().join("cgroup/a.service/cgroup.procs"), "").unwrap();
     host.process(10, "second", 200, "/a.service");
     host.socket(10, 3, 2);
-    owners.want(2, 0, Some(cgroup));
+    want(&mut owners, 2, 0, Some(cgroup));
     assert_eq!(answers(&mut owners), [(2, Some(10))].into());
     let second = owners.of(2).unwrap();
     assert_ne!(first, second, "another process of the same number");
@@ -390,8 +402,8 @@ fn processes_come_and_go_and_numbers_are_given_out_again() {
     host.end(10);
     let other = host.process(11, "third", 300, "/b.service");
     host.socket(11, 3, 3);
-    owners.want(3, 0, Some(other));
-    owners.want(4, 0, None);
+    want(&mut owners, 3, 0, Some(other));
+    want(&mut owners, 4, 0, None);
     assert_eq!(answers(&mut owners), [(3, Some(11)), (4, None)].into());
     assert_eq!(owners.of(2), None);
 }
@@ -402,12 +414,12 @@ fn a_process_that_calls_itself_something_else() {
     let cgroup = host.process(10, "sh", 100, "/a.service");
     host.socket(10, 3, 1);
     let mut owners = host.owners();
-    owners.want(1, 0, Some(cgroup));
+    want(&mut owners, 1, 0, Some(cgroup));
     answers(&mut owners);
     let id = owners.of(1).unwrap();
     host.process(10, "nginx", 100, "/a.service");
     host.socket(10, 4, 2);
-    owners.want(2, 0, Some(cgroup));
+    want(&mut owners, 2, 0, Some(cgroup));
     answers(&mut owners);
     assert_eq!(owners.of(2), Some(id));
     let owner = owners.owner(id).unwrap();
@@ -439,7 +451,7 @@ fn of_several_holders_the_first_to_begin_owns() {
 
     // When the master has ended the worker owns it.
     host.end(30);
-    owners.want(9, host.uid(), Some(cgroup));
+    want(&mut owners, 9, host.uid(), Some(cgroup));
     answers(&mut owners);
     assert_eq!(owners.of(555).map(|id| owners.owner(id).unwrap().pid), Some(20));
 }
@@ -458,17 +470,18 @@ fn who_may_not_be_looked_into_is_counted() {
     let before = nix::unistd::setfsuid(nobody);
     fs::metadata(&folder).unwrap();
     let mut owners = host.owners();
-    owners.want(1, 0, Some(cgroup));
-    owners.want(2, 0, Some(cgroup));
+    want(&mut owners, 1, 0, Some(cgroup));
+    want(&mut owners, 2, 0, Some(cgroup));
     let work = owners.work(AGES);
-    let told = owners.answers().into_iter().map(|(inode, id)| (inode, id.is_some())).collect::<BTreeSet<_>>();
+    let told =
+        told(&mut owners).into_iter().map(|(inode, id)| (inode, id.is_some())).collect::<BTreeSet<_>>();
     nix::unistd::setfsuid(before);
     fs::set_permissions(&folder, fs::Permissions::from_mode(0o700)).unwrap();
     assert_eq!(work, Work { left: 0, denied: 1 });
     assert_eq!(told, [(1, true), (2, false)].into());
     // With the privilege it is found, and nobody is counted any more.
     host.socket(11, 4, 3);
-    owners.want(3, 0, Some(cgroup));
+    want(&mut owners, 3, 0, Some(cgroup));
     assert_eq!(owners.work(AGES), Work { left: 0, denied: 0 });
     assert!(owners.of(3).is_some() && owners.of(2).is_some());
 }
@@ -480,7 +493,7 @@ fn without_proc_nobody_owns_anything() {
         cgroups: None,
         passwd: "/nonexistent".into(),
     });
-    owners.want(1, 0, Some(1));
+    want(&mut owners, 1, 0, Some(1));
     assert_eq!(answers(&mut owners), [(1, None)].into());
     assert_eq!(owners.read_everyone(), Work::default());
     assert!(!owners.read_process(1));
@@ -497,7 +510,7 @@ fn this_host_knows_our_own_sockets() {
     let sockets: Vec<UdpSocket> = (0..200).map(|_| UdpSocket::bind("127.0.0.1:0").unwrap()).collect();
     let mut owners = Owners::of_this_host();
     for socket in &sockets {
-        owners.want(inode(socket), uid, None);
+        want(&mut owners, inode(socket), uid, None);
     }
     let found = answers(&mut owners);
     assert_eq!(found.len(), 200);
@@ -514,7 +527,7 @@ fn this_host_knows_our_own_sockets() {
     drop(sockets);
     gone.iter().for_each(|inode| owners.gone(*inode));
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-    owners.want(inode(&socket), uid, None);
+    want(&mut owners, inode(&socket), uid, None);
     assert_eq!(answers(&mut owners), [(inode(&socket), Some(std::process::id()))].into());
 }
 
@@ -538,7 +551,7 @@ fn a_child_that_inherits_a_socket_holds_it_too() {
             break (pids, names);
         }
     };
-    owners.want(inode(&listener), uid, None);
+    want(&mut owners, inode(&listener), uid, None);
     let owner = answers(&mut owners);
     child.kill().unwrap();
     child.wait().unwrap();
@@ -600,7 +613,7 @@ proptest! {
                     latest += 1;
                     host.socket(pid, descriptor, latest);
                     held.insert((pid, descriptor), latest);
-                    owners.want(latest, host.uid(), Some(cgroup));
+                    want(&mut owners, latest, host.uid(), Some(cgroup));
                     wanted.insert(latest);
                 }
                 Change::Close(which) | Change::Quiet(which) => {
@@ -631,7 +644,7 @@ proptest! {
                 }
                 Change::Work => {
                     prop_assert_eq!(owners.work(AGES).left, 0);
-                    for (inode, id) in owners.answers() {
+                    for (inode, id) in told(&mut owners) {
                         let told = id.and_then(|id| owners.owner(id)).map(|owner| owner.pid);
                         if wanted.remove(&inode) {
                             let holders: BTreeSet<u32> =

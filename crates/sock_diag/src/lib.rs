@@ -41,7 +41,7 @@ pub use capture::{CaptureError, CaptureWriter, Recording, Replay};
 pub use dump::{DumpRequest, DumpSummary, dump};
 pub use error::{Errno, Error, Result};
 pub use events::{DestroyEvents, Event, EventGroups};
-pub use lookup::{destroy, lookup};
+pub use lookup::{destroy, inspect, lookup};
 pub use namespace::{Namespace, NamespaceError};
 pub use probe::{FEATURES, Feature, Support};
 pub use record::{Cookie, Family, Protocol, SocketId, SocketOptions, SocketRecord, Timer, TimerKind};

@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use crate::dump::{DumpRequest, DumpSummary, answer, dump};
 use crate::error::{Errno, Error, Result};
 use crate::record::{Cookie, Family, Protocol, SocketId, SocketRecord};
-use crate::request::{SOCK_DIAG_BY_FAMILY, one_socket};
+use crate::request::{Extensions, SOCK_DIAG_BY_FAMILY, one_socket};
 use crate::source::{RecvBuffer, Source};
 use crate::state::StateSet;
 use crate::wire::DiagMsg;
@@ -42,8 +42,10 @@ pub fn lookup(
         ..*id
     };
     let asked = if protocol.is_datagram() { &as_packet } else { id };
-    let mut request = one_socket(protocol, family, asked, false);
-    let found = match exchange(source, "looking up a socket", protocol, &mut request, buffer) {
+    let mut request = one_socket(protocol, family, asked, Extensions::NONE, false);
+    let found = match exchange(source, "looking up a socket", protocol, &mut request, buffer, |diag| {
+        diag.to_record()
+    }) {
         Ok(found) => found.filter(|record| is_same(record, id)),
         Err(error) if is_gone(&error) => None,
         Err(error) => return Err(error),
@@ -57,6 +59,35 @@ pub fn lookup(
         false => StateSet::LISTEN.union(StateSet::BOUND_INACTIVE),
     };
     find_by_dump(source, protocol, family, id, states, buffer)
+}
+
+/// Asks one TCP socket for more than a record has, such as its `tcp_info`: `read` sees the answer in place. None when there
+/// is no such socket any more.
+///
+/// # Errors
+/// As [`lookup`]. Privileges: none.
+///
+/// # Cost
+/// One hash lookup, a few microseconds. Sockets without a remote end (bound, listening) may not be found.
+pub fn inspect<T>(
+    source: &mut dyn Source,
+    family: Family,
+    id: &SocketId,
+    extensions: Extensions,
+    buffer: &mut RecvBuffer,
+    read: impl FnOnce(&DiagMsg<'_>) -> T,
+) -> Result<Option<T>> {
+    let mut request = one_socket(Protocol::Tcp, family, id, extensions, false);
+    let mut read = Some(read);
+    let answer = exchange(source, "inspecting a socket", Protocol::Tcp, &mut request, buffer, |diag| {
+        let read = read.take().filter(|_| is_same(&diag.to_record(), id))?;
+        Some(read(diag))
+    });
+    match answer {
+        Ok(found) => Ok(found.flatten()),
+        Err(error) if is_gone(&error) => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 /// Looks through all sockets in `states`.
@@ -93,8 +124,8 @@ pub fn destroy(
     id: &SocketId,
     buffer: &mut RecvBuffer,
 ) -> Result<bool> {
-    let mut request = one_socket(protocol, family, id, true);
-    match exchange(source, "destroying a socket", protocol, &mut request, buffer) {
+    let mut request = one_socket(protocol, family, id, Extensions::NONE, true);
+    match exchange(source, "destroying a socket", protocol, &mut request, buffer, |diag| diag.to_record()) {
         Ok(_) => Ok(true),
         Err(error) if is_gone(&error) => Ok(false),
         Err(error) => Err(error),
@@ -119,19 +150,20 @@ fn is_same(record: &SocketRecord, id: &SocketId) -> bool {
 }
 
 /// One request that is answered by one record, or by a verdict alone.
-fn exchange(
+fn exchange<T>(
     source: &mut dyn Source,
     operation: &'static str,
     protocol: Protocol,
     request: &mut [u8],
     buffer: &mut RecvBuffer,
-) -> Result<Option<SocketRecord>> {
+    mut read: impl FnMut(&DiagMsg<'_>) -> T,
+) -> Result<Option<T>> {
     let exchange = source.send(request)?;
     let mut found = Ok(None);
     answer(source, operation, exchange, buffer, &mut DumpSummary::default(), |message, _| {
         let diag = DiagMsg::parse(message.payload, protocol).filter(|_| message.kind == SOCK_DIAG_BY_FAMILY);
         found = match diag {
-            Some(diag) => Ok(Some(diag.to_record())),
+            Some(diag) => Ok(Some(read(&diag))),
             None => Err(Error::Malformed { operation, what: "the answer is no whole record" }),
         };
         ControlFlow::Break(())

@@ -158,7 +158,13 @@ impl Asked {
 }
 
 /// A request about one socket: a lookup, or with `destroy` its end.
-pub(crate) fn one_socket(protocol: Protocol, family: Family, id: &SocketId, destroy: bool) -> Vec<u8> {
+pub(crate) fn one_socket(
+    protocol: Protocol,
+    family: Family,
+    id: &SocketId,
+    extensions: Extensions,
+    destroy: bool,
+) -> Vec<u8> {
     let mut message = match destroy {
         true => header(SOCK_DESTROY, NLM_F_REQUEST | NLM_F_ACK),
         false => header(SOCK_DIAG_BY_FAMILY, NLM_F_REQUEST),
@@ -167,7 +173,7 @@ pub(crate) fn one_socket(protocol: Protocol, family: Family, id: &SocketId, dest
         InetDiagReqV2 {
             family: family.raw(),
             protocol: narrow(protocol),
-            extensions: 0,
+            extensions: extensions.0,
             padding: 0,
             states: StateSet::ALL.bits().into(),
             id: SockId::of(id),
@@ -301,7 +307,7 @@ mod tests {
             ([0, 0, 0, 0], 0).into(),
         )
         .id;
-        let lookup = one_socket(Protocol::Mptcp, Family::Inet, &id, false);
+        let lookup = one_socket(Protocol::Mptcp, Family::Inet, &id, Extensions::NONE, false);
         for request in [walk.encode(), lookup] {
             let protocol_byte = request[size_of::<NlHeader>() + 1];
             assert_eq!(protocol_byte, 0, "no protocol of its own, so ENOENT");

@@ -15,12 +15,10 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
-use nix::sys::eventfd::EventFd;
-
 use book::Book;
 pub use layout::Layout;
 pub use record::{Happening, What, decode};
-use rings::Rings;
+use rings::{Rings, Waiter};
 
 /// Listens to the connects of the whole machine, in every network namespace.
 ///
@@ -36,7 +34,7 @@ use rings::Rings;
 #[derive(Debug)]
 pub struct Connects {
     shared: Arc<Mutex<Shared>>,
-    stop: Arc<EventFd>,
+    waiter: Arc<Waiter>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -77,19 +75,18 @@ impl Connects {
     pub fn listen() -> Result<Connects, ConnectsError> {
         let layout = tracefs::layout().map_err(ConnectsError::from)?;
         let rings = Rings::open(&layout).map_err(ConnectsError::from)?;
-        let stop = Arc::new(EventFd::new().map_err(|errno| ConnectsError::Failed(errno.into()))?);
-        let waiter = rings.waiter(&stop).map_err(ConnectsError::Failed)?;
+        let waiter = Arc::new(rings.waiter().map_err(ConnectsError::Failed)?);
         let shared = Arc::new(Mutex::new(Shared { rings, book: Book::default() }));
-        let taken = Arc::clone(&shared);
+        let (taken, waits) = (Arc::clone(&shared), Arc::clone(&waiter));
         let thread = std::thread::Builder::new()
             .name("connects".into())
             .spawn(move || {
-                while waiter.wait() {
+                while waits.wait() {
                     lock(&taken).catch_up()
                 }
             })
             .map_err(ConnectsError::Failed)?;
-        Ok(Connects { shared, stop, thread: Some(thread) })
+        Ok(Connects { shared, waiter, thread: Some(thread) })
     }
 
     /// Takes all that was told so far: afterwards every connection that was there before this call is known, unless it was
@@ -124,8 +121,7 @@ impl Connects {
 
 impl Drop for Connects {
     fn drop(&mut self) {
-        // Only a full counter could fail, and that wakes as well.
-        let _ = self.stop.write(1);
+        self.waiter.stop();
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }

@@ -2,12 +2,11 @@
 
 use std::fs;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
-use std::sync::Arc;
+use std::os::fd::{AsRawFd, BorrowedFd};
 
 use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::eventfd::EventFd;
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use nix::sys::eventfd::{EfdFlags, EventFd};
 use perf_event::events::Tracepoint;
 use perf_event::{Builder, Clock, SampleFlag, Sampler};
 
@@ -70,14 +69,22 @@ impl Rings {
         }
     }
 
-    /// Waits, in another thread, until a ring is a quarter full.
+    /// What waits, in another thread, until a ring is a quarter full.
     ///
     /// # Errors
     /// EMFILE.
-    pub(crate) fn waiter(&self, stop: &Arc<EventFd>) -> io::Result<Waiter> {
-        let rings: io::Result<Vec<OwnedFd>> =
-            self.rings.iter().map(|ring| duplicate(ring.0.as_raw_fd())).collect();
-        Ok(Waiter { rings: rings?, stop: Arc::clone(stop) })
+    pub(crate) fn waiter(&self) -> io::Result<Waiter> {
+        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
+        let stop = EventFd::from_flags(EfdFlags::EFD_CLOEXEC)?;
+        epoll.add(&stop, EpollEvent::new(EpollFlags::EPOLLIN, STOP))?;
+        for ring in &self.rings {
+            // SAFETY: perf-event lends its descriptors as numbers; the ring is borrowed, so this one is open. Closing it
+            // takes it out of the epoll.
+            let fd = unsafe { BorrowedFd::borrow_raw(ring.0.as_raw_fd()) };
+            // Edges: a ring whose processor was taken away is told once, not for ever.
+            epoll.add(fd, EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLET, RING))?;
+        }
+        Ok(Waiter { epoll, stop })
     }
 }
 
@@ -93,26 +100,31 @@ fn processors(list: &str) -> Option<Vec<usize>> {
     Some(ranges?.into_iter().flatten().collect())
 }
 
+const RING: u64 = 0;
+const STOP: u64 = 1;
+
 /// Waits for rings to fill.
+#[derive(Debug)]
 pub(crate) struct Waiter {
-    rings: Vec<OwnedFd>,
-    stop: Arc<EventFd>,
+    epoll: Epoll,
+    stop: EventFd,
 }
 
 impl Waiter {
-    /// Returns true when there is something to take, false when it is over.
+    /// Returns true when there may be something to take, false when it is over.
     pub(crate) fn wait(&self) -> bool {
-        let wanted = |fd| PollFd::new(fd, PollFlags::POLLIN);
-        let mut polled: Vec<PollFd<'_>> = self.rings.iter().map(|ring| wanted(ring.as_fd())).collect();
-        polled.push(wanted(self.stop.as_fd()));
-        match poll(&mut polled, PollTimeout::NONE) {
+        let mut woken = [EpollEvent::empty(); 8];
+        match self.epoll.wait(&mut woken, EpollTimeout::NONE) {
             Err(Errno::EINTR) => true,
             Err(_) => false,
-            Ok(_) => {
-                let is_asked = |fd: &PollFd<'_>| fd.revents().is_some_and(|events| !events.is_empty());
-                !polled.last().is_some_and(is_asked)
-            }
+            Ok(many) => !woken.iter().take(many).any(|event| event.data() == STOP),
         }
+    }
+
+    /// It is over.
+    pub(crate) fn stop(&self) {
+        // Only a full counter could fail, and that wakes as well.
+        let _ = self.stop.write(1);
     }
 }
 
@@ -159,13 +171,6 @@ fn set_filter(counter: &impl AsRawFd) -> io::Result<()> {
     // zero byte.
     let answer = unsafe { libc::ioctl(counter.as_raw_fd(), PERF_EVENT_IOC_SET_FILTER, FILTER.as_ptr()) };
     if answer == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
-}
-
-/// perf-event lends its descriptors as numbers only.
-fn duplicate(fd: RawFd) -> io::Result<OwnedFd> {
-    // SAFETY: the ring that lends it is borrowed, and so the descriptor is open.
-    let borrowed = unsafe { BorrowedFd::borrow_raw(fd) };
-    borrowed.try_clone_to_owned()
 }
 
 /// The clock that records are dated by, nanoseconds.

@@ -7,10 +7,11 @@ use anyhow::Context as _;
 use sockeye_core::{Moment, Monitor, Report, SortKey};
 
 use crate::args::{ReportFormat, SnapshotArgs, SortBy};
-use crate::by::{self, By, Row};
+use crate::by::{self, Books, By, Row};
 use crate::feed::Feed;
 use crate::fleet;
 use crate::render::{snapshot_json, snapshot_screen};
+use crate::stuck::{self, Ages};
 use crate::sweep::{Note, Told, sweep, sweep_each};
 use crate::terminal::{self, Palette, buffered_stdout, ignore_closed_pipe};
 use crate::whose::Whose;
@@ -23,8 +24,10 @@ pub(crate) fn run(args: &SnapshotArgs) -> anyhow::Result<()> {
     let mut feed = Feed::open(&args.feed)?;
     let (mut report, notes, groups) = match args.by {
         None => {
-            let (report, notes) = sweep(&mut feed)?;
+            let (mut report, notes) = sweep(&mut feed)?;
+            let ages = Ages::ask(&mut feed, &report);
             feed.end_sweep()?;
+            stuck::tell(&mut feed, &mut report, &ages);
             (report, notes, None)
         }
         Some(by) => {
@@ -72,6 +75,9 @@ fn look_by(feed: &mut Feed, by: By) -> anyhow::Result<(Report, Vec<Note>, Vec<Ro
         }
         Told::BoundByNumber(cookie, port) => monitor.observe_bound(cookie, port),
     })?;
+    // Whose they are takes longer, and changes no number of the report.
+    monitor.end_sweep(Moment(0), &counters);
+    let ages = Ages::ask(feed, monitor.report_mut());
     feed.end_sweep()?;
     let begin = Instant::now();
     while let Some(whose) = &mut whose {
@@ -79,13 +85,13 @@ fn look_by(feed: &mut Feed, by: By) -> anyhow::Result<(Report, Vec<Note>, Vec<Ro
             break;
         }
     }
-    monitor.end_sweep(Moment(0), &counters);
     let mut report = monitor.tick(Moment(0)).clone();
+    stuck::tell(feed, &mut report, &ages);
     // A single look knows no rates.
     report.churn = None;
     report.destinations.iter_mut().for_each(|destination| destination.rates = None);
     notes.extend(whose.iter().flat_map(Whose::notes));
-    let rows = by::rows(by, &monitor, whose.as_ref());
+    let rows = by::rows(by, &Books::of(feed.surroundings(), &monitor), whose.as_ref());
     Ok((report, notes, rows))
 }
 

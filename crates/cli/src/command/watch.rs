@@ -32,6 +32,7 @@ pub(crate) fn run(args: &WatchArgs) -> anyhow::Result<()> {
         // In JSON they are part of the line.
         if !matches!(lines, Lines::Json { .. }) {
             told.tell(tick.notes);
+            told.tell_stuck(&tick.report.warnings);
         }
         let line = lines.render(&tick)?;
         if let Err(error) = out.write_all(line.as_bytes()).and_then(|()| out.flush()) {

@@ -24,8 +24,9 @@ pub(crate) use self::reading::Reading;
 pub(crate) use self::told::Told;
 pub(crate) use self::watched::Watched;
 use crate::args::FeedArgs;
-use crate::by::{By, Row, rows};
+use crate::by::{Books, By, Row, rows};
 use crate::feed::Feed;
+use crate::stuck::{Ages, Search, about_binding, tell_watched};
 use crate::surroundings::{Step, StepKind, Surroundings};
 use crate::sweep::Note;
 use crate::whose::{Facet, Whose};
@@ -148,6 +149,7 @@ impl Follow {
             closed: Vec::new(),
             tells_closed: false,
         };
+        follow.watched.search = Search::new(follow.live.is_some());
         // Who is gone is told to those who look for owners.
         follow.watched.monitor.keep_closed(facet.is_some());
         follow.baseline(start)?;
@@ -192,6 +194,7 @@ impl Follow {
         let duration_ms = self.feed.surroundings().sweep_duration_ms;
         let sweep = self.swept.map(|records| SweepCost { duration_ms, records });
         self.watched.monitor.tick(self.watched.now);
+        self.tell_stuck();
         let groups = by.map(|by| (by, self.rows(by)));
         let report = self.watched.monitor.report_mut();
         Ok(Some(Tick { report, notes: &self.notes, at, sweep, groups }))
@@ -227,7 +230,12 @@ impl Follow {
 
     /// Connections grouped in this way, as of the last tick.
     pub(crate) fn rows(&self, by: By) -> Vec<Row> {
-        rows(by, &self.watched.monitor, self.watched.whose.as_ref())
+        rows(by, &self.books(), self.watched.whose.as_ref())
+    }
+
+    /// What can be grouped.
+    pub(crate) fn books(&self) -> Books<'_> {
+        Books::of(self.feed.surroundings(), &self.watched.monitor)
     }
 
     /// Whose the sockets are, where that was asked for.
@@ -381,6 +389,7 @@ impl Follow {
             self.watched.find_owners(OWNERS_AT_START);
             let ended = self.live.as_ref().map_or(first, Live::now);
             self.watched.end_sweep(ended, &self.feed.surroundings().core_counters());
+            self.ask_ages(ended);
             return self.end_step(StepKind::Baseline, first, ended);
         }
         loop {
@@ -391,12 +400,14 @@ impl Follow {
             self.feed.kept_events(true, |at, event| watched.event(at, &event))?;
             let (ended, counters) =
                 (self.feed.surroundings().moments().1, self.feed.surroundings().core_counters());
+            let ages = Ages::kept(&self.feed);
             self.stands_ahead = false;
             self.clock = self.wall_clock();
             self.stands_ahead = self.feed.next_sweep()?;
             let goes_on = self.feed.surroundings().step.is_some_and(|step| step.kind == StepKind::Baseline);
             if !(self.stands_ahead && goes_on) {
                 self.watched.end_sweep(ended, &counters);
+                ages.teach(&mut self.watched.monitor, ended);
                 return Ok(());
             }
         }
@@ -455,6 +466,22 @@ impl Follow {
         let Some(live) = &mut self.live else { return Ok(()) };
         live.has_rest = false;
         self.feed.end_step(Step { kind, began_ms: began.0, ended_ms: ended.0, events: live.hears_events() })
+    }
+
+    /// Completes the report's warnings about sockets by what only the surroundings tell.
+    fn tell_stuck(&mut self) {
+        let Watched { monitor, whose, search, now, .. } = &mut self.watched;
+        let bound = match self.swept {
+            Some(_) => about_binding(&mut self.feed, monitor.report_mut()),
+            None => Vec::new(),
+        };
+        tell_watched(search, monitor, whose.as_ref(), &bound, *now);
+    }
+
+    /// The first sweep is over: how long what it found has been there, one look at each has to tell.
+    fn ask_ages(&mut self, at: Moment) {
+        let ages = Ages::ask(&mut self.feed, self.watched.monitor.report_mut());
+        ages.teach(&mut self.watched.monitor, at);
     }
 
     fn write_notes(&mut self) {

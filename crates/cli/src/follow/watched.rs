@@ -7,6 +7,7 @@ use sock_diag::{Cookie, Event, SocketRecord};
 use sockeye_core::{Counters, Moment, Monitor, OwnerId, TcpEnd, When};
 
 use super::onlooker::Onlooker;
+use crate::stuck::Search;
 use crate::sweep::Note;
 use crate::whose::Whose;
 
@@ -21,6 +22,8 @@ pub(crate) struct Watched {
     /// Who sees the records of sweeps beside the monitor.
     pub(crate) onlooker: Option<Box<dyn Onlooker>>,
     pub(crate) whose: Option<Whose>,
+    /// Finds those that warnings are about, where owners are not followed.
+    pub(crate) search: Search,
     /// The last moment the monitor was told.
     pub(crate) now: Moment,
     /// Bound sockets as they were last read, to be told again in sweeps that do not read them. Few on any host.
@@ -41,6 +44,7 @@ impl Watched {
             monitor,
             onlooker: None,
             whose,
+            search: Search::new(true),
             now: Moment::default(),
             bound: BTreeMap::new(),
             bound_age: 0,
@@ -123,6 +127,9 @@ impl Watched {
 
     pub(crate) fn end_sweep(&mut self, at: Moment, counters: &Counters) {
         self.now = at;
+        if let Some(whose) = &mut self.whose {
+            whose.end_sweep();
+        }
         self.monitor.end_sweep(at, counters);
     }
 

@@ -17,6 +17,7 @@ pub(crate) mod netns_json;
 mod paragraph;
 pub(crate) mod ports_json;
 pub(crate) mod ports_screen;
+mod remark_json;
 pub(crate) mod snapshot_json;
 pub(crate) mod snapshot_screen;
 pub(crate) mod socket_fields;

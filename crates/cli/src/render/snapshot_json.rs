@@ -10,6 +10,7 @@ use sockeye_core::{Bindable, Destination, Report, SocketCounts};
 use crate::by::{self, By};
 use crate::render::group_json::{self, Groups};
 use crate::render::netns_json::NetnsRow;
+use crate::render::remark_json::{RemarkRow, remarks};
 use crate::surroundings::Surroundings;
 use crate::sweep::Note;
 use crate::terminal::write_json;
@@ -31,7 +32,7 @@ struct Snapshot<'a> {
     groups: Option<Groups<'a>>,
     listeners: Vec<ListenerRow>,
     closes: Closes,
-    warnings: Vec<WarningRow>,
+    warnings: Vec<RemarkRow>,
 }
 
 #[derive(Serialize)]
@@ -233,12 +234,7 @@ pub(super) fn object(
             peak_per_second: report.closes.peak_per_second(),
             last_60s: report.closes.oldest_first().collect(),
         },
-        warnings: report
-            .warnings
-            .iter()
-            .map(|warning| WarningRow { id: warning.id(), message: warning.to_string() })
-            .chain(notes.iter().map(|note| WarningRow { id: note.id, message: note.message.clone() }))
-            .collect(),
+        warnings: remarks(&report.warnings, notes),
     };
     let mut text = Vec::new();
     write_json(&mut text, &snapshot)?;

@@ -6,7 +6,8 @@ use sockeye_core::{Churn, Destination, Flow, RATE_WINDOWS_S, Rates};
 use crate::follow::Tick;
 use crate::render::group_json::{Groups, groups};
 use crate::render::netns_json::NetnsRow;
-use crate::render::snapshot_json::{self, WarningRow, rounded};
+use crate::render::remark_json::{RemarkRow, remarks};
+use crate::render::snapshot_json::{self, rounded};
 use crate::render::watch_table::time_wait;
 use crate::terminal::write_json;
 
@@ -46,7 +47,7 @@ struct Line<'a> {
     listeners: Vec<ListenerRow>,
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
     groups: Option<Groups<'a>>,
-    warnings: Vec<WarningRow>,
+    warnings: Vec<RemarkRow>,
 }
 
 /// TCP ports of the range, as of the last sweep.
@@ -105,8 +106,6 @@ pub(crate) fn line(tick: &Tick<'_>, netns: Option<NetnsRow>, top: usize) -> anyh
     let none = Churn::default();
     let report = &*tick.report;
     let churn = report.churn.as_ref().unwrap_or(&none);
-    let notes = tick.notes.iter().map(|note| WarningRow { id: note.id, message: note.message.clone() });
-    let warnings = report.warnings.iter();
     let mut listeners: Vec<_> = report.listeners.iter().collect();
     listeners.sort_by_key(|listener| (std::cmp::Reverse(listener.traffic.sockets()), listener.port));
     let line = Line {
@@ -148,10 +147,7 @@ pub(crate) fn line(tick: &Tick<'_>, netns: Option<NetnsRow>, top: usize) -> anyh
             })
             .collect(),
         groups: tick.groups.as_ref().map(|(by, rows)| groups(rows, *by, top, true)),
-        warnings: warnings
-            .map(|warning| WarningRow { id: warning.id(), message: warning.to_string() })
-            .chain(notes)
-            .collect(),
+        warnings: remarks(&report.warnings, tick.notes),
     };
     let mut text = Vec::new();
     write_json(&mut text, &line)?;

@@ -172,6 +172,9 @@ impl View {
             By::Owner => (Screen::Owners, OwnersBy::Process),
             By::Cgroup => (Screen::Owners, OwnersBy::Group),
             By::User => (Screen::Owners, OwnersBy::User),
+            // It has one namespace, told in the first line.
+            By::Netns => (Screen::Destinations, OwnersBy::Process),
+            By::PortOrigin => (Screen::Ports, OwnersBy::Process),
         };
     }
 

@@ -8,7 +8,9 @@ mod departed;
 mod ends;
 mod lateness;
 mod ledger;
+mod origins;
 mod paged;
+mod stuck;
 mod table;
 
 use hashbrown::{HashMap, HashSet};
@@ -24,13 +26,15 @@ use crate::port_origin::PortOrigin;
 use crate::port_set::PortSet;
 use crate::report::Report;
 use crate::settings::{Counters, Settings};
+use crate::stuck::{Age, Found};
 use crate::sweep::Sweep;
 
 use brief::Briefs;
 use departed::Departed;
 use ends::Addresses;
 use lateness::Lateness;
-use ledger::{Account, Happening, INCOMING, Ledger, OUTGOING, Source, TCP, UDP};
+use ledger::{Account, Happening, INCOMING, Ledger, OUTGOING, Source, TCP, UDP, origin_account};
+use stuck::Standing;
 use table::{Flag, Slot, Socket, Stage, Table};
 
 /// `idiag_expires` and the ages of a `tcp_info` come from jiffies, 10 ms at the coarsest; on a busy virtual machine they
@@ -54,6 +58,7 @@ pub struct Monitor {
     briefs: Briefs,
     departed: Departed,
     lateness: Lateness,
+    standing: Standing,
     /// The sweep that is going on.
     sweep: Option<Sweep>,
     /// Its sockets that are not followed, by cookie: listeners, bound ones.
@@ -106,6 +111,7 @@ impl Monitor {
             briefs: Briefs::new(),
             departed: Departed::default(),
             lateness: Lateness::default(),
+            standing: Standing::default(),
             sweep: None,
             others: HashSet::new(),
             listening: PortSet::new(),
@@ -370,6 +376,7 @@ impl Monitor {
         socket.set(Flag::Udp, record.protocol != Protocol::Tcp);
         let direction = self.direction(record);
         socket.set_direction(direction);
+        socket.set_port_origin(self.origin(record, direction));
         self.ends.pack(record, socket);
         if socket.is(Flag::Udp) {
             socket.group = self.ledger.join_udp();
@@ -422,21 +429,9 @@ impl Monitor {
         self.ledger.leave(socket.group);
         socket.set_birth(Some(self.began[1]), self.began[0]);
         socket.set(Flag::Told, false);
-        socket.set(Flag::BoundByNumber, false);
         self.describe(&mut socket, record, owner);
         *self.table.socket_mut(slot) = socket;
         self.open(slot, false);
-    }
-
-    /// Notes that the connected socket with this cookie bound its port by number: see [`Sweep::observe_bound`]. Remembered
-    /// as long as the socket is, TIME_WAIT included, so that it need not be read at every sweep.
-    pub fn observe_bound(&mut self, cookie: Cookie, port: u16) {
-        if let Some(slot) = self.table.find(cookie) {
-            self.table.socket_mut(slot).set(Flag::BoundByNumber, true);
-        }
-        if let Some(sweep) = &mut self.sweep {
-            sweep.observe_bound(port);
-        }
     }
 
     /// Destroy events were lost; None where the kernel does not say how many.
@@ -504,6 +499,8 @@ impl Monitor {
         let churn = self.report.churn.take();
         self.report = sweep.finish(counters);
         self.report.churn = churn;
+        self.doubt_origins();
+        self.standing.end_sweep(&self.report.stuck, self.began[1], at);
         self.counted = counters.active_opens.zip(counters.passive_opens).map(|(out, inc)| out + inc);
         if self.sweeps == 1 {
             self.since = at;
@@ -594,6 +591,17 @@ impl Monitor {
         &mut self.report
     }
 
+    /// What one look told of a [sampled](Report::stuck) socket: how long it had been in its state at some moment of `at`.
+    pub fn learn_age(&mut self, cookie: Cookie, age: Age, at: When) {
+        self.standing.learn(cookie, age, at);
+    }
+
+    /// Sockets that have been for long in states that none should be in for long, those that hurt most first. Since when
+    /// is known from the sweeps, from what [`learn_age`](Self::learn_age) was told, and that it goes on from the last sweep.
+    pub fn stuck(&self, at: Moment) -> Vec<Found> {
+        self.report.stuck_by(|_, record| self.standing.age(record, at))
+    }
+
     /// Connections that have ended since the last call, in the order they became known.
     pub fn take_closed(&mut self) -> Vec<Closed> {
         self.closed.as_mut().map(std::mem::take).unwrap_or_default()
@@ -609,7 +617,7 @@ impl Monitor {
         let open = open.filter(|socket| socket.is_live() && !socket.is(Flag::Udp));
         let ages = open.map(|socket| {
             let birth = socket.birth().unwrap_or(When::at(socket.born_by()));
-            (self.ledger.group_by(socket.group, *by), at.ms_since(birth.middle()))
+            (group_by(&self.ledger, socket, *by), at.ms_since(birth.middle()))
         });
         Some(lifetimes.report(ages))
     }
@@ -636,11 +644,21 @@ fn age_of_mini(record: &SocketRecord) -> Option<u64> {
 
 /// The accounts in which a socket's opening and closing are noted.
 fn accounts_of(socket: &Socket) -> impl Iterator<Item = Account> + use<> {
+    let origin = origin_account(socket.port_origin());
     let accounts = match (socket.is(Flag::Udp), socket.direction()) {
-        (true, _) => [Some(UDP), None, None],
-        (_, Direction::Outgoing) => [Some(TCP), Some(OUTGOING), Some(socket.group)],
-        (_, Direction::Incoming) => [Some(TCP), Some(INCOMING), Some(socket.group)],
-        (_, Direction::Unknown) => [Some(TCP), Some(socket.group), None],
+        (true, _) => [Some(UDP), None, None, None],
+        (_, Direction::Outgoing) => [Some(TCP), Some(OUTGOING), Some(socket.group), Some(origin)],
+        (_, Direction::Incoming) => [Some(TCP), Some(INCOMING), Some(socket.group), Some(origin)],
+        (_, Direction::Unknown) => [Some(TCP), Some(socket.group), Some(origin), None],
     };
     accounts.into_iter().flatten()
+}
+
+/// What a connection's lifetime is counted under.
+fn group_by(ledger: &Ledger, socket: &Socket, by: LifetimesBy) -> Group {
+    match by {
+        LifetimesBy::Ends => ledger.group(socket.group),
+        LifetimesBy::Owner => Group::Owner(ledger.owner(socket.group)),
+        LifetimesBy::PortOrigin => Group::PortOrigin(socket.port_origin()),
+    }
 }

@@ -4,4 +4,5 @@
 mod conservation;
 mod no_allocation;
 mod scenarios;
+mod stuck;
 mod world;

@@ -7,7 +7,7 @@
 //!               sport dport    [= != < <= > >=] [:]PORTS
 //!               dev            [= !=]           INTERFACE | INDEX | id:INDEX
 //!               fwmark         [= !=]           VALUE[/MASK]
-//!               cgroup         [= !=]           PATH | id:ID
+//!               cgroup         [= !=]           PATH[/*] | ID | id:ID
 //!               user           [= !=]           NAME | UID
 //!               pid            [= !=]           PID
 //!               comm           [= !=]           NAME
@@ -22,6 +22,9 @@
 //! Clauses of states next to each other are one predicate, the union ss makes of them; at the beginning, with
 //! neither `and` nor `or` after them, they hold for the whole filter. `inet:` asks for the socket's own family
 //! at that place alone, where ss narrows the whole listing. A value holding spaces or operators goes in quotes.
+//!
+//! `cgroup = /a` means that cgroup alone, `/a/*` also all that are below it when the text is read; the kernel tests both. What
+//! has none any more (TIME_WAIT, a handshake) is in cgroup 0 to the kernel, and so to `cgroup = 0`.
 //!
 //! The kernel knows states apart from its programs, and neither users nor processes: `state` inside expressions, `user`,
 //! `pid` and `comm` are tested on each record that comes back. `pid` and `comm` mean the sockets that those processes have
