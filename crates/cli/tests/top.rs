@@ -13,14 +13,14 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::pty::{Winsize, openpty};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::termios::{Termios, tcgetattr};
 use nix::unistd::Pid;
-use sockeye_tests::{wait_for, wait_until};
+use sockeye_tests::{Load, Namespace, wait_for, wait_until};
 
 const LIMIT: Duration = Duration::from_secs(30);
 static STARTS: Mutex<()> = Mutex::new(());
@@ -49,6 +49,8 @@ struct Written {
     bytes: Vec<u8>,
     /// So much of it is not looked at any more.
     forgotten: usize,
+    /// When the last of it came.
+    at: Option<Instant>,
 }
 
 impl Terminal {
@@ -72,7 +74,9 @@ impl Terminal {
             thread::spawn(move || {
                 let mut bytes = [0; 4096];
                 while let Ok(read @ 1..) = from.read(&mut bytes) {
-                    into.lock().unwrap().bytes.extend_from_slice(&bytes[..read]);
+                    let mut written = into.lock().unwrap();
+                    written.bytes.extend_from_slice(&bytes[..read]);
+                    written.at = Some(Instant::now());
                 }
             });
         }
@@ -320,6 +324,76 @@ fn hostile_names_are_harmless_on_every_screen() {
         terminal.shows(GIVES_BACK);
         assert_eq!(is_harmless(&terminal.written.lock().unwrap().bytes), Ok(()));
     }
+}
+
+#[test]
+fn a_namespace_is_looked_into_among_all_of_them() {
+    let mut terminal = Terminal::start(&["top", "200ms", "--all-netns"], 120, true);
+    terminal.comes_to_show("namespaces:");
+    for _ in 0..2 {
+        // A namespace may be gone when it is to be looked into: then all of them are back, and it is tried again.
+        wait_until("one namespace's screens", LIMIT, || {
+            terminal.forget();
+            terminal.typed(b"\r\x0c");
+            thread::sleep(Duration::from_millis(50));
+            terminal.text().contains("Listeners")
+        });
+        terminal.comes_to_show("live");
+        terminal.typed(b"7");
+        terminal.comes_to_show("namespaces:");
+    }
+    terminal.typed(b"q");
+    assert_eq!(terminal.ends(), Some(0));
+    assert!(terminal.is_given_back());
+}
+
+/// From a key to the first of the whole frame that it asks for, of every screen in turn, while sweeps go on all the time.
+#[test]
+fn keys_are_answered_while_a_sweep_runs() {
+    let is_full = std::env::var_os("SOCKEYE_TESTS_FULL").is_some();
+    let (connections, keys): (usize, u16) = if is_full { (250_000, 600) } else { (1_500, 60) };
+    Namespace::new().deadline(Duration::from_secs(300)).run(|| {
+        let load = Load::established(connections, 40).unwrap();
+        let mut terminal = Terminal::start(&["top", "100ms"], 240, true);
+        wait_until("the first look", Duration::from_secs(120), || terminal.text().contains("live"));
+        let mut took: Vec<Duration> = (0..keys)
+            .map(|number| {
+                let screen = b'1' + (number % 6) as u8;
+                // Ticks are drawn too: what only ^L writes is waited for.
+                terminal.forget();
+                let typed = Instant::now();
+                terminal.typed(&[screen, 0x0c]);
+                let answer = wait_for("the answer to a key", LIMIT, || {
+                    let written = terminal.written.lock().unwrap();
+                    let new = &written.bytes[written.forgotten..];
+                    new.windows(4).any(|four| four == b"\x1b[2J").then_some(written.at)
+                });
+                thread::sleep(Duration::from_millis(u64::from(number % 7) * 11));
+                answer.unwrap().duration_since(typed)
+            })
+            .collect();
+        took.sort_unstable();
+        let at = |share: f64| took[((took.len() - 1) as f64 * share) as usize];
+        println!(
+            "{} sockets, {} keys: answered within p50 {:.1?}, p90 {:.1?}, p99 {:.1?}, max {:.1?}",
+            load.sockets(),
+            took.len(),
+            at(0.5),
+            at(0.9),
+            at(0.99),
+            at(1.0)
+        );
+        if is_full {
+            let cost = terminal.text();
+            println!(
+                "{}",
+                cost.rsplit("sockets in").next().unwrap_or_default().chars().take(60).collect::<String>()
+            );
+            assert!(at(0.99) <= Duration::from_millis(50), "p99 {:?}", at(0.99));
+        }
+        terminal.typed(b"q");
+        assert_eq!(terminal.ends(), Some(0));
+    });
 }
 
 #[test]

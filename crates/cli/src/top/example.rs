@@ -9,7 +9,7 @@ use sock_diag::{Cookie, SocketRecord, SocketState, TimerKind};
 use sockeye_core::{Counters, Moment, Monitor, PortRange, Settings};
 
 use super::gathering::Gathering;
-use super::look::{Cost, Detail, Look, OwnerRow, Place};
+use super::look::{Cost, Detail, Look, NamespaceRow, OwnerRow, Place};
 use super::wanted::{SocketsWanted, Wanted};
 use crate::account::Account;
 use crate::follow::{Onlooker as _, SweepCost};
@@ -184,4 +184,31 @@ fn owners(tick: u32) -> Vec<OwnerRow> {
 /// The last of them.
 pub(super) fn look() -> Look {
     Look::clone(looks().last().unwrap())
+}
+
+/// The same twenty seconds of three namespaces together.
+pub(super) fn looks_at_all() -> Vec<Arc<Look>> {
+    let all = |look: &Arc<Look>| {
+        let row = |label: &str, inode, way: &str, live, worst| NamespaceRow {
+            label: label.to_owned(),
+            inode,
+            way: way.to_owned(),
+            sockets: live * 2,
+            live,
+            time_wait: live / 2,
+            opens_per_second: live as f64 / 10.0,
+            closes_per_second: live as f64 / 11.0,
+            worst,
+            remarks: usize::from(live > 100),
+        };
+        let worst = look.destinations.iter().max_by_key(|destination| destination.in_use).copied();
+        let number = look.number;
+        let fleet = vec![
+            row("web", 4_026_531_840, "/run/netns/web", number * 7, worst),
+            row("nginx\u{1b}[2J (9)", 4_026_532_177, "/proc/9/ns/net", number * 50, None),
+            row("idle", 4_026_532_300, "/run/netns/idle", 0, None),
+        ];
+        Arc::new(Look { fleet: Some(fleet), remarks: Vec::new(), ..Look::clone(look) })
+    };
+    looks().iter().map(all).collect()
 }

@@ -89,7 +89,7 @@ fn terms(screen: Screen) -> Option<(&'static [&'static str], &'static str)> {
         Screen::Owners => {
             Some((&["pid", "comm", "user"], "owners are filtered by pid, comm and user; 6 has sockets"))
         }
-        Screen::Ports | Screen::Lifetimes | Screen::Sockets => None,
+        Screen::Ports | Screen::Lifetimes | Screen::Sockets | Screen::Namespaces => None,
     }
 }
 

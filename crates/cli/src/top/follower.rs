@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use sock_diag::SocketRecord;
 use sockeye_core::{AccountRow, DestinationId, Group, LifetimeReport, LifetimesBy, OwnerId, Settings};
+use sockeye_host::Identity;
 
 use super::gathering::Gathering;
 use super::look::{Cost, Detail, Look, OwnerRow, Place};
@@ -15,6 +16,7 @@ use super::wanted::Wanted;
 use crate::account::Account;
 use crate::args::{FeedArgs, TopArgs};
 use crate::by::{By, GroupName, OwnerName, Row, named};
+use crate::fleet::driver::Fleet;
 use crate::follow::{Follow, Onlooker, Pace, SweepCost, processor_ms};
 use crate::whose::Who;
 
@@ -37,27 +39,87 @@ pub(crate) fn follow(args: &TopArgs, wanted: &Arc<Wanted>, past: &Past) {
     past.set_state(state);
 }
 
-/// One namespace after another, as they are chosen.
+/// What is followed.
+enum Followed {
+    One(Box<Follow>),
+    All(Box<Fleet>),
+}
+
+/// One namespace after another, as they are chosen, or all of them.
 fn follow_namespaces(args: &TopArgs, wanted: &Arc<Wanted>, past: &Past) -> anyhow::Result<()> {
-    let pace = args.pace.pace(args.interval, None);
     let mut current = None;
-    let mut follow = open(&args.feed, &pace)?;
+    let mut followed = begin(args, &current)?;
     loop {
-        let Some(chosen) = follow_one(follow, &current, wanted, past)? else { return Ok(()) };
-        follow = match open(&feed_of(args, &chosen), &pace) {
-            Ok(follow) => {
+        let chosen = match followed {
+            Followed::One(follow) => follow_one(*follow, &current, wanted, past)?,
+            Followed::All(fleet) => follow_all(*fleet, wanted, past)?,
+        };
+        let Some(chosen) = chosen else { return Ok(()) };
+        followed = match begin(args, &chosen) {
+            Ok(followed) => {
                 current = chosen;
-                follow
+                followed
             }
             Err(error) => {
                 past.answer(format!("{error:#}"));
+                // One of many may be gone at any time: all of them are still there.
+                if args.fleet.all_netns {
+                    current = None;
+                }
                 let mut wants = wanted.now();
                 wants.namespace.clone_from(&current);
                 wanted.set(wants, false);
-                open(&feed_of(args, &current), &pace)?
+                begin(args, &current)?
             }
         };
         past.clear();
+    }
+}
+
+fn begin(args: &TopArgs, namespace: &Option<String>) -> anyhow::Result<Followed> {
+    let pace = args.pace.pace(args.interval, None);
+    Ok(match namespace {
+        None if args.fleet.all_netns => Followed::All(Box::new(Fleet::open(&pace)?)),
+        _ => Followed::One(Box::new(open(&feed_of(args, namespace), &pace)?)),
+    })
+}
+
+/// Follows all namespaces. As [`follow_one`].
+fn follow_all(mut fleet: Fleet, wanted: &Arc<Wanted>, past: &Past) -> anyhow::Result<Option<Option<String>>> {
+    wanted.call_by(Some(fleet.caller()?));
+    let mut interval = wanted.now().interval;
+    fleet.set_interval(interval);
+    let mut is_new = interval > LONG;
+    let host = Identity::read();
+    let place = Arc::new(Place {
+        host_name: host.host_name,
+        kernel_release: host.kernel_release,
+        namespace: "all".to_owned(),
+        ..Place::default()
+    });
+    let mut meter = Meter::new(false);
+    let mut number = 0;
+    loop {
+        if std::mem::take(&mut is_new) {
+            wanted.set(wanted.now(), true);
+        }
+        let Some(tick) = fleet.next()? else { return Ok(None) };
+        number += 1;
+        let mut look = Look::of_all(&tick, number, interval.as_millis() as u64);
+        look.place = Arc::clone(&place);
+        look.cost = meter.cost(look.cost.sweep, &look);
+        past.push(look);
+        let now = wanted.now();
+        if now.ends {
+            return Ok(None);
+        }
+        if now.namespace.is_some() {
+            return Ok(Some(now.namespace));
+        }
+        if now.interval != interval {
+            interval = now.interval;
+            fleet.set_interval(interval);
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 pub(crate) mod destinations;
 pub(crate) mod detail;
+pub(crate) mod fleet;
 pub(crate) mod help;
 pub(crate) mod lifetimes;
 pub(crate) mod listeners;
