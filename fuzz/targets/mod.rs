@@ -1,14 +1,19 @@
 //! What is fuzzed: functions over bytes that must neither panic nor break the law they state.
 //!
-//! Built into libFuzzer by the package above, and run over the committed corpora by an ordinary test of sock_diag. To add a
+//! Built into libFuzzer by the package above, and run over the committed corpora by an ordinary test of the workspace. To add a
 //! target: a file here, a row below, and at least one input in `corpus/<name>/`.
 
 mod attributes;
 mod capture;
 mod datagram;
 mod filter;
+mod mounts;
 mod oracle;
+mod owner;
+mod passwd;
+mod place;
 mod request;
+mod texts;
 
 /// A name, which is also that of the corpus, and a body.
 type Target = (&'static str, fn(&[u8]));
@@ -18,8 +23,13 @@ pub(crate) const TARGETS: &[Target] = &[
     ("capture", capture::run),
     ("datagram", datagram::run),
     ("filter", filter::run),
+    ("mounts", mounts::run),
     ("oracle", oracle::run),
+    ("owner", owner::run),
+    ("passwd", passwd::run),
+    ("place", place::run),
     ("request", request::run),
+    ("texts", texts::run),
 ];
 
 use sock_diag::fake::{Answer, FakeKernel};
@@ -37,6 +47,11 @@ fn datagrams(mut bytes: &[u8]) -> Vec<&[u8]> {
         bytes = rest;
     }
     datagrams
+}
+
+/// A name may be any bytes; shown it is one line that no terminal obeys.
+fn assert_harmless(shown: &str) {
+    assert!(!shown.contains(char::is_control), "{shown:?}");
 }
 
 fn kernel_answering(bytes: &[u8]) -> FakeKernel {

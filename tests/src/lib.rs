@@ -16,6 +16,7 @@
 mod body;
 mod burst;
 mod churn;
+mod counting;
 mod deadline;
 mod dice;
 mod fork;
@@ -28,6 +29,7 @@ mod zoo;
 pub use body::in_namespace;
 pub use burst::{Burst, BurstCount, Destroyed};
 pub use churn::{Churn, ChurnPlan, Close, Connection, End, How, Lives, Phase, Span};
+pub use counting::{Counting, allocations_of, held_bytes, peak_bytes_of};
 pub use deadline::{wait_for, wait_until, within};
 pub use dice::Dice;
 pub use load::Load;

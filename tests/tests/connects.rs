@@ -5,9 +5,10 @@ use std::fs;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::MetadataExt;
 use std::process::Command;
+use std::time::Duration;
 
-use sockeye_host::connects::{Connects, ConnectsError};
-use sockeye_tests::Namespace;
+use sockeye_tests::{Namespace, wait_until};
+use sockeye_trace::{Connects, ConnectsError};
 
 /// Listens; where that is not permitted, makes sure that it is said why.
 fn listen() -> Option<Connects> {
@@ -18,7 +19,7 @@ fn listen() -> Option<Connects> {
                 && fs::read_to_string("/proc/self/uid_map").unwrap().contains("4294967295");
             assert!(!is_root, "the host's root may listen: {error}");
             assert!(matches!(error, ConnectsError::Denied(_)), "{error}");
-            println!("not the host's root here; tried instead that it is said: {error}");
+            eprintln!("not the host's root here; tried instead that it is said: {error}");
             None
         }
     }
@@ -83,7 +84,7 @@ fn processes_that_are_gone_have_left_their_names() {
             connects.catch_up();
             let who = connects.connector(own_netns(), local, door.local_addr().unwrap());
             assert_eq!(who, Some(child.id()));
-            assert_eq!(connects.heard_of(child.id()).unwrap().name.unwrap().as_bytes(), b"bash");
+            assert_eq!(connects.heard_of(child.id()).unwrap().name.unwrap(), b"bash");
         }
     });
 }
@@ -141,5 +142,21 @@ fn who_resets_is_known_by_what_is_left() {
         let left = |end: SocketAddr, port| SocketAddr::new(end.ip(), port);
         let nowhere = SocketAddr::from(([0; 4], local.port()));
         assert_eq!(connects.connector(own_netns(), nowhere, left(remote, 0)), Some(std::process::id()));
+    });
+}
+
+#[test]
+fn rings_are_drained_before_they_are_full() {
+    Namespace::new().host_root().sysctl("net.ipv4.ip_local_port_range", "2000 60000").run(|| {
+        let Some(connects) = listen() else { return };
+        let (door, netns) = (TcpListener::bind("127.0.0.1:0").unwrap(), own_netns());
+        let (local, remote) = brief(&door);
+        // Each takes some two hundred bytes; a quarter of half a MiB wakes whoever drains.
+        wait_until("a ring to be drained", Duration::from_secs(60), || {
+            for _ in 0..100 {
+                brief(&door);
+            }
+            connects.connector(netns, local, remote).is_some()
+        });
     });
 }

@@ -59,7 +59,7 @@ impl Fuzz {
     }
 }
 
-/// Every target has a committed corpus of its name; a test of sock_diag holds the table to that.
+/// Every target has a committed corpus of its name; a test holds the table to that.
 fn targets(fuzz: &Path) -> Result<Vec<String>> {
     let mut names = Vec::new();
     for directory in fs::read_dir(fuzz.join("corpus")).context("fuzz/corpus")? {

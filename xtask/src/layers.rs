@@ -1,4 +1,4 @@
-//! Dependencies point one way: sock_diag ← core ← host ← cli, and core takes only values from sock_diag.
+//! Dependencies point one way: sock_diag ← core ← host ← cli, trace ← cli, and core takes only values from sock_diag.
 
 use std::fs;
 
@@ -14,7 +14,8 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("sockeye-sock-diag", &[]),
     ("sockeye-core", &["sockeye-sock-diag"]),
     ("sockeye-host", &["sockeye-sock-diag", "sockeye-core"]),
-    ("sockeye", &["sockeye-sock-diag", "sockeye-core", "sockeye-host"]),
+    ("sockeye-trace", &[]),
+    ("sockeye", &["sockeye-sock-diag", "sockeye-core", "sockeye-host", "sockeye-trace"]),
 ];
 
 /// Members that may use every crate of [`LAYERS`].

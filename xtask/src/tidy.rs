@@ -19,15 +19,14 @@ const UNSAFE_FILES: &[(&str, &str)] = &[
     ("benches/src/stopwatch.rs", "clock_gettime of the thread"),
     ("crates/cli/src/terminal.rs", "ioctl TIOCGWINSZ"),
     ("crates/cli/tests/confined/mod.rs", "between fork and exec: mounts, namespaces, seccomp, limits"),
-    ("crates/host/src/connects/rings.rs", "ioctl PERF_EVENT_IOC_SET_FILTER; a descriptor lent as a number"),
+    ("crates/trace/src/rings.rs", "ioctl PERF_EVENT_IOC_SET_FILTER; a descriptor lent as a number"),
     ("crates/host/src/port_probe.rs", "setsockopt IP_LOCAL_PORT_RANGE"),
     ("crates/host/tests/kernel.rs", "unshare between fork and exec; SIOCSIFFLAGS for lo"),
     ("crates/sock_diag/src/events.rs", "getsockopt SO_MEMINFO"),
     ("crates/sock_diag/src/namespace.rs", "ioctl NS_GET_NSTYPE"),
     ("crates/sock_diag/src/source.rs", "getsockopt SO_NETNS_COOKIE"),
-    ("crates/sock_diag/tests/", "counting allocators; kernel.rs opens sockets of its own"),
-    ("crates/core/tests/", "a counting allocator"),
-    ("tests/", "the kit: unshare, fork, raw sockets, socket options"),
+    ("crates/sock_diag/tests/", "kernel.rs and mptcp.rs open sockets of their own"),
+    ("tests/", "the kit: unshare, fork, raw sockets, socket options, an allocator that counts"),
 ];
 
 /// Names that say nothing about what is inside.

@@ -12,6 +12,7 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
+use sock_diag::Cookie;
 use sockeye_benches::timed;
 use sockeye_host::owners::Owners;
 
@@ -35,18 +36,22 @@ fn measure() -> Result<()> {
     let mut workers = (0..PROCESSES).map(|_| Worker::begin()).collect::<Result<Vec<_>>>()?;
     let mut owners = Owners::of_this_host();
     let mut say = stdout();
+    let before = sockeye_benches::own_resident_bytes()?;
 
     for worker in &mut workers {
-        worker.sockets(SOCKETS / PROCESSES)?.iter().for_each(|(_, inode)| owners.want(*inode, 0, None));
+        worker.sockets(SOCKETS / PROCESSES)?.iter().for_each(|(_, inode)| want(&mut owners, *inode));
     }
-    let first = work(&mut owners)?;
-    let answers = owners.answers();
-    ensure!(
-        answers.len() == SOCKETS && answers.iter().all(|(_, owner)| owner.is_some()),
-        "not all are found"
-    );
+    let wanted = sockeye_benches::own_resident_bytes()?;
+    let first = work(&mut owners, SOCKETS)?;
     writeln!(say, "first time, {SOCKETS} sockets of {PROCESSES} processes: {first}")?;
-    writeln!(say, "memory: {} MiB resident", sockeye_benches::own_resident_bytes()? >> 20)?;
+    let found = sockeye_benches::own_resident_bytes()?;
+    let each = |bytes: u64| bytes.saturating_sub(before) / SOCKETS as u64;
+    writeln!(
+        say,
+        "memory above the idle process: {} bytes a socket when all are wanted, {} when all are found",
+        each(wanted),
+        each(found)
+    )?;
 
     let begin = Instant::now();
     let mut everyone = Owners::of_this_host();
@@ -63,15 +68,10 @@ fn measure() -> Result<()> {
                     if told {
                         owners.gone(gone);
                     }
-                    owners.want(inode, 0, None);
+                    want(&mut owners, inode);
                 }
             }
-            ticks.add(&work(&mut owners)?);
-            let answers = owners.answers();
-            ensure!(
-                answers.len() == CHURN && answers.iter().all(|(_, owner)| owner.is_some()),
-                "not all are found"
-            );
+            ticks.add(&work(&mut owners, CHURN)?);
         }
         let how = if told { "told what is gone" } else { "told nothing" };
         writeln!(say, "{TICKS} ticks of {CHURN} new sockets, {how}: {ticks}")?;
@@ -102,8 +102,14 @@ impl std::fmt::Display for Spent {
     }
 }
 
-fn work(owners: &mut Owners) -> Result<Spent> {
+fn want(owners: &mut Owners, inode: u32) {
+    owners.want(Cookie(u64::from(inode)), inode, 0, None);
+}
+
+/// Works until all that are wanted are found.
+fn work(owners: &mut Owners, wanted: usize) -> Result<Spent> {
     let mut spent = Spent::default();
+    let mut found = 0;
     loop {
         let mut left = 0;
         let took = timed(|| {
@@ -111,7 +117,9 @@ fn work(owners: &mut Owners) -> Result<Spent> {
             Ok(())
         })?;
         spent.add(&Spent { all: took.processor, calls: 1, longest: took.processor });
+        found += owners.answers().iter().filter(|(_, owner)| owner.is_some()).count();
         if left == 0 {
+            ensure!(found == wanted, "{found} of {wanted} are found");
             return Ok(spent);
         }
     }

@@ -460,6 +460,8 @@ pub(crate) struct TopArgs {
     pub(crate) pace: PaceArgs,
     #[command(flatten)]
     pub(crate) feed: FeedArgs,
+    #[command(flatten)]
+    pub(crate) fleet: FleetArgs,
     /// What it shows first; every screen has a key
     #[arg(long, value_name = "KIND", value_enum, default_value_t = By::Destination)]
     pub(crate) by: By,

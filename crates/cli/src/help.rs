@@ -59,6 +59,13 @@ A destination is (protocol, local address, remote address, remote port): what
 connect() runs out of ports against. Sockets accepted by a listener take no
 ephemeral port and are no destination.
 
+--by port-origin tells how local ports were got: accepted on a listener's,
+bound by number (the kernel says so), bind() with port 0, or chosen by
+connect(). Between the last two only IP_BIND_ADDRESS_NO_PORT decides; without
+it they are inferred from the half of the range that each takes first, and not
+known where connect() has used its half up, as of a TIME_WAIT that was never
+seen alive.
+
 With --all-netns there is a line for each network namespace, worst first, with
 its worst destination, and --top says how many. A namespace is called by its
 name in `ip netns`, by its mount, or by the process with the lowest id in it.
@@ -67,6 +74,7 @@ Examples:
   sockeye snapshot
   sockeye snapshot --top 20 --sort headroom
   sockeye snapshot --all-netns --sort closes
+  sockeye snapshot --by port-origin
   sockeye snapshot --json | jq .pool.tcp.usable";
 
 pub(crate) const SOCKETS_HELP: &str = "\
@@ -77,7 +85,10 @@ Filters (the grammar of ss):
   dst ADDRESS[/PREFIX][:PORT]    remote address
   sport OP PORT, dport OP PORT   OP is = != < > <= >= or eq ne lt gt le ge;
                                  PORT a number, :number, name or LOW-HIGH
-  dev NAME, fwmark MARK[/MASK], cgroup PATH, autobound
+  dev NAME, fwmark MARK[/MASK], autobound
+  cgroup PATH, cgroup PATH/*, cgroup ID
+                                 the control group it was made in: this one;
+                                 with /* also those below it, as they are now
   user NAME, pid NUMBER, comm NAME
                                  the socket's user; processes that have it open
                                  now. The kernel knows neither: it hands out all

@@ -41,7 +41,7 @@ impl Holders {
         let Some(inode) = record.inode.map(|inode| inode.get()) else { return Vec::new() };
         if self.owners.of(inode).is_none() && !self.spare.is_zero() {
             let begin = Instant::now();
-            self.owners.want(inode, record.uid.unwrap_or(0), record.cgroup_id);
+            self.owners.want(record.id.cookie, inode, record.uid.unwrap_or(0), record.cgroup_id);
             self.owners.work(self.spare);
             if self.owners.of(inode).is_none() {
                 // No further time for it.

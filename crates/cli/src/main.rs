@@ -13,6 +13,7 @@ mod follow;
 mod generated;
 mod help;
 mod holders;
+mod inodes;
 mod makers;
 mod names;
 mod quantity;

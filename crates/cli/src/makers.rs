@@ -6,10 +6,10 @@
 use std::net::SocketAddr;
 
 use sock_diag::{Cookie, Protocol, SocketRecord};
-use sockeye_host::connects::{Connects, ConnectsError, Heard};
+use sockeye_trace::{Connects, ConnectsError, Heard};
 
-/// Newcomers that are asked for again: more are told by other means.
-const MOST_PENDING: usize = 1 << 18;
+/// So many newcomers wait at most: a first sweep meets all there are.
+const MOST_PENDING: usize = 1 << 12;
 
 /// Listens to the connects of one network namespace.
 pub(crate) struct Makers {
@@ -58,11 +58,12 @@ impl Makers {
         self.connects.as_ref().ok()?.heard_of(pid)
     }
 
-    /// Is going to be asked for when we [catch up](Self::catch_up).
-    pub(crate) fn ask_again(&mut self, newcomer: Newcomer) {
-        if self.connects.is_ok() && self.pending.len() < MOST_PENDING {
+    /// Is going to be asked for when we [catch up](Self::catch_up); whether it is time to, as many are.
+    pub(crate) fn ask_again(&mut self, newcomer: Newcomer) -> bool {
+        if self.connects.is_ok() {
             self.pending.push(newcomer);
         }
+        self.pending.len() >= MOST_PENDING
     }
 
     /// Reads all that the kernel has told so far: of who was to be asked for again, the processes that made them.

@@ -1,5 +1,6 @@
 //! Names in filters: services, hosts, interfaces, cgroups, users and processes as this host knows them.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, ToSocketAddrs};
 use std::num::NonZeroU32;
 use std::path::Path;
@@ -28,6 +29,17 @@ impl<'a> HostNames<'a> {
     }
 }
 
+impl HostNames<'_> {
+    /// Those of a capture, where it holds any.
+    fn kept_cgroups(&self) -> Option<&BTreeMap<u64, String>> {
+        Some(&self.surroundings.cgroups).filter(|kept| !self.processes && !kept.is_empty())
+    }
+}
+
+fn is_same(known: &str, path: &str) -> bool {
+    known.trim_start_matches('/') == path.trim_start_matches('/')
+}
+
 impl Names for HostNames<'_> {
     fn service(&self, name: &str) -> Option<u16> {
         let services = Services::of_system();
@@ -44,7 +56,18 @@ impl Names for HostNames<'_> {
     }
 
     fn cgroup(&self, path: &str) -> Option<u64> {
-        Cgroups::find().ok().flatten()?.id(Path::new(path)).ok()
+        match self.kept_cgroups() {
+            Some(kept) => kept.iter().find(|(_, known)| is_same(known, path)).map(|(id, _)| *id),
+            None => Cgroups::find().ok().flatten()?.id(Path::new(path)).ok(),
+        }
+    }
+
+    fn cgroups_below(&self, path: &str) -> Option<Vec<u64>> {
+        let Some(kept) = self.kept_cgroups() else {
+            return Cgroups::find().ok().flatten()?.ids_below(Path::new(path)).ok();
+        };
+        let is_below = |known: &str| is_same(known, path) || Path::new(known).starts_with(path);
+        Some(kept.iter().filter(|(_, known)| is_below(known)).map(|(id, _)| *id).collect())
     }
 
     fn user(&self, name: &str) -> Option<u32> {

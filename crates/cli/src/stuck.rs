@@ -158,7 +158,7 @@ impl Search {
             if let (Some(inode), Some(uid)) = (record.inode, record.uid)
                 && owners.of(inode.get()).is_none()
             {
-                owners.want(inode.get(), uid, record.cgroup_id);
+                owners.want(record.id.cookie, inode.get(), uid, record.cgroup_id);
             }
         }
         if let Some(owners) = &mut self.owners {

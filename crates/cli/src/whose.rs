@@ -10,6 +10,7 @@ use sock_diag::{Cookie, Protocol, SocketRecord, SocketState};
 use sockeye_core::{Monitor, OwnerId};
 use sockeye_host::owners::{Name, Owner, Owners, Work};
 
+use crate::inodes::Inodes;
 use crate::makers::{Makers, Newcomer};
 use crate::sweep::Note;
 
@@ -51,10 +52,8 @@ pub(crate) struct Whose {
     /// By number; number 0 is nobody's.
     known: Vec<Known>,
     free: Vec<OwnerId>,
-    /// Sockets whose process is sought, by inode.
-    sought: HashMap<u32, Cookie>,
-    /// Inodes of live sockets, to say which are gone.
-    inodes: HashMap<Cookie, u32>,
+    /// Of live sockets, to say which are gone.
+    inodes: Inodes,
     work: Work,
     /// Sockets that nobody holds, who may be looked into.
     unfound: u64,
@@ -76,8 +75,7 @@ impl Whose {
             numbers: HashMap::new(),
             known: vec![Known::default()],
             free: Vec::new(),
-            sought: HashMap::new(),
-            inodes: HashMap::new(),
+            inodes: Inodes::default(),
             work: Work::default(),
             unfound: 0,
         }
@@ -85,8 +83,7 @@ impl Whose {
 
     /// The same for a namespace, by its inode, that is going to be followed: it listens to who connects there.
     pub(crate) fn following(facet: Facet, is_live: bool, netns: Option<u64>) -> Whose {
-        let listens = facet == Facet::Process && is_live;
-        Whose { makers: netns.filter(|_| listens).map(Makers::listen), ..Whose::new(facet, is_live) }
+        Whose { makers: netns.filter(|_| is_live).map(Makers::listen), ..Whose::new(facet, is_live) }
     }
 
     /// Reads who connected meanwhile: before events are told, so that they find the owners of what has ended.
@@ -95,10 +92,8 @@ impl Whose {
         for (cookie, pid) in late {
             let Some(owner) = self.owner_by_pid(pid) else { continue };
             monitor.own(cookie, owner);
-            if let (Some(inode), Some(owners)) = (self.inodes.get(&cookie), &mut self.owners)
-                && self.sought.remove(inode).is_some()
-            {
-                owners.leave(*inode);
+            if let (Some(inode), Some(owners)) = (self.inodes.of(cookie), &mut self.owners) {
+                owners.leave(inode);
             }
         }
     }
@@ -107,6 +102,13 @@ impl Whose {
     pub(crate) fn begin_sweep(&mut self, monitor: &mut Monitor) {
         self.catch_up(monitor);
         self.doors.clear();
+    }
+
+    /// It is over, and its events were told.
+    pub(crate) fn end_sweep(&mut self) {
+        if let Some(makers) = &self.makers {
+            makers.forget_old();
+        }
     }
 
     /// A record of a sweep, after the monitor has seen it. `is_new`: it begins to be followed.
@@ -126,7 +128,7 @@ impl Whose {
         };
         self.doors.push((record.id.local_port, inode.get()));
         if owners.of(inode.get()).is_none() {
-            owners.want(inode.get(), record.uid.unwrap_or(0), record.cgroup_id);
+            owners.want(record.id.cookie, inode.get(), record.uid.unwrap_or(0), record.cgroup_id);
         }
     }
 
@@ -135,12 +137,24 @@ impl Whose {
         if record.protocol != Protocol::Tcp {
             return;
         }
+        if self.facet != Facet::Process && record.uid.is_some() {
+            return self.seek(monitor, record);
+        }
         if let Some(owner) = self.maker(record) {
             return monitor.own(record.id.cookie, owner);
         }
-        if let (Some(makers), Some(newcomer)) = (&mut self.makers, Newcomer::of(record)) {
-            makers.ask_again(newcomer);
+        let many_wait = match (&mut self.makers, Newcomer::of(record)) {
+            (Some(makers), Some(newcomer)) => makers.ask_again(newcomer),
+            _ => false,
+        };
+        self.seek(monitor, record);
+        if many_wait {
+            self.catch_up(monitor);
         }
+    }
+
+    /// Tells what the record does of its owner, and sets out to find the process.
+    fn seek(&mut self, monitor: &mut Monitor, record: &SocketRecord) {
         // A mini socket tells nothing of the kind.
         let (Some(uid), Some(inode)) = (record.uid, record.inode) else { return };
         let (cookie, inode) = (record.id.cookie, inode.get());
@@ -154,8 +168,7 @@ impl Whose {
             // A short connection is gone when the sweep is over.
             known.process = owners.glance(inode, uid, record.cgroup_id);
             if known.process.is_none() {
-                owners.want(inode, uid, record.cgroup_id);
-                self.sought.insert(inode, cookie);
+                owners.want(cookie, inode, uid, record.cgroup_id);
             }
         }
         monitor.own(cookie, self.number(known));
@@ -177,11 +190,21 @@ impl Whose {
     }
 
     fn known_by_pid(&mut self, pid: u32) -> Option<Known> {
-        if let Some(process) = self.owners.as_mut()?.process(pid) {
+        let owners = self.owners.as_mut()?;
+        let heard = self.makers.as_ref()?.heard_of(pid);
+        match self.facet {
+            Facet::Process => {}
+            Facet::Cgroup => return Some(Known { cgroup: Some(heard?.cgroup_id?), ..Known::default() }),
+            Facet::User => {
+                let process = owners.process(pid)?;
+                return Some(Known { uid: Some(owners.owner(process)?.uid), ..Known::default() });
+            }
+        }
+        if let Some(process) = owners.process(pid) {
             return Some(Known { process: Some(process), ..Known::default() });
         }
-        let heard = self.makers.as_ref()?.heard_of(pid)?;
-        let name = heard.name?;
+        let heard = heard?;
+        let name = Name::from(heard.name?);
         let place = self.programs.iter().position(|program| *program == name).or_else(|| {
             let has_room = self.programs.len() < MANY;
             has_room.then(|| {
@@ -195,9 +218,8 @@ impl Whose {
     /// These sockets have ended.
     pub(crate) fn gone(&mut self, cookies: impl Iterator<Item = Cookie>) {
         for cookie in cookies {
-            if let (Some(inode), Some(owners)) = (self.inodes.remove(&cookie), &mut self.owners) {
+            if let (Some(inode), Some(owners)) = (self.inodes.remove(cookie), &mut self.owners) {
                 owners.gone(inode);
-                self.sought.remove(&inode);
             }
         }
     }
@@ -205,9 +227,6 @@ impl Whose {
     /// Goes on looking for as long as this. Whether somebody is still sought.
     pub(crate) fn work(&mut self, monitor: &mut Monitor, budget: Duration) -> bool {
         self.catch_up(monitor);
-        if let Some(makers) = &self.makers {
-            makers.forget_old();
-        }
         // Its number may be another's soon.
         self.by_pid.clear();
         let Some(owners) = &mut self.owners else { return false };
@@ -217,12 +236,13 @@ impl Whose {
             is_done = owners.seek_cgroups(&ids, budget);
         }
         self.work = owners.work(budget);
-        for (inode, process) in owners.answers() {
+        for (cookie, process) in owners.answers() {
             self.unfound += u64::from(process.is_none());
-            if let (Some(sought), Some(_)) = (self.sought.remove(&inode), process) {
-                let origin = monitor.owner(sought).and_then(|owner| self.known.get(owner.0 as usize));
-                let number = self.number(Known { process, ..origin.copied().unwrap_or_default() });
-                monitor.own(sought, number);
+            // A listener is not followed: it is a door.
+            if let (Some(owner), Some(_)) = (monitor.owner(cookie), process) {
+                let origin = self.known.get(owner.0 as usize).copied().unwrap_or_default();
+                let number = self.number(Known { process, ..origin });
+                monitor.own(cookie, number);
             }
         }
         self.find_doorkeepers();
@@ -230,16 +250,32 @@ impl Whose {
         !is_done || self.work.left > 0
     }
 
+    /// Who holds this socket, of those that are in no account: listeners, and sockets of UDP once they were asked for. Who
+    /// is not known is sought from now on.
+    pub(crate) fn holder(&mut self, record: &SocketRecord) -> Option<OwnerId> {
+        let (Facet::Process, Some(owners), Some(inode)) = (self.facet, &mut self.owners, record.inode) else {
+            return None;
+        };
+        let process = owners.of(inode.get());
+        if process.is_none() {
+            owners.want(record.id.cookie, inode.get(), record.uid.unwrap_or(0), record.cgroup_id);
+            return None;
+        }
+        Some(self.number(Known { process, ..Known::default() }))
+    }
+
     fn find_doorkeepers(&mut self) {
         self.doorkeepers.clear();
-        for (port, inode) in std::mem::take(&mut self.doors) {
-            let process = self.owners.as_ref().and_then(|owners| owners.of(inode));
+        let doors = std::mem::take(&mut self.doors);
+        for (port, inode) in &doors {
+            let process = self.owners.as_ref().and_then(|owners| owners.of(*inode));
             if process.is_some() {
                 let keeper = self.number(Known { process, ..Known::default() });
-                let keepers = self.doorkeepers.entry(port).or_default();
+                let keepers = self.doorkeepers.entry(*port).or_default();
                 keepers.extend((!keepers.contains(&keeper)).then_some(keeper));
             }
         }
+        self.doors = doors;
     }
 
     /// Who listens on this port: one for each socket that does, though more may have it.
@@ -337,11 +373,8 @@ impl Whose {
     /// What to tell of those who were not found.
     pub(crate) fn notes(&self) -> Vec<Note> {
         let mut notes = Vec::new();
-        if self.facet != Facet::Process {
-            return notes;
-        }
         let mut note = |id, message| notes.push(Note { id, message });
-        if self.owners.is_none() {
+        if self.facet == Facet::Process && self.owners.is_none() {
             let message = "a capture does not hold processes: its sockets are told by user and cgroup";
             note("owners_unknown", message.to_owned());
         }

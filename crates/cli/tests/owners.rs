@@ -185,7 +185,7 @@ fn connections_that_nobody_could_see_have_their_makers() {
         let is_told = |id: &str| warnings.iter().any(|warning| warning["id"] == id);
         if is_told("connects_not_heard") {
             assert!(!is_root_of_the_host(), "{told}");
-            println!("not the host's root here; tried instead that it is said: {warnings:?}");
+            eprintln!("not the host's root here; tried instead that it is said: {warnings:?}");
             return;
         }
         let made: Vec<&Value> = groups(&told).iter().filter(|group| group["time_wait"] != 0).collect();

@@ -2,21 +2,25 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::pty::{Winsize, openpty};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::termios::{Termios, tcgetattr};
 use nix::unistd::Pid;
-use sockeye_tests::{wait_for, wait_until};
+use sockeye_tests::{Load, Namespace, wait_for, wait_until};
 
 const LIMIT: Duration = Duration::from_secs(30);
 static STARTS: Mutex<()> = Mutex::new(());
@@ -35,8 +39,18 @@ struct Terminal {
     master: Option<File>,
     slave: OwnedFd,
     before: Termios,
-    written: Arc<Mutex<Vec<u8>>>,
+    written: Arc<Mutex<Written>>,
     child: Child,
+}
+
+/// What a program wrote.
+#[derive(Default)]
+struct Written {
+    bytes: Vec<u8>,
+    /// So much of it is not looked at any more.
+    forgotten: usize,
+    /// When the last of it came.
+    at: Option<Instant>,
 }
 
 impl Terminal {
@@ -54,13 +68,15 @@ impl Terminal {
         let child = sockeye(args).stdin(end()).stdout(end()).stderr(end()).spawn().unwrap();
         drop(alone);
         let master = File::from(pty.master);
-        let written = Arc::<Mutex<Vec<u8>>>::default();
+        let written = Arc::<Mutex<Written>>::default();
         if is_read {
             let (mut from, into) = (master.try_clone().unwrap(), Arc::clone(&written));
             thread::spawn(move || {
                 let mut bytes = [0; 4096];
                 while let Ok(read @ 1..) = from.read(&mut bytes) {
-                    into.lock().unwrap().extend_from_slice(&bytes[..read]);
+                    let mut written = into.lock().unwrap();
+                    written.bytes.extend_from_slice(&bytes[..read]);
+                    written.at = Some(Instant::now());
                 }
             });
         }
@@ -76,7 +92,8 @@ impl Terminal {
     }
 
     fn text(&self) -> String {
-        String::from_utf8_lossy(&self.written.lock().unwrap()).into_owned()
+        let written = self.written.lock().unwrap();
+        String::from_utf8_lossy(&written.bytes[written.forgotten..]).into_owned()
     }
 
     /// Waits until this is on the screen, which is drawn whole each time: else only what differs is written.
@@ -98,7 +115,8 @@ impl Terminal {
     }
 
     fn forget(&self) {
-        self.written.lock().unwrap().clear();
+        let mut written = self.written.lock().unwrap();
+        written.forgotten = written.bytes.len();
     }
 
     fn is_given_back(&self) -> bool {
@@ -207,6 +225,175 @@ fn keys_are_answered_and_screens_follow() {
     terminal.comes_to_show("filter: state listening");
     terminal.typed(b"\rq");
     assert_eq!(terminal.ends(), Some(0));
+}
+
+/// A process that holds one end of a connection, and nothing but it. Gone on drop.
+struct Holder {
+    child: Child,
+    door: TcpListener,
+    _other_end: TcpStream,
+}
+
+impl Holder {
+    fn start(mut command: Command) -> Holder {
+        let door = TcpListener::bind("127.0.0.1:0").unwrap();
+        let connected = TcpStream::connect(door.local_addr().unwrap()).unwrap();
+        let child = command.stdin(OwnedFd::from(connected)).spawn().unwrap();
+        let (_other_end, _) = door.accept().unwrap();
+        Holder { child, door, _other_end }
+    }
+
+    /// Where its connection goes.
+    fn port(&self) -> u16 {
+        self.door.local_addr().unwrap().port()
+    }
+}
+
+impl Drop for Holder {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// What top itself says to a terminal: places, styles that begin at none, modes, erasing, CAN. Else only text.
+fn is_harmless(written: &[u8]) -> Result<(), String> {
+    let text = std::str::from_utf8(written).map_err(|error| error.to_string())?;
+    let mut rest = text;
+    while let Some(at) = rest.find(|c: char| c.is_control() || ('\u{202a}'..='\u{202e}').contains(&c)) {
+        let told = format!("{:?}", rest[at..].chars().take(20).collect::<String>());
+        rest = &rest[at..];
+        if let Some(after) = rest.strip_prefix('\x18') {
+            rest = after;
+            continue;
+        }
+        let Some(sequence) = rest.strip_prefix("\x1b[") else { return Err(told) };
+        let end = sequence.find(|c: char| !c.is_ascii_digit() && !matches!(c, ';' | '?')).ok_or(&*told)?;
+        let (parameters, last) = sequence.split_at(end);
+        let is_own = match last.as_bytes()[0] {
+            b'H' => parameters.split(';').count() == 2,
+            b'm' => parameters.split(';').next() == Some("0"),
+            b'J' => parameters == "2",
+            b'h' | b'l' => parameters.starts_with('?'),
+            _ => false,
+        };
+        if !is_own {
+            return Err(told);
+        }
+        rest = &last[1..];
+    }
+    Ok(())
+}
+
+#[test]
+fn hostile_names_are_harmless_on_every_screen() {
+    assert!(is_harmless(b"\x1b[2;3H\x1b[0;1;31mab\x18").is_ok());
+    for harmful in
+        [&b"\x1b[31m"[..], b"\x1b]0;x\x07", b"\xff", b"a\nb", "\u{9b}1A".as_bytes(), "\u{202e}".as_bytes()]
+    {
+        assert!(is_harmless(harmful).is_err(), "{harmful:?}");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let program = folder.path().join(OsStr::from_bytes(b"\x1b]0;o\x07\xff\"'\n\xe2\x80\xae"));
+    std::fs::copy("/bin/cat", &program).unwrap();
+    let mut of_a_file = Command::new(&program);
+    of_a_file.arg0(OsStr::from_bytes(b"\x1b[2J\n\xff")).arg("-").arg("/dev/null\n\x1b[31m");
+    let mut renamed = Command::new("sh");
+    renamed.args(["-c", "printf '\\033[31m\"x\\n\\377;' >/proc/$$/comm; read line"]);
+    for (command, shown) in [(of_a_file, "\\u{1b}]0;o\\u{7}"), (renamed, "\\u{1b}[31m")] {
+        let holder = Holder::start(command);
+        let (pid, port) = (holder.child.id(), holder.port());
+        let mut terminal = Terminal::start(&["top", "200ms"], 240, true);
+        terminal.shows("live");
+        // Owners, sockets and one destination alone tell its name; the others may.
+        for (keys, shown) in [
+            (format!("2/pid = {pid}\r"), shown),
+            (format!("6/dport = {port} and pid = {pid}\r"), shown),
+            (format!("1/dport = {port}\r\r"), shown),
+            ("\x1b3".to_owned(), "bind(0)"),
+            ("4".to_owned(), "COMPLETED"),
+            ("5".to_owned(), "BACKLOG"),
+            ("w".to_owned(), "quit"),
+            ("w?".to_owned(), "suspend;"),
+        ] {
+            terminal.typed(keys.as_bytes());
+            terminal.comes_to_show(shown);
+        }
+        terminal.typed(b"?q");
+        assert_eq!(terminal.ends(), Some(0));
+        terminal.shows(GIVES_BACK);
+        assert_eq!(is_harmless(&terminal.written.lock().unwrap().bytes), Ok(()));
+    }
+}
+
+#[test]
+fn a_namespace_is_looked_into_among_all_of_them() {
+    let mut terminal = Terminal::start(&["top", "200ms", "--all-netns"], 120, true);
+    terminal.comes_to_show("namespaces:");
+    for _ in 0..2 {
+        // A namespace may be gone when it is to be looked into: then all of them are back, and it is tried again.
+        wait_until("one namespace's screens", LIMIT, || {
+            terminal.forget();
+            terminal.typed(b"\r\x0c");
+            thread::sleep(Duration::from_millis(50));
+            terminal.text().contains("Listeners")
+        });
+        terminal.comes_to_show("live");
+        terminal.typed(b"7");
+        terminal.comes_to_show("namespaces:");
+    }
+    terminal.typed(b"q");
+    assert_eq!(terminal.ends(), Some(0));
+    assert!(terminal.is_given_back());
+}
+
+/// From a key to the first of the whole frame that it asks for, of every screen in turn, while sweeps go on all the time.
+#[test]
+fn keys_are_answered_while_a_sweep_runs() {
+    let is_full = std::env::var_os("SOCKEYE_TESTS_FULL").is_some();
+    let (connections, keys): (usize, u16) = if is_full { (250_000, 600) } else { (1_500, 60) };
+    Namespace::new().deadline(Duration::from_secs(300)).run(|| {
+        let load = Load::established(connections, 40).unwrap();
+        let mut terminal = Terminal::start(&["top", "100ms"], 240, true);
+        wait_until("the first look", Duration::from_secs(120), || terminal.text().contains("live"));
+        let mut took: Vec<Duration> = (0..keys)
+            .map(|number| {
+                let screen = b'1' + (number % 6) as u8;
+                // Ticks are drawn too: what only ^L writes is waited for.
+                terminal.forget();
+                let typed = Instant::now();
+                terminal.typed(&[screen, 0x0c]);
+                let answer = wait_for("the answer to a key", LIMIT, || {
+                    let written = terminal.written.lock().unwrap();
+                    let new = &written.bytes[written.forgotten..];
+                    new.windows(4).any(|four| four == b"\x1b[2J").then_some(written.at)
+                });
+                thread::sleep(Duration::from_millis(u64::from(number % 7) * 11));
+                answer.unwrap().duration_since(typed)
+            })
+            .collect();
+        took.sort_unstable();
+        let at = |share: f64| took[((took.len() - 1) as f64 * share) as usize];
+        println!(
+            "{} sockets, {} keys: answered within p50 {:.1?}, p90 {:.1?}, p99 {:.1?}, max {:.1?}",
+            load.sockets(),
+            took.len(),
+            at(0.5),
+            at(0.9),
+            at(0.99),
+            at(1.0)
+        );
+        if is_full {
+            let cost = terminal.text();
+            println!(
+                "{}",
+                cost.rsplit("sockets in").next().unwrap_or_default().chars().take(60).collect::<String>()
+            );
+            assert!(at(0.99) <= Duration::from_millis(50), "p99 {:?}", at(0.99));
+        }
+        terminal.typed(b"q");
+        assert_eq!(terminal.ends(), Some(0));
+    });
 }
 
 #[test]

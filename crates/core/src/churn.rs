@@ -3,6 +3,7 @@
 use crate::lifetimes::Group;
 use crate::moment::Moment;
 use crate::owner_id::OwnerId;
+use crate::port_origin::PortOrigin;
 
 /// The windows rates are told over, seconds.
 pub const RATE_WINDOWS_S: [u32; 3] = [1, 10, 60];
@@ -47,6 +48,19 @@ pub struct AccountRow {
     /// In TIME_WAIT (or orphans in FIN_WAIT2) as of the last sweep.
     pub time_wait: u64,
     /// Opens and closes. A connection is opened by its owner when that becomes known.
+    pub rates: Rates,
+}
+
+/// Connections whose local ports were got in one way.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct OriginRow {
+    /// Which way.
+    pub origin: PortOrigin,
+    /// Alive now.
+    pub live: u64,
+    /// In TIME_WAIT (or orphans in FIN_WAIT2) as of the last sweep.
+    pub time_wait: u64,
+    /// Opens and closes. What becomes known of a connection later takes its opening along.
     pub rates: Rates,
 }
 

@@ -43,7 +43,7 @@ mod udp;
 mod warning;
 
 pub use bindable::Bindable;
-pub use churn::{AccountRow, Churn, Coverage, Flow, RATE_WINDOWS_S, Rates};
+pub use churn::{AccountRow, Churn, Coverage, Flow, OriginRow, RATE_WINDOWS_S, Rates};
 pub use closed::{Closed, ClosedBy, Direction, Evidence, TcpEnd};
 pub use counts::SocketCounts;
 pub use curve::{Curve, TIME_WAIT_MS, WINDOW_SECONDS};
@@ -59,6 +59,7 @@ pub use monitor::{Missing, Monitor};
 pub use owner_id::OwnerId;
 pub use pool::{Pool, PortRange};
 pub use port_map::{PortHolder, PortMap};
+pub use port_origin::PortOrigin;
 pub use port_set::PortSet;
 pub use report::{HeldBy, Report, Rest, TcpPool};
 pub use settings::{Counters, Settings, TwReuse};

@@ -31,6 +31,13 @@ impl PortRange {
         self.first <= port && port <= self.last
     }
 
+    /// Whether connect() tries this port in its first pass: it has the parity of the range's first port.
+    /// bind() with port 0 does the opposite choice.
+    #[inline]
+    pub const fn prefers(self, port: u16) -> bool {
+        (port ^ self.first) & 1 == 0
+    }
+
     /// As a range of the standard library.
     pub const fn ports(self) -> RangeInclusive<u16> {
         self.first..=self.last
@@ -71,11 +78,10 @@ impl Pool {
         self.range.count() - self.ports.count()
     }
 
-    /// Whether connect() tries this port in its first pass: it has the parity of the range's first port.
-    /// bind() with port 0 does the opposite choice.
+    /// As [`PortRange::prefers`].
     #[inline]
     pub const fn prefers(&self, port: u16) -> bool {
-        (port ^ self.range.first) & 1 == 0
+        self.range.prefers(port)
     }
 
     /// The lower half, as far as bind() with port 0 looks there first for a socket with SO_REUSEADDR: an even number of

@@ -185,7 +185,7 @@ impl Sweep {
                 return self.tallies.add(port, closed_seconds_ago);
             }
             PortOrigin::Bound => self.explicit.insert(port),
-            PortOrigin::Unknown => {}
+            PortOrigin::Unknown | PortOrigin::Chosen | PortOrigin::Preferred | PortOrigin::OtherHalf => {}
         }
         let destination = self.destination(record, number);
         self.uses.push(PortUse::new(destination, record, &self.settings));

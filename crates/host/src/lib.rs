@@ -11,7 +11,6 @@
 //! container with a masked `/proc/sys` still gets everything else.
 mod capabilities;
 mod cgroups;
-pub mod connects;
 mod counters;
 mod error;
 mod files;

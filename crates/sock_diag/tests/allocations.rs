@@ -1,14 +1,16 @@
 //! No heap allocation per record between a datagram and the record: counted by the allocator itself.
 
-mod counting;
 mod sample;
 
 use std::hint::black_box;
 use std::ops::ControlFlow;
 
-use counting::allocations_of;
 use sock_diag::fake::{Answer, FakeKernel, Message};
 use sock_diag::{DumpRequest, Exchange, Protocol, RecvBuffer, Result, Source, dump};
+use sockeye_tests::{Counting, allocations_of};
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
 
 /// Answers with the same datagram again and again, then with the end; allocates nothing.
 struct Repeating {

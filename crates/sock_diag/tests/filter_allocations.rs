@@ -1,13 +1,14 @@
 //! Matching a record against a filter allocates nothing, whatever the answer.
 
-mod counting;
-
 use std::net::Ipv4Addr;
 
-use counting::allocations_of;
 use sock_diag::SocketState;
 use sock_diag::fake::tcp_record;
 use sock_diag::filter::{Filter, NoNames};
+use sockeye_tests::{Counting, allocations_of};
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
 
 #[test]
 fn matching_does_not_allocate() -> Result<(), Box<dyn std::error::Error>> {

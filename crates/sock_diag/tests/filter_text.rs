@@ -38,6 +38,16 @@ impl Names for Host {
         ["/system.slice/nginx.service", "/a b", "/"].contains(&path).then_some(77)
     }
 
+    fn cgroups_below(&self, path: &str) -> Option<Vec<u64>> {
+        match path {
+            "/" => Some(vec![1, 77, 78]),
+            "/a b" => Some(vec![77]),
+            "/crowd" => Some((1..5_000).collect()),
+            "/system.slice" => Some(vec![8, 77]),
+            _ => None,
+        }
+    }
+
     fn user(&self, name: &str) -> Option<u32> {
         (name == "www-data").then_some(33)
     }
@@ -214,7 +224,15 @@ fn every_spelling_has_one_canonical_text() {
                 "cgroup '/a b'",
                 "cgroup id:77",
                 "cgroup=/",
+                "cgroup = 77",
+                "cgroup = '/a b/*'",
             ],
+        ),
+        ("cgroup = id:8 or cgroup = id:77", &["cgroup = /system.slice/*", "cgroup '/system.slice/*'"]),
+        ("not (cgroup = id:8 or cgroup = id:77)", &["cgroup != /system.slice/*"]),
+        (
+            "dport = 80 and (cgroup = id:1 or cgroup = id:77 or cgroup = id:78)",
+            &["dport = 80 cgroup /*", "dport 80 and cgroup=/*"],
         ),
         ("user = 33", &["user www-data", "user = 33", "user=www-data", "USER == 33"]),
         ("not user = 0", &["user != 0", "not user 0"]),
@@ -389,6 +407,11 @@ fn errors_point_at_the_place() {
         "`0xg` is not a 32-bit number\n    fwmark = 0xg/1\n             ^^^",
         "`4294967296` is not a 32-bit number\n    fwmark 1/4294967296\n             ^^^^^^^^^^",
         "`010` may be octal or decimal\n    fwmark 010\n           ^^^\nhelp: leave the zeros in front out, or write 0x for hexadecimal",
+        "no cgroup is known as `/nope/*`\n    cgroup = /nope/*\n             ^^^^^^^\nhelp: write a path below the cgroup2 mount, such as `/system.slice/nginx.service`",
+        "no cgroup is known as `+8`\n    cgroup +8\n           ^^\nhelp: write a path below the cgroup2 mount, such as `/system.slice/nginx.service`",
+        "no cgroup is known as `id:`\n    cgroup id:\n           ^^^\nhelp: write a path below the cgroup2 mount, such as `/system.slice/nginx.service`",
+        "no cgroup is known as `18446744073709551616`\n    cgroup 18446744073709551616\n           ^^^^^^^^^^^^^^^^^^^^\nhelp: write a path below the cgroup2 mount, such as `/system.slice/nginx.service`",
+        "more than 4096 predicates\n    cgroup /crowd/*\n           ^^^^^^^^",
         "no cgroup is known as `/nope`\n    cgroup /nope\n           ^^^^^\nhelp: write a path below the cgroup2 mount, such as `/system.slice/nginx.service`",
         "no user is known as `nobody`\n    user nobody\n         ^^^^^^",
         "`nginx` is not the number of a process\n    pid = nginx\n          ^^^^^\nhelp: to find one by name write `comm = NAME`",
@@ -440,6 +463,46 @@ fn carets_stand_under_any_text() {
 
 fn help_predicates() -> &'static str {
     "there are src, dst, sport, dport, dev, fwmark, cgroup, user, pid, comm, autobound, state, exclude"
+}
+
+#[test]
+fn terms_are_told_by_kind() {
+    let terms = |text| Filter::parse(text, &Host).unwrap().terms();
+    assert_eq!(terms("dst 10.0.0.1:80 and sport > 1024"), ["sport", "dst", "dport"]);
+    assert_eq!(terms("state established or pid = 812 and not comm = nginx"), ["state", "pid", "comm"]);
+    assert_eq!(terms("state established"), ["state"]);
+    assert_eq!(terms("src inet6:* and user 0"), ["user", "family"]);
+    assert!(terms("").is_empty());
+    assert_eq!(Filter::parse("dport = 80 or user 0", &Host).unwrap().beyond_endpoints(), Some("user"));
+}
+
+#[test]
+fn holders_of_now_answer_instead_of_those_of_then() {
+    use sock_diag::filter::Holder;
+    let filter = Filter::parse("pid = 812 and not comm = apache2", &Anybody).unwrap();
+    let ends = ([10, 0, 0, 7], 40_000).into();
+    let record = sock_diag::fake::tcp_record(SocketState::TimeWait, ends, ends);
+    assert_eq!(filter.matches(&record), Ok(false), "then, it was nobody's");
+    let by = |pid, name: &'static str| {
+        filter.matches_held(&record, &|holder| match holder {
+            Holder::Pid(own) => *own == pid,
+            Holder::Named(own) => &**own == name,
+        })
+    };
+    assert_eq!((by(812, "nginx"), by(812, "apache2"), by(813, "nginx")), (Ok(true), Ok(false), Ok(false)));
+}
+
+/// Any process is known, and has no socket open.
+struct Anybody;
+
+impl Names for Anybody {
+    fn sockets_of_pid(&self, _: u32) -> Option<Vec<u32>> {
+        Some(Vec::new())
+    }
+
+    fn sockets_of_name(&self, _: &str) -> Option<Vec<u32>> {
+        Some(Vec::new())
+    }
 }
 
 #[test]

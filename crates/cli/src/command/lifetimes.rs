@@ -30,9 +30,14 @@ pub(crate) fn run(args: &LifetimesArgs) -> anyhow::Result<()> {
     let pace = Pace { for_, ..pace };
     // Before a signal is a wish to end: a FIFO keeps us here until somebody reads it.
     let log = args.hlog.as_deref().map(|path| open_log(path).map(|file| (path, file))).transpose()?;
-    let facet = args.by.and_then(By::facet);
+    let by = args.by;
+    let facet = by.and_then(By::facet);
     let mut follow = Follow::open_with_owners(&args.feed, &pace, facet)?;
-    follow.monitor().keep_lifetimes(if facet.is_some() { LifetimesBy::Owner } else { LifetimesBy::Ends });
+    follow.monitor().keep_lifetimes(match by {
+        Some(By::Owner | By::Cgroup | By::User) => LifetimesBy::Owner,
+        Some(By::PortOrigin) => LifetimesBy::PortOrigin,
+        Some(By::Destination | By::Listener | By::Netns) | None => LifetimesBy::Ends,
+    });
     let mut log = log.map(|(path, file)| LogFile::begin(path, file, &follow)).transpose()?;
     if log.is_some() {
         follow.keep_closed();
@@ -62,18 +67,25 @@ fn render(args: &LifetimesArgs, follow: &mut Follow) -> anyhow::Result<String> {
     let now = follow.now();
     let churn = follow.monitor().tick(now).churn.clone().unwrap_or_default();
     let mut report = follow.monitor().lifetimes(now).context("lifetimes are not kept")?;
-    if let Some(by) = args.by {
-        report.groups.retain(|group| is_by(group, by));
+    match args.by {
+        // There is one.
+        Some(By::Netns) => report.groups = vec![report.total.clone()],
+        Some(by) => report.groups.retain(|group| is_by(group, by)),
+        None => {}
     }
     let mut notes: Vec<Note> =
         follow.notes().iter().map(|note| Note { id: note.id, message: note.message.clone() }).collect();
     notes.extend(censored(&report));
-    let (by, whose) = (args.by.unwrap_or(By::Destination), follow.whose());
+    let by = args.by.unwrap_or(By::Destination);
+    let name = |group: Group| match by {
+        By::Netns => follow.books().named(),
+        _ => by::named(group, by, follow.whose()),
+    };
     match args.output.format() {
         ReportFormat::Json => {
             let at = follow.timestamp(now);
             let top = args.top.unwrap_or(usize::MAX);
-            lifetimes_json::render(&report, &churn, &notes, at, top, |group| by::named(group, by, whose).0)
+            lifetimes_json::render(&report, &churn, &notes, at, top, |group| name(group).0)
         }
         ReportFormat::Table => Ok(lifetimes_table::render(
             &report,
@@ -82,7 +94,7 @@ fn render(args: &LifetimesArgs, follow: &mut Follow) -> anyhow::Result<String> {
             args.top.unwrap_or(10),
             terminal::width(),
             Palette::choose(args.color.when),
-            |group| by::named(group, by, whose).1,
+            |group| name(group).1,
         )),
     }
 }
@@ -91,8 +103,8 @@ fn is_by(group: &GroupLifetimes, by: By) -> bool {
     match group.group {
         Some(Group::Destination(_)) => by == By::Destination,
         Some(Group::Listener(_)) => by == By::Listener,
-        Some(Group::Owner(_)) => true,
-        Some(Group::Other) | None => by.facet().is_some(),
+        Some(Group::Owner(_) | Group::PortOrigin(_)) => true,
+        Some(Group::Other) | None => by.facet().is_some() || by == By::PortOrigin,
     }
 }
 

@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use sockeye_core::{Moment, Monitor, Report, SortKey};
 
 use crate::args::{ReportFormat, SnapshotArgs, SortBy};
-use crate::by::{self, By, Row};
+use crate::by::{self, Books, By, Row};
 use crate::feed::Feed;
 use crate::fleet;
 use crate::render::{snapshot_json, snapshot_screen};
@@ -91,7 +91,7 @@ fn look_by(feed: &mut Feed, by: By) -> anyhow::Result<(Report, Vec<Note>, Vec<Ro
     report.churn = None;
     report.destinations.iter_mut().for_each(|destination| destination.rates = None);
     notes.extend(whose.iter().flat_map(Whose::notes));
-    let rows = by::rows(by, &monitor, whose.as_ref());
+    let rows = by::rows(by, &Books::of(feed.surroundings(), &monitor), whose.as_ref());
     Ok((report, notes, rows))
 }
 

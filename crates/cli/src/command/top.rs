@@ -61,6 +61,9 @@ pub(crate) fn run(args: &TopArgs) -> anyhow::Result<()> {
     };
     let mut view = View::new(args.interval);
     view.begin_by(args.by);
+    if args.fleet.all_netns {
+        view.begin_with_all();
+    }
     let wants = view.wants();
     wanted.set(wants.clone(), false);
     let mut screen = ScreenThread {
@@ -135,8 +138,8 @@ impl ScreenThread {
             }
             if self.tty.is_ready() {
                 if let Some(answer) = self.past.take_answer() {
+                    self.view.follow(self.wanted.now().namespace);
                     self.view.message = Some(answer);
-                    self.view.namespace = self.wanted.now().namespace;
                     self.wants.namespace.clone_from(&self.view.namespace);
                 }
                 let frame = self.frame(&looks, &state);
@@ -237,8 +240,10 @@ impl ScreenThread {
                 self.view.message = Some("a capture is of one namespace".to_owned());
             }
             Some(Effect::ListNamespaces) => {
-                self.view.overlay =
-                    Some(Overlay::Namespaces { choices: namespaces(self.shown.inode), chosen: 0 });
+                self.view.overlay = Some(Overlay::Namespaces {
+                    choices: namespaces(self.shown.inode, self.view.is_fleet),
+                    chosen: 0,
+                });
             }
             Some(Effect::Tick) | None => {}
         }
@@ -251,11 +256,8 @@ impl ScreenThread {
                 SIGTERM | SIGINT => return Ok(Some(Ended::Signalled)),
                 SIGHUP => return Ok(Some(Ended::Closed)),
                 SIGTSTP => self.suspend()?,
-                // After a SIGSTOP, which nobody is told of.
-                SIGCONT => {
-                    self.tty.leave();
-                    self.tty.take_over()?;
-                }
+                // After a SIGSTOP, which nobody is told of; after a stop of our own it comes as well.
+                SIGCONT => self.tty.make_sure()?,
                 _ => {}
             }
         }
@@ -309,7 +311,8 @@ fn over(state: &State, looks: &[Arc<Look>]) -> Option<Ended> {
 }
 
 /// The namespaces of this host that can be found in a moment, behind the one that the command began with.
-fn namespaces(followed: Option<u64>) -> Vec<Choice> {
+fn namespaces(followed: Option<u64>, is_fleet: bool) -> Vec<Choice> {
+    let first = if is_fleet { "all of them" } else { "where it began" };
     let mut known = Namespaces::new();
     known.look(A_MOMENT);
     let mut choices: Vec<Choice> = known
@@ -325,7 +328,7 @@ fn namespaces(followed: Option<u64>) -> Vec<Choice> {
         })
         .collect();
     choices.sort_by(|a, b| a.label.cmp(&b.label));
-    choices.insert(0, Choice { label: "where it began".to_owned(), namespace: None });
+    choices.insert(0, Choice { label: first.to_owned(), namespace: None });
     choices
 }
 

@@ -5,7 +5,9 @@
 //! ours keeps a namespace alive, and what is plugged into it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::{self, Read as _};
 use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
@@ -63,6 +65,8 @@ pub(crate) struct Fleet {
     due: Moment,
     end: Option<Moment>,
     searched: Moment,
+    /// Whoever writes to it wants a tick now.
+    calls: Option<UnixStream>,
 }
 
 /// One tick of all.
@@ -109,6 +113,7 @@ impl Fleet {
             due: begin,
             end: None,
             searched: begin,
+            calls: None,
         };
         fleet.search(FIRST_SEARCH);
         fleet.look()?;
@@ -140,6 +145,24 @@ impl Fleet {
         Ok(Some(self.tick()))
     }
 
+    /// Whoever writes to it wants a tick now.
+    ///
+    /// # Errors
+    /// No descriptors left.
+    pub(crate) fn caller(&mut self) -> io::Result<UnixStream> {
+        let (calls, caller) = UnixStream::pair()?;
+        calls.set_nonblocking(true)?;
+        caller.set_nonblocking(true)?;
+        self.calls = Some(calls);
+        Ok(caller)
+    }
+
+    /// From the next tick on, they are so far apart.
+    pub(crate) fn set_interval(&mut self, interval: Duration) {
+        self.pace.interval = interval;
+        self.schedule();
+    }
+
     fn now(&self) -> Moment {
         moment_after(self.started)
     }
@@ -157,7 +180,9 @@ impl Fleet {
                 return Ok(false);
             }
             let now = self.now();
-            if now >= self.due {
+            let is_called =
+                self.calls.as_mut().is_some_and(|calls| matches!(calls.read(&mut [0; 64]), Ok(1..)));
+            if now >= self.due || is_called {
                 return Ok(true);
             }
             if self.may_search(SEARCH_EVERY_MS) {
@@ -193,7 +218,9 @@ impl Fleet {
     fn poll_until(&self, until: Moment, events: bool) -> anyhow::Result<Vec<i32>> {
         let followed = self.members.values().filter_map(Member::followed);
         let subscribed = followed.filter_map(Followed::events).filter(|_| events);
+        let calls = self.calls.as_ref().map(AsFd::as_fd);
         let mut watched: Vec<PollFd<'_>> = std::iter::once(self.stop.as_fd())
+            .chain(calls)
             .chain(subscribed)
             .map(|descriptor| PollFd::new(descriptor, PollFlags::POLLIN))
             .collect();
@@ -203,7 +230,8 @@ impl Fleet {
             Ok(_) | Err(nix::errno::Errno::EINTR) => {}
             Err(errno) => return Err(errno).context("waiting for destroy events"),
         }
-        let ready = watched.iter().skip(1).filter(|one| one.any().unwrap_or(false));
+        let ready =
+            watched.iter().skip(1 + usize::from(calls.is_some())).filter(|one| one.any().unwrap_or(false));
         Ok(ready.map(|one| raw_of(one.as_fd())).collect())
     }
 

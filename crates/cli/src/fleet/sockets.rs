@@ -147,6 +147,10 @@ impl Names for FleetNames<'_> {
         self.here.cgroup(path)
     }
 
+    fn cgroups_below(&self, path: &str) -> Option<Vec<u64>> {
+        self.here.cgroups_below(path)
+    }
+
     fn user(&self, name: &str) -> Option<u32> {
         self.here.user(name)
     }

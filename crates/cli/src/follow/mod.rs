@@ -13,7 +13,8 @@ mod watched;
 
 use std::time::Duration;
 
-use sockeye_core::{Closed, Moment, Monitor, Report};
+use sock_diag::SocketRecord;
+use sockeye_core::{Closed, Moment, Monitor, OwnerId, Report};
 
 pub(crate) use self::budget::{Budget, processor_ms};
 pub(crate) use self::live::{EVENT_BUFFER_BYTES, moment_after, next_due};
@@ -23,7 +24,7 @@ pub(crate) use self::reading::Reading;
 pub(crate) use self::told::Told;
 pub(crate) use self::watched::Watched;
 use crate::args::FeedArgs;
-use crate::by::{By, Row, rows};
+use crate::by::{Books, By, Row, rows};
 use crate::feed::Feed;
 use crate::stuck::{Ages, Search, about_binding, tell_watched};
 use crate::surroundings::{Step, StepKind, Surroundings};
@@ -229,12 +230,24 @@ impl Follow {
 
     /// Connections grouped in this way, as of the last tick.
     pub(crate) fn rows(&self, by: By) -> Vec<Row> {
-        rows(by, &self.watched.monitor, self.watched.whose.as_ref())
+        rows(by, &self.books(), self.watched.whose.as_ref())
+    }
+
+    /// What can be grouped.
+    pub(crate) fn books(&self) -> Books<'_> {
+        Books::of(self.feed.surroundings(), &self.watched.monitor)
     }
 
     /// Whose the sockets are, where that was asked for.
     pub(crate) fn whose(&self) -> Option<&Whose> {
         self.watched.whose.as_ref()
+    }
+
+    /// Whose a socket of the last sweep is, as far as that is known: of all that are shown, also those that are in no account.
+    pub(crate) fn owner(&mut self, record: &SocketRecord) -> Option<OwnerId> {
+        let Watched { monitor, whose, .. } = &mut self.watched;
+        let known = monitor.owner(record.id.cookie).filter(|owner| *owner != OwnerId::UNKNOWN);
+        known.or_else(|| whose.as_mut()?.holder(record))
     }
 
     /// The last moment that the monitor knows of.

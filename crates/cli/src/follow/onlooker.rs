@@ -8,13 +8,14 @@ use sock_diag::SocketRecord;
 use sockeye_core::Settings;
 
 use super::Follow;
+use crate::whose::Who;
 
 /// Sees the records of a sweep as the monitor does, in the same order. It must be quick: it stands between two records.
 pub(crate) trait Onlooker: Send {
     /// A sweep begins; one before it may not have come to its end.
     fn begin(&mut self, settings: &Settings);
-    /// A record; repeats of a raced dump among them.
-    fn record(&mut self, record: &SocketRecord);
+    /// A record; repeats of a raced dump among them. `whose` says whose it is, as far as that is known.
+    fn record<'a>(&mut self, record: &SocketRecord, whose: &(dyn Fn() -> Who<'a> + 'a));
     /// A connection bound this port by number.
     fn bound(&mut self, port: u16);
 }

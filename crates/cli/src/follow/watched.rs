@@ -81,8 +81,15 @@ impl Watched {
         if let Some(whose) = &mut self.whose {
             whose.see(&mut self.monitor, record, is_new);
         }
+        self.show(record);
+    }
+
+    #[inline]
+    fn show(&mut self, record: &SocketRecord) {
         if let Some(onlooker) = &mut self.onlooker {
-            onlooker.record(record);
+            let (monitor, whose, cookie) = (&self.monitor, self.whose.as_ref(), record.id.cookie);
+            let who = || whose.zip(monitor.owner(cookie)).map(|(whose, owner)| whose.who(owner));
+            onlooker.record(record, &|| who().unwrap_or_default());
         }
     }
 
@@ -120,6 +127,9 @@ impl Watched {
 
     pub(crate) fn end_sweep(&mut self, at: Moment, counters: &Counters) {
         self.now = at;
+        if let Some(whose) = &mut self.whose {
+            whose.end_sweep();
+        }
         self.monitor.end_sweep(at, counters);
     }
 
@@ -142,12 +152,12 @@ impl Watched {
             return;
         }
         self.bound_age += 1;
-        for record in self.bound.values() {
+        let bound = std::mem::take(&mut self.bound);
+        for record in bound.values() {
             self.monitor.observe(record);
-            if let Some(onlooker) = &mut self.onlooker {
-                onlooker.record(record);
-            }
+            self.show(record);
         }
+        self.bound = bound;
     }
 
     /// What an output should tell beside the report's warnings.

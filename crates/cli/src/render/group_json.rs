@@ -2,7 +2,8 @@
 
 use serde::Serialize;
 
-use crate::by::{By, GroupName, Row};
+use crate::by::{By, GroupName, Netns, Row};
+use crate::render::netns_json::NetnsRow;
 use crate::render::snapshot_json::rounded;
 
 /// `by` and `groups` of an object.
@@ -17,9 +18,15 @@ pub(crate) struct Groups<'a> {
 struct GroupRow<'a> {
     #[serde(flatten)]
     name: &'a GroupName,
+    /// Where there are several, and this is in one of them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    netns: Option<&'a NetnsRow>,
+    /// Where it is in several.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    netns_count: Option<usize>,
     live: u64,
     time_wait: u64,
-    /// How many of these two are this owner's only because nobody else goes there; absent where everybody was seen.
+    /// How many of these two are in this row only because nothing else is likely; absent where all were told of.
     #[serde(skip_serializing_if = "Option::is_none")]
     inferred: Option<u64>,
     /// Absent for a single look.
@@ -42,6 +49,14 @@ pub(crate) fn groups(rows: &[Row], by: By, top: usize, rates: bool) -> Groups<'_
                 let (opens_per_second, closes_per_second) = group(row);
                 GroupRow {
                     name: &row.group,
+                    netns: match &row.netns {
+                        Some(Netns::One { name, .. }) => Some(name),
+                        _ => None,
+                    },
+                    netns_count: match row.netns {
+                        Some(Netns::Several(count)) => Some(count),
+                        _ => None,
+                    },
                     live: row.live,
                     time_wait: row.time_wait,
                     inferred: (row.inferred > 0).then_some(row.inferred),

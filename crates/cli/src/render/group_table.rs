@@ -2,13 +2,15 @@
 
 use std::fmt::Write as _;
 
-use crate::by::{By, Row};
+use crate::by::{By, Netns, Row};
 use crate::render::snapshot_screen::grouped;
 use crate::terminal::Palette;
 
 /// The columns that stand before the name.
 const NUMBERS: usize = 44;
 const NUMBERS_WITHOUT_RATES: usize = 24;
+/// Columns of a namespace's name at most.
+const NETNS: usize = 22;
 
 /// A header and a line for each of the first `top` rows, and one for the rest. `rates`: they were watched long enough.
 pub(crate) fn table(
@@ -21,9 +23,10 @@ pub(crate) fn table(
 ) -> String {
     let Palette { heading, dim, reset, .. } = palette;
     let mut text = String::new();
-    let room =
-        width.map(|width| width.saturating_sub(if rates { NUMBERS } else { NUMBERS_WITHOUT_RATES }).max(16));
-    let head = by.name().to_uppercase();
+    let places = Places::of(rows.iter().take(top));
+    let before = if rates { NUMBERS } else { NUMBERS_WITHOUT_RATES } + places.width();
+    let room = width.map(|width| width.saturating_sub(before).max(16));
+    let head = places.head() + &by.name().to_uppercase().replace('_', " ");
     // Writing to a String cannot fail.
     let _ = match rates {
         true => writeln!(
@@ -34,7 +37,7 @@ pub(crate) fn table(
         false => writeln!(text, "{heading}{:>10} {:>10}   {head}{reset}", "LIVE", "TIME-WAIT"),
     };
     for row in rows.iter().take(top) {
-        line(&mut text, row, &shortened(&named(row), room), rates);
+        line(&mut text, row, &(places.of_row(row) + &shortened(&named(row), room)), rates);
     }
     let rest = rows.iter().skip(top);
     let others = rest.clone().count();
@@ -51,6 +54,38 @@ pub(crate) fn table(
         let _ = writeln!(text, "{dim}no connections{reset}");
     }
     text
+}
+
+/// The column of namespaces, where there are several.
+struct Places(Option<usize>);
+
+impl Places {
+    fn of<'a>(rows: impl Iterator<Item = &'a Row>) -> Places {
+        let longest = rows.filter_map(|row| Some(place(row.netns.as_ref()?).chars().count())).max();
+        Places(longest.map(|longest| longest.clamp("NETNS".len(), NETNS)))
+    }
+
+    /// With what stands before the next column.
+    fn width(&self) -> usize {
+        self.0.map_or(0, |width| width + 2)
+    }
+
+    fn head(&self) -> String {
+        self.0.map_or_else(String::new, |width| format!("{:<width$}  ", "NETNS"))
+    }
+
+    fn of_row(&self, row: &Row) -> String {
+        let Some(width) = self.0 else { return String::new() };
+        let place = row.netns.as_ref().map(place).unwrap_or_default();
+        format!("{:<width$}  ", shortened(&place, Some(width)))
+    }
+}
+
+fn place(netns: &Netns) -> String {
+    match netns {
+        Netns::One { label, .. } => label.clone(),
+        Netns::Several(count) => format!("{} of them", grouped(*count as u64)),
+    }
 }
 
 fn line(text: &mut String, row: &Row, name: &str, rates: bool) {

@@ -91,7 +91,7 @@ fn tag(group: Group) -> String {
             format!("{}->{remote}", id.local_address)
         }
         Group::Listener(port) => format!("listener:{port}"),
-        Group::Owner(_) | Group::Other => "other".to_owned(),
+        Group::Owner(_) | Group::PortOrigin(_) | Group::Other => "other".to_owned(),
     }
 }
 

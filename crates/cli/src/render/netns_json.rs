@@ -6,7 +6,7 @@ use sockeye_host::{FoundNamespace, NamespaceName};
 use crate::surroundings::Surroundings;
 
 /// `{"inode": 4026532281, "name": "web"}`, and what else there is to call it by.
-#[derive(Serialize)]
+#[derive(Clone, PartialEq, Debug, Serialize)]
 pub(crate) struct NetnsRow {
     #[serde(skip_serializing_if = "Option::is_none")]
     inode: Option<u64>,
@@ -23,7 +23,7 @@ pub(crate) struct NetnsRow {
     owner: Option<OwnerRow>,
 }
 
-#[derive(Serialize)]
+#[derive(Clone, PartialEq, Debug, Serialize)]
 struct OwnerRow {
     pid: u32,
     name: String,

@@ -9,7 +9,7 @@ use sock_diag::{Cookie, SocketRecord, SocketState, TimerKind};
 use sockeye_core::{Counters, Moment, Monitor, PortRange, Settings};
 
 use super::gathering::Gathering;
-use super::look::{Cost, Detail, Look, OwnerRow, Place};
+use super::look::{Cost, Detail, Look, NamespaceRow, OwnerRow, Place};
 use super::wanted::{SocketsWanted, Wanted};
 use crate::account::Account;
 use crate::follow::{Onlooker as _, SweepCost};
@@ -105,6 +105,7 @@ fn make() -> Vec<Arc<Look>> {
         inode: Some(4_026_532_177),
         namespace: "proxy".to_owned(),
         is_replay: false,
+        interfaces: [(1, "lo".to_owned())].into(),
     });
     let mut looks = Vec::new();
     let mut lifetimes = None;
@@ -116,7 +117,7 @@ fn make() -> Vec<Arc<Look>> {
         let records = world(tick);
         for record in &records {
             monitor.observe(record);
-            gathered.record(record);
+            gathered.record(record, &crate::whose::Who::default);
         }
         monitor.end_sweep(now.plus_ms(4), &counters);
         let report = monitor.tick(now.plus_ms(4));
@@ -133,6 +134,9 @@ fn make() -> Vec<Arc<Look>> {
             })
         });
         look.place = Arc::clone(&place);
+        let users =
+            ["nginx (812)", "nginx (812) and 2 more", "evil\u{1b}[31m (4711)"].map(|user| Some(user.into()));
+        look.users = users.into_iter().chain([None]).collect();
         gathered.fill(&mut look, true, |records| {
             let nginx: Arc<str> = "nginx (812) www-data".into();
             records.iter().map(|record| record.uid.map(|_| Arc::clone(&nginx))).collect()
@@ -159,6 +163,7 @@ fn owners(tick: u32) -> Vec<OwnerRow> {
     let row = |label: &str, pid, user: &str, group: &str, live| OwnerRow {
         label: label.to_owned(),
         pid,
+        uid: Some(33),
         user: user.to_owned(),
         group: group.to_owned(),
         live,
@@ -167,14 +172,43 @@ fn owners(tick: u32) -> Vec<OwnerRow> {
         closes_per_second: live as f32 / 20.0,
         inferred: live / 7,
     };
-    vec![
+    let mut rows = vec![
         row("nginx", Some(812), "www-data", "nginx.service", u64::from(tick) * 15),
         row("evil\x1b[31m\nname", Some(4_711), "nobody", "user@1000.service", 7),
         row("(nobody)", None, "", "", 2),
-    ]
+    ];
+    rows.sort_by(|a, b| a.place().cmp(&b.place()));
+    rows
 }
 
 /// The last of them.
 pub(super) fn look() -> Look {
     Look::clone(looks().last().unwrap())
+}
+
+/// The same twenty seconds of three namespaces together.
+pub(super) fn looks_at_all() -> Vec<Arc<Look>> {
+    let all = |look: &Arc<Look>| {
+        let row = |label: &str, inode, way: &str, live, worst| NamespaceRow {
+            label: label.to_owned(),
+            inode,
+            way: way.to_owned(),
+            sockets: live * 2,
+            live,
+            time_wait: live / 2,
+            opens_per_second: live as f64 / 10.0,
+            closes_per_second: live as f64 / 11.0,
+            worst,
+            remarks: usize::from(live > 100),
+        };
+        let worst = look.destinations.iter().max_by_key(|destination| destination.in_use).copied();
+        let number = look.number;
+        let fleet = vec![
+            row("web", 4_026_531_840, "/run/netns/web", number * 7, worst),
+            row("nginx\u{1b}[2J (9)", 4_026_532_177, "/proc/9/ns/net", number * 50, None),
+            row("idle", 4_026_532_300, "/run/netns/idle", 0, None),
+        ];
+        Arc::new(Look { fleet: Some(fleet), remarks: Vec::new(), ..Look::clone(look) })
+    };
+    looks().iter().map(all).collect()
 }

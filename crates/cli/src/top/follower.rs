@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use sock_diag::SocketRecord;
-use sockeye_core::{DestinationId, Group, LifetimeReport, LifetimesBy, OwnerId, Settings};
+use sockeye_core::{AccountRow, DestinationId, Group, LifetimeReport, LifetimesBy, OwnerId, Settings};
+use sockeye_host::Identity;
 
 use super::gathering::Gathering;
 use super::look::{Cost, Detail, Look, OwnerRow, Place};
@@ -15,7 +16,9 @@ use super::wanted::Wanted;
 use crate::account::Account;
 use crate::args::{FeedArgs, TopArgs};
 use crate::by::{By, GroupName, OwnerName, Row, named};
+use crate::fleet::driver::Fleet;
 use crate::follow::{Follow, Onlooker, Pace, SweepCost, processor_ms};
+use crate::whose::Who;
 
 /// A longer first interval is not waited for: an empty screen tells nothing.
 const LONG: Duration = Duration::from_secs(2);
@@ -36,27 +39,87 @@ pub(crate) fn follow(args: &TopArgs, wanted: &Arc<Wanted>, past: &Past) {
     past.set_state(state);
 }
 
-/// One namespace after another, as they are chosen.
+/// What is followed.
+enum Followed {
+    One(Box<Follow>),
+    All(Box<Fleet>),
+}
+
+/// One namespace after another, as they are chosen, or all of them.
 fn follow_namespaces(args: &TopArgs, wanted: &Arc<Wanted>, past: &Past) -> anyhow::Result<()> {
-    let pace = args.pace.pace(args.interval, None);
     let mut current = None;
-    let mut follow = open(&args.feed, &pace)?;
+    let mut followed = begin(args, &current)?;
     loop {
-        let Some(chosen) = follow_one(follow, &current, wanted, past)? else { return Ok(()) };
-        follow = match open(&feed_of(args, &chosen), &pace) {
-            Ok(follow) => {
+        let chosen = match followed {
+            Followed::One(follow) => follow_one(*follow, &current, wanted, past)?,
+            Followed::All(fleet) => follow_all(*fleet, wanted, past)?,
+        };
+        let Some(chosen) = chosen else { return Ok(()) };
+        followed = match begin(args, &chosen) {
+            Ok(followed) => {
                 current = chosen;
-                follow
+                followed
             }
             Err(error) => {
                 past.answer(format!("{error:#}"));
+                // One of many may be gone at any time: all of them are still there.
+                if args.fleet.all_netns {
+                    current = None;
+                }
                 let mut wants = wanted.now();
                 wants.namespace.clone_from(&current);
                 wanted.set(wants, false);
-                open(&feed_of(args, &current), &pace)?
+                begin(args, &current)?
             }
         };
         past.clear();
+    }
+}
+
+fn begin(args: &TopArgs, namespace: &Option<String>) -> anyhow::Result<Followed> {
+    let pace = args.pace.pace(args.interval, None);
+    Ok(match namespace {
+        None if args.fleet.all_netns => Followed::All(Box::new(Fleet::open(&pace)?)),
+        _ => Followed::One(Box::new(open(&feed_of(args, namespace), &pace)?)),
+    })
+}
+
+/// Follows all namespaces. As [`follow_one`].
+fn follow_all(mut fleet: Fleet, wanted: &Arc<Wanted>, past: &Past) -> anyhow::Result<Option<Option<String>>> {
+    wanted.call_by(Some(fleet.caller()?));
+    let mut interval = wanted.now().interval;
+    fleet.set_interval(interval);
+    let mut is_new = interval > LONG;
+    let host = Identity::read();
+    let place = Arc::new(Place {
+        host_name: host.host_name,
+        kernel_release: host.kernel_release,
+        namespace: "all".to_owned(),
+        ..Place::default()
+    });
+    let mut meter = Meter::new(false);
+    let mut number = 0;
+    loop {
+        if std::mem::take(&mut is_new) {
+            wanted.set(wanted.now(), true);
+        }
+        let Some(tick) = fleet.next()? else { return Ok(None) };
+        number += 1;
+        let mut look = Look::of_all(&tick, number, interval.as_millis() as u64);
+        look.place = Arc::clone(&place);
+        look.cost = meter.cost(look.cost.sweep, &look);
+        past.push(look);
+        let now = wanted.now();
+        if now.ends {
+            return Ok(None);
+        }
+        if now.namespace.is_some() {
+            return Ok(Some(now.namespace));
+        }
+        if now.interval != interval {
+            interval = now.interval;
+            fleet.set_interval(interval);
+        }
     }
 }
 
@@ -111,9 +174,14 @@ fn follow_one(
             let account = Account::of(tick.report, &destination, &settings);
             Some(Detail { id, account, closes, owners: Vec::new() })
         });
-        look.owners = tick.groups.map(|(_, rows)| rows.into_iter().map(owner_row).collect());
-        look.detail =
-            detail.map(|detail| Arc::new(Detail { owners: owners_of(&mut follow, &detail.id), ..detail }));
+        look.owners = tick.groups.map(|(_, rows)| owner_rows(rows));
+        if wants.users || detail.is_some() {
+            let accounts = follow.monitor().accounts();
+            look.users = users_of(&follow, &accounts, &look);
+            let owners =
+                |detail: Detail| Detail { owners: owners_of(&follow, &accounts, &detail.id), ..detail };
+            look.detail = detail.map(|detail| Arc::new(owners(detail)));
+        }
         look.place = Arc::clone(&place);
         locked(&gathering)
             .fill(&mut look, swept.is_some(), |records| owners_of_sockets(&mut follow, records));
@@ -160,13 +228,14 @@ fn place_of(follow: &Follow) -> Place {
         inode: surroundings.netns_inode,
         namespace: surroundings.netns_name.clone().or(inode).unwrap_or_default(),
         is_replay: follow.is_replay(),
+        interfaces: surroundings.interfaces.clone(),
     }
 }
 
 /// Whose the sockets of a destination are, most first.
-fn owners_of(follow: &mut Follow, id: &DestinationId) -> Vec<(String, u64)> {
-    let mut accounts = follow.monitor().accounts();
-    accounts.retain(|account| account.group == Group::Destination(*id));
+fn owners_of(follow: &Follow, accounts: &[AccountRow], id: &DestinationId) -> Vec<(String, u64)> {
+    let of_it = |account: &&AccountRow| account.group == Group::Destination(*id);
+    let mut accounts: Vec<&AccountRow> = accounts.iter().filter(of_it).collect();
     accounts.sort_by_key(|account| std::cmp::Reverse(account.live + account.time_wait));
     let name = |owner| match owner {
         OwnerId::UNKNOWN => "owners that nobody saw".to_owned(),
@@ -176,17 +245,56 @@ fn owners_of(follow: &mut Follow, id: &DestinationId) -> Vec<(String, u64)> {
     first.map(|account| (name(account.owner), account.live + account.time_wait)).collect()
 }
 
+/// Who has most of the sockets of each destination, in a word.
+fn users_of(follow: &Follow, accounts: &[AccountRow], look: &Look) -> Vec<Option<Arc<str>>> {
+    // The first of each destination, and how many others there are.
+    let mut most: HashMap<DestinationId, (u64, OwnerId, u32)> = HashMap::new();
+    for account in accounts.iter().filter(|account| account.owner != OwnerId::UNKNOWN) {
+        let Group::Destination(id) = account.group else { continue };
+        let sockets = account.live + account.time_wait;
+        if sockets == 0 {
+            continue;
+        }
+        let (first, owner, count) = most.entry(id).or_insert((0, account.owner, 0));
+        *count += 1;
+        if sockets > *first {
+            (*first, *owner) = (sockets, account.owner);
+        }
+    }
+    let mut names: HashMap<(OwnerId, u32), Arc<str>> = HashMap::new();
+    let name = |owner, count| match (named(Group::Owner(owner), By::Owner, follow.whose()), count) {
+        ((GroupName::Owner { owner: OwnerName { name: Some(name), pid: Some(pid), .. } }, _), 1) => {
+            format!("{name} ({pid})").into()
+        }
+        ((GroupName::Owner { owner: OwnerName { name: Some(name), pid: Some(pid), .. } }, _), more) => {
+            format!("{name} ({pid}) and {} more", more - 1).into()
+        }
+        ((_, label), _) => label.into(),
+    };
+    let mut user = |id: &DestinationId| {
+        let (_, owner, count) = *most.get(id)?;
+        let known = names.entry((owner, count)).or_insert_with(|| name(owner, count));
+        Some(Arc::clone(known))
+    };
+    look.destinations.iter().map(|destination| user(&destination.id)).collect()
+}
+
 /// Whose each of these sockets is.
 fn owners_of_sockets(follow: &mut Follow, records: &[SocketRecord]) -> Vec<Option<Arc<str>>> {
     let mut names: HashMap<OwnerId, Arc<str>> = HashMap::new();
-    let owners: Vec<Option<OwnerId>> =
-        records.iter().map(|record| follow.monitor().owner(record.id.cookie)).collect();
+    let owners: Vec<Option<OwnerId>> = records.iter().map(|record| follow.owner(record)).collect();
     let name = |owner: Option<OwnerId>| {
-        let owner = owner.filter(|owner| *owner != OwnerId::UNKNOWN)?;
+        let owner = owner?;
         let named = || named(Group::Owner(owner), By::Owner, follow.whose()).1.into();
         Some(Arc::clone(names.entry(owner).or_insert_with(named)))
     };
     owners.into_iter().map(name).collect()
+}
+
+fn owner_rows(rows: Vec<Row>) -> Vec<OwnerRow> {
+    let mut rows: Vec<OwnerRow> = rows.into_iter().map(owner_row).collect();
+    rows.sort_by(|a, b| a.place().cmp(&b.place()));
+    rows
 }
 
 /// A row of connections by owner, its parts apart.
@@ -198,6 +306,7 @@ fn owner_row(row: Row) -> OwnerRow {
     OwnerRow {
         label: owner.name.unwrap_or(row.label),
         pid: owner.pid,
+        uid: owner.uid,
         user: owner.user.or(owner.uid.map(|uid| uid.to_string())).unwrap_or_default(),
         group: owner.unit.or(owner.container).or(owner.cgroup).unwrap_or_default(),
         live: row.live,
@@ -220,8 +329,8 @@ impl Onlooker for SharedGathering {
         locked(&self.0).begin(settings);
     }
 
-    fn record(&mut self, record: &SocketRecord) {
-        locked(&self.0).record(record);
+    fn record<'a>(&mut self, record: &SocketRecord, whose: &(dyn Fn() -> Who<'a> + 'a)) {
+        locked(&self.0).record(record, whose);
     }
 
     fn bound(&mut self, port: u16) {

@@ -4,14 +4,18 @@ use std::sync::Arc;
 
 use ratatui_core::buffer::Buffer;
 use ratatui_core::layout::Rect;
+use ratatui_core::style::Style;
 use sockeye_core::Churn;
 
+use super::filter::NamesAtHand;
 use super::grid::Drawn;
 use super::keys::{Hit, Shown};
 use super::look::Look;
 use super::past::State;
 use super::pen::{Pen, columns, wrapped};
-use super::screens::{destinations, detail, help, lifetimes, listeners, namespaces, owners, ports, sockets};
+use super::screens::{
+    destinations, detail, fleet, help, lifetimes, listeners, namespaces, owners, ports, sockets,
+};
 use super::theme::Theme;
 use super::view::{Overlay, Screen, View};
 use crate::render::snapshot_screen::{grouped, three_digits};
@@ -52,7 +56,8 @@ pub(crate) fn draw(scene: &Scene<'_>, buffer: &mut Buffer) -> Shown {
     if let (Some(first), Some(last), Some(look)) = (scene.looks.first(), scene.looks.last(), scene.look()) {
         (shown.oldest, shown.newest, shown.number) = (first.number, last.number, look.number);
         shown.inode = look.place.inode;
-        (shown.is_replay, shown.range) = (look.place.is_replay, Some(look.pool.range));
+        shown.is_replay = look.place.is_replay;
+        shown.names = NamesAtHand { range: Some(look.pool.range), place: Arc::clone(&look.place) };
     }
     title(scene, area, buffer);
     tabs(scene, area, buffer, &mut shown);
@@ -64,7 +69,9 @@ pub(crate) fn draw(scene: &Scene<'_>, buffer: &mut Buffer) -> Shown {
     };
     match scene.look() {
         Some(look) => {
-            sums(look, scene.theme, area, buffer);
+            if look.fleet.is_none() {
+                sums(look, scene.theme, area, buffer);
+            }
             remark(look, scene.theme, area, buffer);
             screen(scene, look, body, buffer, &mut shown);
         }
@@ -95,6 +102,10 @@ fn screen(scene: &Scene<'_>, look: &Look, body: Rect, buffer: &mut Buffer, shown
     if let Some(id) = scene.view.focus {
         return detail::draw(scene, look, &id, body, buffer);
     }
+    if look.fleet.is_some() != (scene.view.screen == Screen::Namespaces) {
+        Pen::at(buffer, body, 1).skip(2).put_cut("reading the sockets …", scene.theme.dim);
+        return;
+    }
     let drawn = match scene.view.screen {
         Screen::Destinations => destinations::draw(scene, look, body, buffer, shown),
         Screen::Owners => owners::draw(scene, look, body, buffer),
@@ -105,6 +116,7 @@ fn screen(scene: &Scene<'_>, look: &Look, body: Rect, buffer: &mut Buffer, shown
         Screen::Lifetimes => lifetimes::draw(scene, look, body, buffer),
         Screen::Listeners => listeners::draw(scene, look, body, buffer),
         Screen::Sockets => sockets::draw(scene, look, body, buffer),
+        Screen::Namespaces => fleet::draw(scene, look, body, buffer, shown),
     };
     (shown.rows, shown.page, shown.offset) = (drawn.order.len(), drawn.page, drawn.offset);
     shown.columns = drawn.titles.iter().map(|(_, column)| *column).collect();
@@ -154,8 +166,9 @@ fn title(scene: &Scene<'_>, area: Rect, buffer: &mut Buffer) {
 fn tabs(scene: &Scene<'_>, area: Rect, buffer: &mut Buffer, shown: &mut Shown) {
     let theme = scene.theme;
     // Names are shortened before any is left out.
-    let all: u16 = Screen::ALL.iter().map(|screen| columns(screen.name()) + 4).sum();
-    for screen in Screen::ALL {
+    let screens = scene.view.screens();
+    let all: u16 = screens.iter().map(|screen| columns(screen.name()) + 4).sum();
+    for screen in screens.iter().copied() {
         let name = if all + 8 <= area.width { screen.name() } else { &screen.name()[..5] };
         let x = shown.hits.last().map_or(area.x, |(place, _)| place.right());
         let width = columns(name) + 4;
@@ -242,6 +255,17 @@ fn cost(scene: &Scene<'_>, line: Rect, buffer: &mut Buffer) {
     if let Some(share) = cost.cpu_share {
         put(&format!("cpu {:.1}%", share * 100.0), if share > 0.2 { theme.warn } else { theme.dim });
     }
+    if look.fleet.is_none() {
+        events(look, theme, &mut put);
+    }
+    if let Some(bytes) = cost.resident_bytes {
+        put(&format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20)), theme.dim);
+    }
+    put(&format!("{} ticks kept", scene.looks.len()), theme.dim);
+}
+
+/// Whether destroy events are heard, and how much is seen.
+fn events(look: &Look, theme: &Theme, put: &mut impl FnMut(&str, Style)) {
     match (look.churn.events, look.churn.events_lost) {
         (false, _) => put("no events", theme.warn),
         (true, 0) => put("0 events lost", theme.dim),
@@ -255,10 +279,6 @@ fn cost(scene: &Scene<'_>, line: Rect, buffer: &mut Buffer) {
         }
         None => put("? seen", theme.dim),
     }
-    if let Some(bytes) = cost.resident_bytes {
-        put(&format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20)), theme.dim);
-    }
-    put(&format!("{} ticks kept", scene.looks.len()), theme.dim);
 }
 
 /// The prompt of a filter, something to say, or which keys there are.
@@ -293,7 +313,8 @@ fn keys(scene: &Scene<'_>, line: Rect, buffer: &mut Buffer, shown: &Shown) {
     match (view.focus.is_some(), view.screen) {
         (true, _) => put("Esc", "all destinations"),
         (false, Screen::Destinations) => put("Enter", "one alone"),
-        (false, Screen::Owners) => put("b", "by process, unit, user"),
+        (false, Screen::Namespaces) => put("Enter", "look into it"),
+        (false, Screen::Owners) => put("b", "group by"),
         _ => {}
     }
     if view.screen.has_filter() && view.focus.is_none() {
@@ -309,10 +330,10 @@ fn keys(scene: &Scene<'_>, line: Rect, buffer: &mut Buffer, shown: &Shown) {
             put("← →", "step");
         }
     }
+    put("q", "quit");
     put("+ -", if shown.is_replay { "speed" } else { "interval" });
     put("w", "notes");
     put("n", "namespace");
-    put("q", "quit");
 }
 
 /// All remarks, in full.

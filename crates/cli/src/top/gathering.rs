@@ -9,9 +9,11 @@ use std::sync::Arc;
 use sock_diag::{Protocol, SocketRecord, SocketState};
 use sockeye_core::{PortMap, Settings};
 
+use super::filter::{asks_owner, is_held_by};
 use super::look::{ListenerRow, Look, SocketList};
 use super::wanted::{SocketOrder, SocketsWanted, Wanted};
 use crate::follow::Onlooker;
+use crate::whose::Who;
 
 /// More sockets than anybody scrolls through.
 pub(crate) const MOST_SOCKETS: usize = 1_000;
@@ -86,6 +88,8 @@ pub(crate) struct Gathering {
     listeners: BTreeMap<u16, Queues>,
     ports: Option<PortMap>,
     sockets: Option<SocketsWanted>,
+    /// The filter of the sockets is about whose they are, too.
+    asks_owner: bool,
     heap: BinaryHeap<Placed>,
     list: SocketList,
     /// What the last whole sweep told.
@@ -100,6 +104,7 @@ impl Gathering {
             listeners: BTreeMap::new(),
             ports: None,
             sockets: None,
+            asks_owner: false,
             heap: BinaryHeap::new(),
             list: SocketList::default(),
             last_ports: None,
@@ -152,10 +157,24 @@ impl Gathering {
             queues.fullness.max(f64::from(record.rqueue_bytes) / f64::from(record.wqueue_bytes.max(1)));
     }
 
-    fn place(&mut self, record: &SocketRecord) {
+    fn place<'a>(&mut self, record: &SocketRecord, whose: &(dyn Fn() -> Who<'a> + 'a)) {
         let Some(wanted) = &self.sockets else { return };
         self.list.read += 1;
-        match wanted.filter.as_ref().map_or(Ok(true), |filter| filter.matches(record)) {
+        let answer = match &wanted.filter {
+            None => Ok(true),
+            Some(filter) if !self.asks_owner => filter.matches(record),
+            Some(filter) => {
+                let who = whose();
+                // TIME_WAIT says nothing of whose it is: it keeps the owner it had.
+                let owned = SocketRecord {
+                    uid: record.uid.or(who.uid),
+                    cgroup_id: record.cgroup_id.or(who.cgroup_id),
+                    ..*record
+                };
+                filter.matches_held(&owned, &|holder| is_held_by(&who, holder))
+            }
+        };
+        match answer {
             Ok(true) => self.list.matching += 1,
             Ok(false) => return,
             Err(_) => {
@@ -182,9 +201,11 @@ impl Onlooker for Gathering {
         self.list = SocketList::default();
         self.ports = wants.ports.then(|| PortMap::new(settings, Protocol::Tcp, None));
         self.sockets = wants.sockets;
+        let filter = self.sockets.as_ref().and_then(|sockets| sockets.filter.as_deref());
+        self.asks_owner = filter.is_some_and(asks_owner);
     }
 
-    fn record(&mut self, record: &SocketRecord) {
+    fn record<'a>(&mut self, record: &SocketRecord, whose: &(dyn Fn() -> Who<'a> + 'a)) {
         if record.state == SocketState::Listen {
             self.listen(record);
         }
@@ -192,7 +213,7 @@ impl Onlooker for Gathering {
             ports.observe(record);
         }
         if self.sockets.is_some() {
-            self.place(record);
+            self.place(record, whose);
         }
     }
 
@@ -239,7 +260,7 @@ mod tests {
             SocketsWanted { filter: Some(Arc::new(filter)), order: SocketOrder::SendQueue, descending: true };
         let mut gathering = gathering(|wants| wants.sockets = Some(wanted));
         let all: Vec<SocketRecord> = (0..50_000).map(socket).collect();
-        all.iter().for_each(|record| gathering.record(record));
+        all.iter().for_each(|record| gathering.record(record, &Who::default));
         let mut look = example::look();
         gathering.fill(&mut look, true, |_| Vec::new());
         let list = look.list.clone().unwrap();
@@ -252,13 +273,39 @@ mod tests {
     }
 
     #[test]
+    fn a_filter_asks_whose_sockets_are_or_were() {
+        let names = super::super::filter::NamesAtHand::default();
+        let matching = |text: &str| {
+            let filter = Some(Arc::new(Filter::parse(text, &names).unwrap()));
+            let wanted = SocketsWanted { filter, ..SocketsWanted::default() };
+            let mut gathering = gathering(|wants| wants.sockets = Some(wanted));
+            let program = sockeye_host::owners::Name::from("ng\u{1b}inx");
+            let who = Who { program: Some(&program), uid: Some(33), cgroup_id: Some(7), ..Who::default() };
+            for number in 0..10 {
+                let mut record = socket(number);
+                record.state = SocketState::TimeWait;
+                record.timer.kind = sock_diag::TimerKind::TimeWait;
+                gathering.record(&record, &|| if number < 4 { who } else { Who::default() });
+            }
+            let mut look = example::look();
+            gathering.fill(&mut look, true, |_| Vec::new());
+            look.list.unwrap().matching
+        };
+        assert_eq!((matching("user = 33"), matching("cgroup id:7"), matching("not user = 33")), (4, 4, 6));
+        assert_eq!(
+            (matching("comm = 'ng\u{1b}inx'"), matching("comm = nginx"), matching("pid = 812")),
+            (4, 0, 0)
+        );
+    }
+
+    #[test]
     fn queues_of_one_port_add_up() {
         let mut gathering = gathering(|wants| wants.ports = true);
         for (address, waiting) in [([127, 0, 0, 1], 3), ([10, 0, 0, 7], 64)] {
             let mut record =
                 sock_diag::fake::tcp_record(SocketState::Listen, (address, 443).into(), ([0; 4], 0).into());
             (record.rqueue_bytes, record.wqueue_bytes) = (waiting, 128);
-            gathering.record(&record);
+            gathering.record(&record, &Who::default);
         }
         let mut look = example::look();
         look.listeners = vec![ListenerRow { port: 443, live: 9, ..ListenerRow::default() }];

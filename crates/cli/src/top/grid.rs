@@ -78,6 +78,10 @@ impl Cell {
 pub(crate) trait Rows {
     fn columns(&self) -> &'static [Column];
     fn count(&self) -> usize;
+    /// Whether these rows have such a column at all.
+    fn has(&self, _: usize) -> bool {
+        true
+    }
     /// Whether the rows come in an order of their own already.
     fn is_sorted(&self) -> bool {
         false
@@ -173,7 +177,8 @@ fn layout(rows: &dyn Rows, table: &Table, shown: &[usize], room: u16, theme: &Th
         // Room for the mark of sorting always: columns do not move when the order changes.
         cells.max().unwrap_or(0).max(columns(&title(rows, table, column))).max(columns(all[column].title) + 1)
     };
-    let mut layout: Vec<(usize, u16)> = (0..all.len()).map(|column| (column, natural(column))).collect();
+    let mut layout: Vec<(usize, u16)> =
+        (0..all.len()).filter(|column| rows.has(*column)).map(|column| (column, natural(column))).collect();
     let needed = |layout: &[(usize, u16)], least: bool| {
         let widths = layout.iter().map(|(column, width)| match all[*column].gives_way && least {
             true => (*width).min(SHORTEST_NAME),

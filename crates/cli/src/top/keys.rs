@@ -39,6 +39,8 @@ pub(crate) struct Shown {
     pub(crate) cursor: usize,
     /// The destination of the chosen row.
     pub(crate) chosen: Option<DestinationId>,
+    /// The way to the namespace of the chosen row.
+    pub(crate) namespace: Option<String>,
     pub(crate) hits: Vec<(Rect, Hit)>,
     /// The numbers of the oldest and the newest look there is, and of the one that is shown.
     pub(crate) oldest: u64,
@@ -49,8 +51,8 @@ pub(crate) struct Shown {
     pub(crate) inode: Option<u64>,
     /// The first line that is shown of a text in front of the screen.
     pub(crate) scrolled: usize,
-    /// The range of ephemeral ports, which filters may name.
-    pub(crate) range: Option<sockeye_core::PortRange>,
+    /// What filters may name.
+    pub(crate) names: NamesAtHand,
 }
 
 /// What a key asks for beyond another view.
@@ -103,20 +105,22 @@ fn choose(view: &mut View, input: &Input, shown: &Shown) -> Option<Effect> {
         Input::Char('n') => return Some(Effect::ListNamespaces),
         Input::Char('?' | 'h') => view.overlay = Some(Overlay::Help { scrolled: 0 }),
         Input::Char('w') => view.overlay = Some(Overlay::Notes { scrolled: 0 }),
-        Input::Char(digit @ '1'..='6') => {
+        Input::Char(digit @ '1'..='7') => {
             go_to(view, Screen::ALL[(*digit as usize).saturating_sub('1' as usize)]);
         }
-        Input::Tab => go_to(view, view.screen.after(1)),
-        Input::BackTab => go_to(view, view.screen.after(Screen::ALL.len() - 1)),
+        Input::Tab => go_to(view, beside(view, 1)),
+        Input::BackTab => go_to(view, beside(view, view.screens().len() - 1)),
         Input::Char('/') if view.screen.has_filter() => {
             // Of all of them, not of the one that is looked at.
             view.focus = None;
             view.typing = Some(view.filter().clone());
         }
         Input::Char('/') => {
-            view.message = Some("destinations (1) and sockets (6) can be filtered".to_owned())
+            let told = "destinations (1), owners (2), listeners (5) and sockets (6) can be filtered";
+            view.message = Some(told.to_owned());
         }
         Input::Escape | Input::Backspace => go_back(view),
+        Input::Enter if view.screen == Screen::Namespaces => enter(view, shown),
         Input::Enter => view.focus = view.focus.or(shown.chosen),
         Input::Char('<' | ',') => sort_beside(view, shown, false),
         Input::Char('>' | '.') => sort_beside(view, shown, true),
@@ -138,18 +142,43 @@ fn choose(view: &mut View, input: &Input, shown: &Shown) -> Option<Effect> {
 }
 
 fn go_to(view: &mut View, screen: Screen) {
-    view.screen = screen;
-    view.focus = None;
+    if screen == Screen::Namespaces {
+        if view.is_fleet && view.screen != screen {
+            view.follow(None);
+        }
+    } else if view.screens().contains(&screen) {
+        view.screen = screen;
+        view.focus = None;
+    } else {
+        view.message = Some("that is of one namespace: Enter looks at the chosen one".to_owned());
+    }
 }
 
-/// Out of what is in front: one destination, then a filter, then the past.
+/// So many screens further.
+fn beside(view: &View, steps: usize) -> Screen {
+    let screens = view.screens();
+    let at = screens.iter().position(|screen| *screen == view.screen).unwrap_or(0);
+    screens[(at + steps) % screens.len()]
+}
+
+/// Into the chosen namespace.
+fn enter(view: &mut View, shown: &Shown) {
+    match &shown.namespace {
+        Some(way) => view.follow(Some(way.clone())),
+        None => view.message = Some("there is no namespace to look at".to_owned()),
+    }
+}
+
+/// Out of what is in front: one destination, then a filter, then the past, then the one namespace among all.
 fn go_back(view: &mut View) {
     if view.focus.is_some() {
         view.focus = None;
     } else if !view.filter().text.is_empty() {
         *view.filter_mut() = Default::default();
-    } else {
+    } else if view.stands_at.is_some() {
         view.stands_at = None;
+    } else if view.is_fleet && view.namespace.is_some() {
+        view.follow(None);
     }
 }
 
@@ -201,7 +230,10 @@ fn click(view: &mut View, shown: &Shown, at: Position) {
         Some(Hit::Tab(screen)) => go_to(view, screen),
         Some(Hit::Title(column)) => sort_by(view, column),
         // The chosen row once more: look at it.
-        Some(Hit::Row(row)) if view.table().cursor == row => view.focus = view.focus.or(shown.chosen),
+        Some(Hit::Row(row)) if view.table().cursor == row => match view.screen {
+            Screen::Namespaces => enter(view, shown),
+            _ => view.focus = view.focus.or(shown.chosen),
+        },
         Some(Hit::Row(row)) => view.table_mut().cursor = row,
         None => {}
     }
@@ -252,8 +284,8 @@ fn type_filter(view: &mut View, input: &Input, shown: &Shown) {
         }
         _ => return move_cursor(view, input, shown),
     }
-    let of_ends = view.screen == Screen::Destinations;
-    view.filter_mut().set(text, &NamesAtHand { range: shown.range }, of_ends);
+    let screen = view.screen;
+    view.filter_mut().set(text, &shown.names, screen);
     let table = view.table_mut();
     (table.cursor, table.offset) = (0, 0);
 }
@@ -264,8 +296,7 @@ fn look_over(view: &mut View, input: &Input, shown: &Shown) {
     view.overlay = match (overlay, input) {
         (_, Input::Escape | Input::Char('q' | '?' | 'h' | 'w' | 'n')) => None,
         (Overlay::Namespaces { choices, chosen }, Input::Enter) => {
-            view.namespace = choices.get(chosen).and_then(|choice| choice.namespace.clone());
-            (view.focus, view.stands_at) = (None, None);
+            view.follow(choices.get(chosen).and_then(|choice| choice.namespace.clone()));
             None
         }
         (Overlay::Namespaces { choices, chosen }, input) => {

@@ -1,15 +1,17 @@
 //! What one tick told, owned and bounded: all that is drawn of it.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use sock_diag::SocketRecord;
+use sock_diag::{Protocol, SocketRecord, SocketState};
 use sockeye_core::{
-    Churn, Curve, Destination, DestinationId, LifetimeReport, PortMap, PortRange, Rates, Report,
+    Churn, Curve, Destination, DestinationId, LifetimeReport, Moment, PortMap, PortRange, Rates, Report,
     SocketCounts, Traffic,
 };
 
 use crate::account::Account;
+use crate::fleet::driver::{FleetTick, MemberTick};
 use crate::follow::SweepCost;
 use crate::sweep::Note;
 
@@ -26,6 +28,8 @@ pub(crate) struct Place {
     pub(crate) inode: Option<u64>,
     /// A capture is looked at.
     pub(crate) is_replay: bool,
+    /// Names of interfaces by index.
+    pub(crate) interfaces: BTreeMap<u32, String>,
 }
 
 /// The TCP pool in numbers, and UDP's.
@@ -39,6 +43,17 @@ pub(crate) struct PoolNumbers {
     pub(crate) udp_in_use: u32,
     pub(crate) udp_usable: u32,
 }
+
+/// Of several namespaces there is no one pool.
+const NO_POOL: PoolNumbers = PoolNumbers {
+    range: PortRange { first: 0, last: 0 },
+    reserved: 0,
+    held: 0,
+    explicit: 0,
+    usable: 0,
+    udp_in_use: 0,
+    udp_usable: 0,
+};
 
 /// What this program costs, and how much it sees for it.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -78,6 +93,7 @@ pub(crate) struct OwnerRow {
     /// Made harmless by whoever shows it.
     pub(crate) label: String,
     pub(crate) pid: Option<u32>,
+    pub(crate) uid: Option<u32>,
     pub(crate) user: String,
     /// Unit, container or cgroup.
     pub(crate) group: String,
@@ -89,11 +105,68 @@ pub(crate) struct OwnerRow {
     pub(crate) closes_per_second: f32,
 }
 
+impl NamespaceRow {
+    /// None when no way leads into it.
+    fn of(member: &MemberTick<'_>) -> Option<NamespaceRow> {
+        let (found, tick) = (member.found, &member.tick);
+        let way = found.ways.first()?.to_str()?.to_owned();
+        let churn = tick.report.churn.clone().unwrap_or_default();
+        let seconds = churn.interval_ms as f64 / 1e3;
+        let rate = |count: u64| if seconds > 0.0 { count as f64 / seconds } else { 0.0 };
+        let waiting = tick.report.sockets.in_state(Protocol::Tcp, SocketState::TimeWait);
+        Some(NamespaceRow {
+            label: found.name.to_string(),
+            inode: found.inode,
+            way,
+            sockets: tick.report.sockets.total().into(),
+            live: churn.tcp.live(),
+            time_wait: waiting.into(),
+            opens_per_second: rate(churn.tcp.opened_last),
+            closes_per_second: rate(churn.tcp.closed_last),
+            worst: tick.report.destinations.first().copied(),
+            remarks: tick.report.warnings.len(),
+        })
+    }
+}
+
+impl OwnerRow {
+    /// What tells it from others, and orders them.
+    pub(crate) fn place(&self) -> (&str, Option<u32>, &str, &str) {
+        (&self.label, self.pid, &self.group, &self.user)
+    }
+}
+
+/// One namespace among all.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct NamespaceRow {
+    /// What people call it; made harmless by whoever shows it.
+    pub(crate) label: String,
+    pub(crate) inode: u64,
+    /// As `-N` takes it.
+    pub(crate) way: String,
+    pub(crate) sockets: u64,
+    pub(crate) live: u64,
+    pub(crate) time_wait: u64,
+    /// Of the last interval.
+    pub(crate) opens_per_second: f64,
+    pub(crate) closes_per_second: f64,
+    /// The destination that is fullest; None without outgoing connections.
+    pub(crate) worst: Option<Destination>,
+    /// What is to be noted of it.
+    pub(crate) remarks: usize,
+}
+
 /// Something an operator should know.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Remark {
     pub(crate) id: &'static str,
     pub(crate) text: String,
+}
+
+impl Remark {
+    fn of(note: &Note) -> Remark {
+        Remark { id: note.id, text: note.message.clone() }
+    }
 }
 
 /// The sockets that a filter lets through, as many as are kept.
@@ -136,13 +209,18 @@ pub(crate) struct Look {
     pub(crate) incoming: Traffic,
     /// In the order of their ids.
     pub(crate) destinations: Vec<Destination>,
+    /// Who has most of each one's sockets, and how many others have some; empty where nobody looked.
+    pub(crate) users: Vec<Option<Arc<str>>>,
     /// Destinations beyond those, with their sockets.
     pub(crate) left_out: (usize, Traffic),
+    /// In the order of their ports.
     pub(crate) listeners: Vec<ListenerRow>,
     pub(crate) remarks: Vec<Remark>,
     pub(crate) cost: Cost,
-    /// None while nobody resolves them.
+    /// None while nobody resolves them. In the order of their places.
     pub(crate) owners: Option<Vec<OwnerRow>>,
+    /// Of all namespaces at once, by their inodes; nothing else is told then. None where one is followed.
+    pub(crate) fleet: Option<Vec<NamespaceRow>>,
     pub(crate) lifetimes: Option<Arc<LifetimeReport>>,
     pub(crate) ports: Option<Arc<PortMap>>,
     pub(crate) list: Option<Arc<SocketList>>,
@@ -164,9 +242,11 @@ impl Look {
             rates: listener.rates.unwrap_or_default(),
             ..ListenerRow::default()
         });
+        let mut listeners: Vec<ListenerRow> = listeners.collect();
+        listeners.sort_unstable_by_key(|listener| listener.port);
+        let notes = notes.iter().map(Remark::of);
         let warnings =
             report.warnings.iter().map(|warning| Remark { id: warning.id(), text: warning.to_string() });
-        let notes = notes.iter().map(|note| Remark { id: note.id, text: note.message.clone() });
         Look {
             number,
             place: Arc::default(),
@@ -185,11 +265,13 @@ impl Look {
             outgoing: report.outgoing,
             incoming: report.incoming,
             destinations,
+            users: Vec::new(),
             left_out: (rest.destinations, rest.traffic),
-            listeners: listeners.collect(),
+            listeners,
             remarks: warnings.chain(notes).collect(),
             cost: Cost::default(),
             owners: None,
+            fleet: None,
             lifetimes: None,
             ports: None,
             list: None,
@@ -197,10 +279,64 @@ impl Look {
         }
     }
 
+    /// What a tick of all namespaces tells.
+    pub(crate) fn of_all(tick: &FleetTick<'_>, number: u64, interval_ms: u64) -> Look {
+        let mut rows: Vec<NamespaceRow> = tick.members.iter().filter_map(NamespaceRow::of).collect();
+        rows.sort_unstable_by_key(|row| row.inode);
+        let at = Moment(u64::try_from(tick.at.as_millisecond()).unwrap_or_default());
+        let sweeps = tick.members.iter().filter_map(|member| member.tick.sweep);
+        let sweep = sweeps.reduce(|sum, one| SweepCost {
+            duration_ms: sum.duration_ms + one.duration_ms,
+            records: sum.records + one.records,
+        });
+        Look {
+            number,
+            place: Arc::default(),
+            at: tick.at,
+            churn: Churn { at, swept_at: at, interval_ms, ..Churn::default() },
+            pool: NO_POOL,
+            sockets: SocketCounts::default(),
+            outgoing: Traffic::default(),
+            incoming: Traffic::default(),
+            destinations: Vec::new(),
+            users: Vec::new(),
+            left_out: (0, Traffic::default()),
+            listeners: Vec::new(),
+            remarks: tick.notes.iter().map(Remark::of).collect(),
+            cost: Cost { sweep, ..Cost::default() },
+            owners: None,
+            fleet: Some(rows),
+            lifetimes: None,
+            ports: None,
+            list: None,
+            detail: None,
+        }
+    }
+
+    /// One of the namespaces.
+    pub(crate) fn namespace(&self, inode: u64) -> Option<&NamespaceRow> {
+        let rows = self.fleet.as_ref()?;
+        rows.get(rows.binary_search_by_key(&inode, |row| row.inode).ok()?)
+    }
+
     /// One of the destinations that are kept.
     pub(crate) fn destination(&self, id: &DestinationId) -> Option<&Destination> {
-        let found = self.destinations.binary_search_by_key(id, |destination| destination.id);
-        found.ok().and_then(|index| self.destinations.get(index))
+        self.destinations.get(self.place_of(id)?)
+    }
+
+    /// Who has most of a destination's sockets.
+    pub(crate) fn user_of(&self, id: &DestinationId) -> Option<&str> {
+        self.users.get(self.place_of(id)?)?.as_deref()
+    }
+
+    fn place_of(&self, id: &DestinationId) -> Option<usize> {
+        self.destinations.binary_search_by_key(id, |destination| destination.id).ok()
+    }
+
+    /// Who listens on a port.
+    pub(crate) fn listener(&self, port: u16) -> Option<&ListenerRow> {
+        let found = self.listeners.binary_search_by_key(&port, |listener| listener.port);
+        found.ok().and_then(|index| self.listeners.get(index))
     }
 
     /// Memory it takes, about: what it shares with other looks is not counted.
@@ -211,11 +347,13 @@ impl Look {
         });
         size_of::<Look>()
             + self.destinations.len() * size_of::<Destination>()
+            + self.users.len() * size_of::<Option<Arc<str>>>()
             + self.listeners.len() * size_of::<ListenerRow>()
             + self.remarks.iter().map(|remark| 32 + remark.text.len()).sum::<usize>()
             + self.ports.as_ref().map_or(0, |_| 1 << 16)
             + self.detail.as_ref().map_or(0, |_| 4096)
             + self.lifetimes.as_ref().map_or(0, |report| report.groups.len() * 1024)
+            + self.fleet.as_ref().map_or(0, |rows| rows.len() * (size_of::<NamespaceRow>() + 64))
             + owners
             + list
     }

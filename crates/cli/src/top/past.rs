@@ -56,12 +56,17 @@ impl Past {
 
     /// One more look; the oldest give way.
     pub(crate) fn push(&self, look: Look) {
+        let bytes = look.bytes();
+        let look = Arc::new(look);
+        // Given back behind the lock: that takes a while, where there are many destinations.
+        let mut oldest = Vec::new();
         let mut kept = self.lock();
-        kept.bytes += look.bytes();
-        kept.looks.push_back(Arc::new(look));
+        kept.bytes += bytes;
+        kept.looks.push_back(look);
         while kept.looks.len() > MOST_LOOKS || kept.bytes > MOST_BYTES && kept.looks.len() > 1 {
-            let oldest = kept.looks.pop_front();
-            kept.bytes -= oldest.map_or(0, |look| look.bytes());
+            let Some(look) = kept.looks.pop_front() else { break };
+            kept.bytes -= look.bytes();
+            oldest.push(look);
         }
         kept.state = State::Following;
         drop(kept);
@@ -70,7 +75,8 @@ impl Past {
 
     /// Another namespace is followed from now on.
     pub(crate) fn clear(&self) {
-        *self.lock() = Kept::default();
+        let before = std::mem::take(&mut *self.lock());
+        drop(before);
         self.wake();
     }
 

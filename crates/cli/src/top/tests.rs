@@ -62,7 +62,7 @@ fn snapshots(name: &str, view: &View) {
 
 #[test]
 fn every_screen_at_every_size() {
-    for screen in Screen::ALL {
+    for screen in Screen::ALL[..Screen::OF_ONE].iter().copied() {
         let view = View { screen, ..View::new(Duration::from_secs(1)) };
         snapshots(&screen.name().to_lowercase(), &view);
     }
@@ -87,7 +87,7 @@ fn what_is_in_front_at_every_size() {
 #[test]
 fn no_size_is_too_small_for_any_screen() {
     let looks = example::looks();
-    for screen in Screen::ALL {
+    for screen in Screen::ALL[..Screen::OF_ONE].iter().copied() {
         for (width, height) in (0..40).step_by(3).flat_map(|w| (0..14).map(move |h| (w, h))) {
             for overlay in [None, Some(Overlay::Help { scrolled: 7 })] {
                 for focus in [None, looks[0].destinations.first().map(|first| first.id)] {
@@ -115,10 +115,48 @@ fn an_empty_past_is_told() {
     }
 }
 
+/// Names that other people chose reach no terminal as they are, whichever screen shows them.
+#[test]
+fn hostile_names_are_harmless_on_every_screen() {
+    const HOSTILE: &str = "\u{1b}[31m\u{9b}2J\"'\n\r\u{7}\u{202e}\u{fffd}\\";
+    const SHOWN: &str = "\\u{1b}[31m";
+    let mut look = example::look();
+    let name = || HOSTILE.to_owned();
+    let owner = super::look::OwnerRow { label: name(), user: name(), group: name(), ..Default::default() };
+    look.owners = Some(vec![owner]);
+    look.users = vec![Some(HOSTILE.into()); look.destinations.len()];
+    look.remarks = vec![super::look::Remark { id: "owners_unknown", text: name() }];
+    let place = super::look::Place { host_name: name(), namespace: name(), ..Default::default() };
+    look.place = std::sync::Arc::new(place);
+    let mut list = super::look::SocketList::clone(look.list.as_ref().unwrap());
+    list.owners = vec![Some(HOSTILE.into()); list.records.len()];
+    look.list = Some(std::sync::Arc::new(list));
+    let looks = [std::sync::Arc::new(look)];
+    let choice = Choice { label: name(), namespace: Some(name()) };
+    let overlays = [
+        None,
+        Some(Overlay::Notes { scrolled: 0 }),
+        Some(Overlay::Namespaces { choices: vec![choice], chosen: 0 }),
+    ];
+    for (screen, overlay) in
+        Screen::ALL.into_iter().flat_map(|screen| overlays.clone().map(|one| (screen, one)))
+    {
+        let mut view = View { screen, overlay, ..View::new(Duration::from_secs(1)) };
+        view.message = Some(name());
+        let state = State::Failed(name());
+        let scene = Scene { looks: &looks, state: &state, view: &view, theme: &Theme::COLOUR };
+        let mut buffer = Buffer::empty(Rect::new(0, 0, 250, 70));
+        draw(&scene, &mut buffer);
+        let shown = text(&buffer).replace('\n', "");
+        let harmful = |c: char| c.is_control() || c == '\u{202e}';
+        assert!(shown.contains(SHOWN) && !shown.contains(harmful), "{screen:?}: {shown}");
+    }
+}
+
 /// What is told by colour is told by a character, too.
 #[test]
 fn without_colour_the_same_is_told() {
-    for screen in Screen::ALL {
+    for screen in Screen::ALL[..Screen::OF_ONE].iter().copied() {
         let view = View { screen, ..View::new(Duration::from_secs(1)) };
         let [plain, colour] = [Theme::PLAIN, Theme::COLOUR].map(|theme| drawn(&view, SIZES[1], &theme).0);
         assert_eq!(text(&plain), text(&colour));
@@ -289,4 +327,69 @@ fn a_namespace_is_chosen() {
     assert_eq!(apply(&down, &Input::Enter, &shown).0.namespace.as_deref(), Some("web"));
     assert_eq!(apply(&view, &Input::Enter, &shown).0.namespace, None);
     assert_eq!(apply(&down, &Input::Escape, &shown).0.namespace, None);
+}
+
+/// All namespaces, after these keys.
+fn among_all(keys: &[Input]) -> (View, Shown) {
+    let mut view = View::new(Duration::from_secs(1));
+    view.begin_with_all();
+    let looks = example::looks_at_all();
+    let drawn = |view: &View| {
+        let state = State::Following;
+        let scene = Scene { looks: &looks, state: &state, view, theme: &Theme::PLAIN };
+        let mut buffer = Buffer::empty(Rect::new(0, 0, 120, 40));
+        draw(&scene, &mut buffer)
+    };
+    let mut shown = drawn(&view);
+    for key in keys {
+        (view, _) = apply(&view, key, &shown);
+        shown = drawn(&view);
+    }
+    (view, shown)
+}
+
+#[test]
+fn all_namespaces_at_every_size() {
+    let mut view = View::new(Duration::from_secs(1));
+    view.begin_with_all();
+    let looks = example::looks_at_all();
+    let scene = Scene { looks: &looks, state: &State::Following, view: &view, theme: &Theme::COLOUR };
+    for (width, height) in SIZES {
+        let mut buffer = Buffer::empty(Rect::new(0, 0, width, height));
+        draw(&scene, &mut buffer);
+        assert_snapshot!(format!("all_namespaces_{width}x{height}"), text(&buffer));
+        assert!(!text(&buffer).contains('\u{1b}'));
+    }
+    for (width, height) in (0..40).step_by(3).flat_map(|w| (0..14).map(move |h| (w, h))) {
+        draw(&scene, &mut Buffer::empty(Rect::new(0, 0, width, height)));
+    }
+}
+
+#[test]
+fn a_namespace_is_looked_into_and_come_back_from() {
+    let (view, shown) = among_all(&[]);
+    assert_eq!(
+        (view.screen, shown.rows, shown.namespace.as_deref()),
+        (Screen::Namespaces, 3, Some("/run/netns/web"))
+    );
+    let (second, _) = among_all(&[Input::Down, Input::Enter]);
+    assert_eq!((second.screen, second.namespace.as_deref()), (Screen::Destinations, Some("/proc/9/ns/net")));
+    assert_eq!(second.wants().namespace, second.namespace);
+    for back in [Input::Escape, Input::Char('7')] {
+        let (back, _) = apply(&second, &back, &Shown::default());
+        assert_eq!((back.screen, back.namespace), (Screen::Namespaces, None));
+    }
+    let (sorted, shown) = among_all(&typed(">"));
+    assert_eq!((sorted.table().sort, shown.namespace.as_deref()), (2, Some("/proc/9/ns/net")));
+    let (held, _) = among_all(&typed("6"));
+    assert!(held.screen == Screen::Namespaces && held.message.is_some(), "sockets are of one namespace");
+    assert_eq!(after(&typed("7")).0.screen, Screen::Destinations, "there is one namespace only");
+    // The order of Tab goes through all of them, and from the last back to all namespaces.
+    let mut view = second;
+    let mut seen = Vec::new();
+    while view.namespace.is_some() {
+        seen.push(view.screen);
+        (view, _) = apply(&view, &Input::Tab, &Shown::default());
+    }
+    assert_eq!(seen, Screen::ALL[..Screen::OF_ONE]);
 }

@@ -15,6 +15,8 @@ use crate::terminal;
 
 /// Another screen, no cursor, reports of clicks and the wheel, pasted text marked as such.
 const ENTER: &[u8] = b"\x1b[?1049h\x1b[?25l\x1b[?1000h\x1b[?1006h\x1b[?2004h\x1b[0m\x1b[2J";
+/// After a stop that nobody was told of: what a shell may have changed meanwhile. The other screen is still there.
+const ENTER_AGAIN: &[u8] = b"\x18\x1b[?25l\x1b[?1000h\x1b[?1006h\x1b[?2004h\x1b[0m\x1b[2J";
 /// The reverse. CAN ends a sequence of which only half was written.
 const LEAVE: &[u8] = b"\x18\x1b[0m\x1b[?2004l\x1b[?1006l\x1b[?1000l\x1b[?25h\x1b[?1049l";
 /// How long a terminal that takes nothing is waited for at the end, milliseconds.
@@ -74,6 +76,20 @@ impl Tty {
         Ok(())
     }
 
+    /// Makes sure of it after a stop that came without warning (SIGSTOP), without giving it back in between.
+    ///
+    /// # Errors
+    /// The terminal is gone.
+    pub(crate) fn make_sure(&mut self) -> io::Result<()> {
+        let mut raw = tcgetattr(&self.terminal)?;
+        cfmakeraw(&mut raw);
+        tcsetattr(&self.terminal, SetArg::TCSANOW, &raw)?;
+        self.pending.clear();
+        self.pending.extend_from_slice(ENTER_AGAIN);
+        self.last = Buffer::empty(Rect::ZERO);
+        Ok(())
+    }
+
     /// Gives it back.
     pub(crate) fn leave(&mut self) {
         self.pending.clear();
@@ -82,7 +98,7 @@ impl Tty {
 
     /// Whether the last frame has been written: then the next may be drawn.
     pub(crate) fn is_ready(&self) -> bool {
-        self.pending.is_empty() || self.pending.as_slice() == ENTER
+        [&[], ENTER, ENTER_AGAIN].contains(&self.pending.as_slice())
     }
 
     /// Whether something waits for the terminal to take it.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use sockeye_core::DestinationId;
 
 use super::filter::Typed;
-use super::screens::{destinations, listeners, owners, sockets};
+use super::screens::{destinations, fleet, listeners, owners, sockets};
 use super::wanted::{SocketsWanted, Wants};
 use crate::by::By;
 
@@ -19,17 +19,22 @@ pub(crate) enum Screen {
     Lifetimes,
     Listeners,
     Sockets,
+    /// Of all namespaces at once, a row each; only there when all are followed.
+    Namespaces,
 }
 
 impl Screen {
-    pub(crate) const ALL: [Screen; 6] = [
+    pub(crate) const ALL: [Screen; 7] = [
         Screen::Destinations,
         Screen::Owners,
         Screen::Ports,
         Screen::Lifetimes,
         Screen::Listeners,
         Screen::Sockets,
+        Screen::Namespaces,
     ];
+    /// Those of one namespace.
+    pub(crate) const OF_ONE: usize = Screen::Namespaces.index();
 
     pub(crate) const fn name(self) -> &'static str {
         match self {
@@ -39,6 +44,7 @@ impl Screen {
             Screen::Lifetimes => "Lifetimes",
             Screen::Listeners => "Listeners",
             Screen::Sockets => "Sockets",
+            Screen::Namespaces => "Namespaces",
         }
     }
 
@@ -48,11 +54,7 @@ impl Screen {
 
     /// Whether its rows can be filtered.
     pub(crate) const fn has_filter(self) -> bool {
-        matches!(self, Screen::Destinations | Screen::Sockets)
-    }
-
-    pub(crate) fn after(self, steps: usize) -> Screen {
-        Screen::ALL[(self.index() + steps) % Screen::ALL.len()]
+        !matches!(self, Screen::Ports | Screen::Lifetimes | Screen::Namespaces)
     }
 }
 
@@ -127,7 +129,10 @@ pub(crate) struct View {
     pub(crate) stands_at: Option<u64>,
     pub(crate) interval: Duration,
     pub(crate) speed: f64,
+    /// The namespace that is followed; None: where the command began, or all of them.
     pub(crate) namespace: Option<String>,
+    /// All namespaces are followed while none is chosen.
+    pub(crate) is_fleet: bool,
     /// Something to say once, in place of the keys.
     pub(crate) message: Option<String>,
 }
@@ -140,6 +145,7 @@ impl View {
         tables[Screen::Listeners.index()] = listeners::FIRST_ORDER;
         tables[Screen::Sockets.index()] = sockets::FIRST_ORDER;
         tables[Screen::Lifetimes.index()] = Table::by(1, true);
+        tables[Screen::Namespaces.index()] = fleet::FIRST_ORDER;
         View {
             screen: Screen::default(),
             focus: None,
@@ -153,6 +159,7 @@ impl View {
             interval,
             speed: 1.0,
             namespace: None,
+            is_fleet: false,
             message: None,
         }
     }
@@ -165,7 +172,36 @@ impl View {
             By::Owner => (Screen::Owners, OwnersBy::Process),
             By::Cgroup => (Screen::Owners, OwnersBy::Group),
             By::User => (Screen::Owners, OwnersBy::User),
+            // It has one namespace, told in the first line.
+            By::Netns => (Screen::Destinations, OwnersBy::Process),
+            By::PortOrigin => (Screen::Ports, OwnersBy::Process),
         };
+    }
+
+    /// Begins with all namespaces.
+    pub(crate) fn begin_with_all(&mut self) {
+        (self.is_fleet, self.screen) = (true, Screen::Namespaces);
+    }
+
+    /// Another namespace is looked at, its newest tick.
+    pub(crate) fn follow(&mut self, namespace: Option<String>) {
+        self.namespace = namespace;
+        (self.focus, self.pinned, self.stands_at) = (None, None, None);
+        let shows_all = self.is_fleet && self.namespace.is_none();
+        match (shows_all, self.screen) {
+            (true, _) => self.screen = Screen::Namespaces,
+            (false, Screen::Namespaces) => self.screen = Screen::Destinations,
+            (false, _) => {}
+        }
+    }
+
+    /// The screens there are, beside this one.
+    pub(crate) fn screens(&self) -> &'static [Screen] {
+        match (self.is_fleet, self.screen) {
+            (true, Screen::Namespaces) => &Screen::ALL[Screen::OF_ONE..],
+            (true, _) => &Screen::ALL,
+            (false, _) => &Screen::ALL[..Screen::OF_ONE],
+        }
     }
 
     pub(crate) fn table(&self) -> &Table {
@@ -193,6 +229,7 @@ impl View {
             paused: self.stands_at.is_some(),
             ports: self.screen == Screen::Ports,
             lifetimes: self.screen == Screen::Lifetimes || self.focus.is_some(),
+            users: self.screen == Screen::Destinations,
             sockets: (self.screen == Screen::Sockets).then(|| SocketsWanted {
                 filter: self.filter().good.clone(),
                 order: sockets::order_of(table.sort),

@@ -41,6 +41,8 @@ pub(crate) struct Wants {
     pub(crate) paused: bool,
     pub(crate) ports: bool,
     pub(crate) lifetimes: bool,
+    /// Who has the sockets of each destination.
+    pub(crate) users: bool,
     pub(crate) sockets: Option<SocketsWanted>,
     pub(crate) focus: Option<DestinationId>,
     /// The namespace to follow, as `-N` takes it; None: the one that the command began with.
@@ -69,6 +71,7 @@ impl Wanted {
             paused: false,
             ports: false,
             lifetimes: false,
+            users: false,
             sockets: None,
             focus: None,
             namespace: None,

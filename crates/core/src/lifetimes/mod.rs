@@ -14,6 +14,7 @@ use hashbrown::HashMap;
 use crate::destination::DestinationId;
 use crate::moment::Lifetime;
 use crate::owner_id::OwnerId;
+use crate::port_origin::PortOrigin;
 
 use scale::Scale;
 use tally::{Counts, Tally};
@@ -27,6 +28,8 @@ pub enum Group {
     Listener(u16),
     /// Whose they are, where that is what was asked for.
     Owner(OwnerId),
+    /// How their ports were got, where that is what was asked for.
+    PortOrigin(PortOrigin),
     /// Neither, or one group too many.
     Other,
 }
@@ -39,6 +42,8 @@ pub enum LifetimesBy {
     Ends,
     /// Owners.
     Owner,
+    /// How they came by their local ports.
+    PortOrigin,
 }
 
 /// A value with the bounds between which the truth lies, milliseconds.

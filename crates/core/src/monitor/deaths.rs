@@ -8,7 +8,7 @@ use crate::owner_id::OwnerId;
 
 use super::ledger::{Happening, Source};
 use super::table::{Flag, Slot, Socket, Stage};
-use super::{JIFFY_MS, Monitor, accounts_of};
+use super::{JIFFY_MS, Monitor, accounts_of, group_by};
 
 impl Monitor {
     /// A destroy event. It was read at this moment, or, where events had to wait for the reader, came between two. `owner`:
@@ -118,7 +118,7 @@ impl Monitor {
         let source = if evidence == Evidence::Event { Source::Event } else { Source::Sweep };
         self.ledger.note(accounts_of(socket), Happening::Closed, source);
         if let Some((by, lifetimes)) = self.lifetimes.as_mut().filter(|_| !socket.is(Flag::Udp)) {
-            lifetimes.record(self.ledger.group_by(socket.group, *by), lifetime);
+            lifetimes.record(group_by(&self.ledger, socket, *by), lifetime);
         }
         if let Some(kept) = &mut self.closed {
             let mut closed = Closed {

@@ -6,10 +6,11 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use crate::churn::{AccountRow, Flow, RATE_WINDOWS_S, Rates};
-use crate::lifetimes::{Group, LifetimesBy};
+use crate::churn::{AccountRow, Flow, OriginRow, RATE_WINDOWS_S, Rates};
+use crate::lifetimes::Group;
 use crate::moment::Moment;
 use crate::owner_id::OwnerId;
+use crate::port_origin::PortOrigin;
 
 /// A group of the ledger by its index.
 pub(crate) type Account = u32;
@@ -21,7 +22,9 @@ pub(crate) const INCOMING: Account = 2;
 pub(crate) const UDP: Account = 3;
 /// TCP connections that belong to no destination and no listener.
 pub(crate) const OTHER: Account = 4;
-const FIXED: usize = 5;
+/// TCP connections again, by how they came by their ports: an account for each [`PortOrigin`], in order.
+const ORIGINS: Account = 5;
+const FIXED: usize = ORIGINS as usize + PortOrigin::ALL.len();
 
 const WINDOWS: usize = RATE_WINDOWS_S.len();
 
@@ -96,6 +99,11 @@ impl Stream {
             began: start,
         }
     }
+}
+
+/// The account of connections that came by their ports in this way.
+pub(crate) const fn origin_account(origin: PortOrigin) -> Account {
+    ORIGINS + origin as Account
 }
 
 /// The books of one namespace.
@@ -238,13 +246,6 @@ impl Ledger {
         self.lines[account as usize].group
     }
 
-    pub(crate) fn group_by(&self, account: Account, by: LifetimesBy) -> Group {
-        match by {
-            LifetimesBy::Ends => self.group(account),
-            LifetimesBy::Owner => Group::Owner(self.owner(account)),
-        }
-    }
-
     pub(crate) fn owner(&self, account: Account) -> OwnerId {
         self.lines[account as usize].owner
     }
@@ -256,8 +257,9 @@ impl Ledger {
 
     /// Every account of connections that has something to tell; `time_wait`: how many of its sockets are in TIME_WAIT.
     pub(crate) fn rows(&self, time_wait: &[u64]) -> Vec<AccountRow> {
-        let accounts = (0..).zip(self.lines.iter().zip(time_wait)).skip(OTHER as usize);
-        let told = accounts.filter(|(_, (line, _))| !line.is_idle());
+        let accounts = (0..).zip(self.lines.iter().zip(time_wait));
+        let groups = accounts.filter(|(account, _)| *account == OTHER || *account >= FIXED as Account);
+        let told = groups.filter(|(_, (line, _))| !line.is_idle());
         told.map(|(account, (line, time_wait))| AccountRow {
             group: line.group,
             owner: line.owner,
@@ -266,6 +268,27 @@ impl Ledger {
             rates: self.rates(account).at_least_zero(),
         })
         .collect()
+    }
+
+    /// Connections by how they came by their ports, in order; `time_wait`: how many of each are in TIME_WAIT.
+    pub(crate) fn origins(&self, time_wait: [u64; PortOrigin::ALL.len()]) -> Vec<OriginRow> {
+        let rows = PortOrigin::ALL.into_iter().zip(time_wait).map(|(origin, time_wait)| {
+            let account = origin_account(origin);
+            let live = self.lines[account as usize].live.into();
+            OriginRow { origin, live, time_wait, rates: self.rates(account).at_least_zero() }
+        });
+        rows.filter(|row| row.live + row.time_wait > 0 || row.rates != Rates::default()).collect()
+    }
+
+    /// More has become known of how a live connection came by its port; its opening goes along, if it is one since the start.
+    pub(crate) fn move_origin(&mut self, from: PortOrigin, to: PortOrigin, opened: bool) {
+        let (from, to) = (origin_account(from), origin_account(to));
+        self.lines[from as usize].live -= 1;
+        self.lines[to as usize].live += 1;
+        if opened {
+            self.add(from, Happening::Opened, Source::Sweep, -1);
+            self.add(to, Happening::Opened, Source::Sweep, 1);
+        }
     }
 
     /// Notes what happened to a socket of these accounts.

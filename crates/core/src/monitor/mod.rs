@@ -8,6 +8,7 @@ mod departed;
 mod ends;
 mod lateness;
 mod ledger;
+mod origins;
 mod paged;
 mod stuck;
 mod table;
@@ -32,7 +33,7 @@ use brief::Briefs;
 use departed::Departed;
 use ends::Addresses;
 use lateness::Lateness;
-use ledger::{Account, Happening, INCOMING, Ledger, OUTGOING, Source, TCP, UDP};
+use ledger::{Account, Happening, INCOMING, Ledger, OUTGOING, Source, TCP, UDP, origin_account};
 use stuck::Standing;
 use table::{Flag, Slot, Socket, Stage, Table};
 
@@ -375,6 +376,7 @@ impl Monitor {
         socket.set(Flag::Udp, record.protocol != Protocol::Tcp);
         let direction = self.direction(record);
         socket.set_direction(direction);
+        socket.set_port_origin(self.origin(record, direction));
         self.ends.pack(record, socket);
         if socket.is(Flag::Udp) {
             socket.group = self.ledger.join_udp();
@@ -427,21 +429,9 @@ impl Monitor {
         self.ledger.leave(socket.group);
         socket.set_birth(Some(self.began[1]), self.began[0]);
         socket.set(Flag::Told, false);
-        socket.set(Flag::BoundByNumber, false);
         self.describe(&mut socket, record, owner);
         *self.table.socket_mut(slot) = socket;
         self.open(slot, false);
-    }
-
-    /// Notes that the connected socket with this cookie bound its port by number: see [`Sweep::observe_bound`]. Remembered
-    /// as long as the socket is, TIME_WAIT included, so that it need not be read at every sweep.
-    pub fn observe_bound(&mut self, cookie: Cookie, port: u16) {
-        if let Some(slot) = self.table.find(cookie) {
-            self.table.socket_mut(slot).set(Flag::BoundByNumber, true);
-        }
-        if let Some(sweep) = &mut self.sweep {
-            sweep.observe_bound(port);
-        }
     }
 
     /// Destroy events were lost; None where the kernel does not say how many.
@@ -509,6 +499,7 @@ impl Monitor {
         let churn = self.report.churn.take();
         self.report = sweep.finish(counters);
         self.report.churn = churn;
+        self.doubt_origins();
         self.standing.end_sweep(&self.report.stuck, self.began[1], at);
         self.counted = counters.active_opens.zip(counters.passive_opens).map(|(out, inc)| out + inc);
         if self.sweeps == 1 {
@@ -626,7 +617,7 @@ impl Monitor {
         let open = open.filter(|socket| socket.is_live() && !socket.is(Flag::Udp));
         let ages = open.map(|socket| {
             let birth = socket.birth().unwrap_or(When::at(socket.born_by()));
-            (self.ledger.group_by(socket.group, *by), at.ms_since(birth.middle()))
+            (group_by(&self.ledger, socket, *by), at.ms_since(birth.middle()))
         });
         Some(lifetimes.report(ages))
     }
@@ -653,11 +644,21 @@ fn age_of_mini(record: &SocketRecord) -> Option<u64> {
 
 /// The accounts in which a socket's opening and closing are noted.
 fn accounts_of(socket: &Socket) -> impl Iterator<Item = Account> + use<> {
+    let origin = origin_account(socket.port_origin());
     let accounts = match (socket.is(Flag::Udp), socket.direction()) {
-        (true, _) => [Some(UDP), None, None],
-        (_, Direction::Outgoing) => [Some(TCP), Some(OUTGOING), Some(socket.group)],
-        (_, Direction::Incoming) => [Some(TCP), Some(INCOMING), Some(socket.group)],
-        (_, Direction::Unknown) => [Some(TCP), Some(socket.group), None],
+        (true, _) => [Some(UDP), None, None, None],
+        (_, Direction::Outgoing) => [Some(TCP), Some(OUTGOING), Some(socket.group), Some(origin)],
+        (_, Direction::Incoming) => [Some(TCP), Some(INCOMING), Some(socket.group), Some(origin)],
+        (_, Direction::Unknown) => [Some(TCP), Some(socket.group), Some(origin), None],
     };
     accounts.into_iter().flatten()
+}
+
+/// What a connection's lifetime is counted under.
+fn group_by(ledger: &Ledger, socket: &Socket, by: LifetimesBy) -> Group {
+    match by {
+        LifetimesBy::Ends => ledger.group(socket.group),
+        LifetimesBy::Owner => Group::Owner(ledger.owner(socket.group)),
+        LifetimesBy::PortOrigin => Group::PortOrigin(socket.port_origin()),
+    }
 }

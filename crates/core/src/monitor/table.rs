@@ -69,6 +69,9 @@ pub(crate) struct Socket {
     pub(crate) missed: u8,
 }
 
+/// The highest three flags are a number: how it came by its port.
+const ORIGIN_SHIFT: u32 = 13;
+
 /// A latest birth takes 42 bits (139 years of milliseconds), its doubt 22 (70 minutes, then "older than the watch").
 const DOUBT_BITS: u32 = 22;
 const OLDER: u64 = (1 << DOUBT_BITS) - 1;
@@ -142,11 +145,12 @@ impl Socket {
     /// How it came by its port, as far as that is known.
     #[inline]
     pub(crate) fn port_origin(&self) -> PortOrigin {
-        match (self.is(Flag::BoundByNumber), self.direction()) {
-            (_, Direction::Incoming) => PortOrigin::Accepted,
-            (true, _) => PortOrigin::Bound,
-            (false, _) => PortOrigin::Unknown,
-        }
+        let origin = usize::from(self.flags >> ORIGIN_SHIFT);
+        PortOrigin::ALL.get(origin).copied().unwrap_or(PortOrigin::Unknown)
+    }
+
+    pub(crate) fn set_port_origin(&mut self, origin: PortOrigin) {
+        self.flags = self.flags & ((1 << ORIGIN_SHIFT) - 1) | (origin as u16) << ORIGIN_SHIFT;
     }
 
     #[inline]
@@ -164,8 +168,6 @@ impl Socket {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u16)]
 pub(crate) enum Flag {
-    /// The kernel said that it bound its port by number.
-    BoundByNumber = 1 << 4,
     /// UDP, else TCP.
     Udp = 1 << 6,
     /// Of family AF_INET6, perhaps with v4-mapped addresses.

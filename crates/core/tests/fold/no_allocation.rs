@@ -1,13 +1,13 @@
 //! Observing records of known destinations allocates nothing: counted by the allocator itself.
 
-#[path = "../counting/mod.rs"]
-mod counting;
-
-use counting::allocations_of;
 use sock_diag::{Cookie, SocketRecord, SocketState};
 use sockeye_core::{Counters, Settings, Sweep};
+use sockeye_tests::{Counting, allocations_of};
 
 use crate::world::{record, time_wait};
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
 
 /// Records of every kind, without names: outgoing, TIME_WAIT, incoming on two listeners, odd ports, UDP.
 fn mixture() -> Vec<SocketRecord> {

@@ -1,14 +1,14 @@
 //! A sweep of sockets that are known allocates nothing per record: counted by the allocator itself.
 
-#[path = "../counting/mod.rs"]
-mod counting;
-
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use counting::allocations_of;
 use sock_diag::fake::tcp_record;
 use sock_diag::{Cookie, Family, Protocol, SocketRecord, SocketState, Timer, TimerKind};
 use sockeye_core::{Counters, Moment, Monitor, Settings};
+use sockeye_tests::{Counting, allocations_of};
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
 
 /// Outgoing, incoming over both families, TIME_WAIT and UDP sockets, two listeners.
 fn mixture(sockets: u16) -> Vec<SocketRecord> {

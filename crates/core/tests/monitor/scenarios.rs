@@ -3,10 +3,10 @@
 use std::net::{Ipv4Addr, SocketAddr};
 
 use sock_diag::fake::tcp_record;
-use sock_diag::{Cookie, Protocol, SocketRecord, SocketState, Timer, TimerKind};
+use sock_diag::{Cookie, Protocol, SocketOptions, SocketRecord, SocketState, Timer, TimerKind};
 use sockeye_core::{
-    Churn, ClosedBy, Counters, Direction, Evidence, Lifetime, Moment, Monitor, OwnerId, Settings, TcpEnd,
-    When,
+    Churn, ClosedBy, Counters, Direction, Evidence, Lifetime, Moment, Monitor, OwnerId, PortOrigin,
+    PortRange, Settings, TcpEnd, When,
 };
 
 const HERE: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 7);
@@ -274,4 +274,98 @@ fn what_is_known_of_a_brief_connection_is_whose_it_was() {
     let rows = monitor.accounts();
     let [row] = &rows[..] else { panic!("{rows:?}") };
     assert_eq!((row.owner, row.live, row.rates.closes[0]), (who, 0, 1.0));
+}
+
+#[test]
+fn how_a_port_was_got_is_remembered_into_time_wait() {
+    let origins = |monitor: &Monitor| {
+        let rows = monitor.origins();
+        rows.iter().map(|row| (row.origin, row.live, row.time_wait)).collect::<Vec<_>>()
+    };
+    let mut monitor = monitor(false);
+    let established = |cookie, port| socket(cookie, SocketState::Established, port, 80);
+    let mut incoming = established(6, 8_080);
+    incoming.id.remote_port = 50_000;
+    let mut chosen = established(5, 40_005);
+    // IP_BIND_ADDRESS_NO_PORT.
+    chosen.options = Some(SocketOptions(1 << 8));
+    let records = [
+        listener(1, 8_080),
+        established(2, 40_000),
+        established(3, 40_001),
+        established(4, 40_002),
+        chosen,
+        incoming,
+        time_wait(7, 40_006, 2_000),
+    ];
+    monitor.begin_sweep(Moment(1_000));
+    records.iter().for_each(|record| {
+        monitor.observe(record);
+    });
+    monitor.observe_bound(Cookie(4), 40_002);
+    // Whoever came in is on the listener's port, however that was got.
+    monitor.observe_bound(Cookie(6), 8_080);
+    monitor.end_sweep(Moment(1_100), &Counters::default());
+    monitor.tick(Moment(1_100));
+    let seen = [
+        (PortOrigin::Unknown, 0, 1),
+        (PortOrigin::Bound, 1, 0),
+        (PortOrigin::Accepted, 1, 0),
+        (PortOrigin::Chosen, 1, 0),
+        (PortOrigin::Preferred, 1, 0),
+        (PortOrigin::OtherHalf, 1, 0),
+    ];
+    assert_eq!(origins(&monitor), seen);
+    // Six opened in that sweep, one of which was over; the bound one as what it turned out to be.
+    let rates = |monitor: &Monitor, origin| {
+        monitor.origins().iter().find(|row| row.origin == origin).map(|row| row.rates)
+    };
+    let of_bound = rates(&monitor, PortOrigin::Bound).unwrap();
+    assert!(of_bound.opens[2] > 0.0 && of_bound.closes[2] == 0.0, "{of_bound:?}");
+    assert_eq!(rates(&monitor, PortOrigin::Preferred).unwrap().opens, of_bound.opens);
+
+    let left = [
+        listener(1, 8_080),
+        established(2, 40_000),
+        time_wait(3, 40_001, 500),
+        time_wait(4, 40_002, 500),
+        time_wait(5, 40_005, 500),
+    ];
+    sweep(&mut monitor, 2_000, &left);
+    sweep(&mut monitor, 3_000, &left);
+    let left = [
+        (PortOrigin::Bound, 0, 1),
+        (PortOrigin::Chosen, 0, 1),
+        (PortOrigin::Preferred, 1, 0),
+        (PortOrigin::OtherHalf, 0, 1),
+    ];
+    let now = origins(&monitor);
+    assert_eq!(now.iter().filter(|row| row.1 + row.2 > 0).copied().collect::<Vec<_>>(), left);
+}
+
+/// Where connect() finds its own half taken it goes on to the other one, and nobody can tell who took what there.
+#[test]
+fn a_port_of_the_other_half_tells_nothing_when_the_first_is_full() {
+    let settings =
+        Settings { port_range: Some(PortRange { first: 40_000, last: 40_099 }), ..Settings::default() };
+    let mut monitor = Monitor::new(&settings, &Counters::default(), Moment(0), false);
+    let to = |remote_port, ports: &mut dyn Iterator<Item = u16>| {
+        let sockets = ports.map(|port| {
+            let cookie = u64::from(remote_port) << 16 | u64::from(port);
+            socket(cookie, SocketState::Established, port, remote_port)
+        });
+        sockets.collect::<Vec<_>>()
+    };
+    let mut records = to(80, &mut (40_000..40_060).step_by(2).chain([40_001, 40_003]));
+    sweep(&mut monitor, 0, &records);
+    let count = |monitor: &Monitor, origin| {
+        monitor.origins().iter().find(|row| row.origin == origin).map_or(0, |row| row.live)
+    };
+    assert_eq!(count(&monitor, PortOrigin::OtherHalf), 2);
+    records.extend(to(80, &mut (40_060..40_100).step_by(2)));
+    records.extend(to(443, &mut [40_005].into_iter()));
+    sweep(&mut monitor, 1_000, &records);
+    assert_eq!(count(&monitor, PortOrigin::Preferred), 50);
+    assert_eq!(count(&monitor, PortOrigin::Unknown), 2, "of the crowded destination");
+    assert_eq!(count(&monitor, PortOrigin::OtherHalf), 1, "of the other one");
 }

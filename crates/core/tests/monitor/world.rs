@@ -485,6 +485,8 @@ impl World {
         }
         let live: u64 = self.monitor.accounts().iter().map(|row| row.live).sum();
         assert_eq!(live, flow.live(), "every connection is in one account");
+        let live: u64 = self.monitor.origins().iter().map(|row| row.live).sum();
+        assert_eq!(live, flow.live(), "every connection came by its port in one way");
         let sum =
             (churn.outgoing.opened + churn.incoming.opened, churn.outgoing.closed + churn.incoming.closed);
         assert_eq!(sum, (flow.opened, flow.closed), "every connection has a direction here");

@@ -51,6 +51,18 @@ pub struct FoundNamespace {
     pub ways: Vec<PathBuf>,
 }
 
+impl FoundNamespace {
+    /// Those mounted according to the text of `/proc/<pid>/mountinfo`, in its order; one mounted twice is told twice. Lines
+    /// that make no sense are passed over.
+    pub fn mounted_in(mountinfo: &[u8]) -> impl Iterator<Item = FoundNamespace> {
+        mounts::parse(mountinfo).map(|mounted| FoundNamespace {
+            inode: mounted.inode,
+            name: mounted.name.unwrap_or_else(|| NamespaceName::Mounted(mounted.path.clone())),
+            ways: vec![mounted.path],
+        })
+    }
+}
+
 /// Processes of one whole walk.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct Processes {

@@ -39,7 +39,7 @@ pub(super) fn below(root: &Path, path: &Path) -> PathBuf {
     root.join(path.strip_prefix("/").unwrap_or(path))
 }
 
-fn parse(mountinfo: &[u8]) -> impl Iterator<Item = Mounted> {
+pub(super) fn parse(mountinfo: &[u8]) -> impl Iterator<Item = Mounted> {
     mountinfo.split(|byte| *byte == b'\n').filter_map(|line| {
         // id parent major:minor root mount-point options [optional…] - type source options
         let mut fields = line.split(|byte| *byte == b' ').skip(3);

@@ -40,6 +40,19 @@ pub struct Owner {
     pub place: Place,
 }
 
+/// Files of a process that tell who it is, as text; empty where one could not be read.
+#[derive(Clone, Copy, Default, Debug)]
+pub struct ProcessTexts<'a> {
+    /// `/proc/<pid>/stat`: name and start time.
+    pub stat: &'a [u8],
+    /// `/proc/<pid>/status`: the effective user.
+    pub status: &'a [u8],
+    /// `/proc/<pid>/cgroup`.
+    pub cgroup: &'a [u8],
+    /// `/proc/<pid>/cmdline`.
+    pub cmdline: &'a [u8],
+}
+
 /// Room for any `/proc/<pid>/cgroup` or `status`.
 const FILE: u64 = 64 * 1024;
 const COMMAND: u64 = 4096;
@@ -48,13 +61,32 @@ impl Owner {
     /// Reads what there is; what cannot be read is empty. Needs no privilege. Cost: three small files.
     pub(super) fn read(proc: impl AsFd, pid: u32, identity: Identity, users: &Users) -> Owner {
         let read = |file, most| read(&proc, pid, file, most).unwrap_or_default();
-        let uid = effective_uid(&read("status", FILE)).unwrap_or(identity.folder_uid);
-        let cgroup = cgroup_path(&read("cgroup", FILE)).map(Name::from);
+        let (status, cgroup, cmdline) =
+            (read("status", FILE), read("cgroup", FILE), read("cmdline", COMMAND));
+        Owner::new(pid, identity, &status, &cgroup, cmdline, users)
+    }
+
+    /// From the texts of a process's files; `folder_uid` is who owns the folder. None where `stat` makes no sense.
+    pub fn parse(pid: u32, folder_uid: u32, texts: &ProcessTexts<'_>, users: &Users) -> Option<Owner> {
+        let identity = Identity::parse(texts.stat, folder_uid)?;
+        Some(Owner::new(pid, identity, texts.status, texts.cgroup, texts.cmdline.to_vec(), users))
+    }
+
+    fn new(
+        pid: u32,
+        identity: Identity,
+        status: &[u8],
+        cgroup: &[u8],
+        cmdline: Vec<u8>,
+        users: &Users,
+    ) -> Owner {
+        let uid = effective_uid(status).unwrap_or(identity.folder_uid);
+        let cgroup = cgroup_path(cgroup).map(Name::from);
         Owner {
             pid,
             start_time: identity.start_time,
             name: identity.name,
-            command: command_line(read("cmdline", COMMAND)),
+            command: command_line(cmdline),
             uid,
             user: users.name(uid).cloned(),
             place: cgroup.as_ref().map(|path| Place::of(path.as_bytes())).unwrap_or_default(),
@@ -83,8 +115,12 @@ impl Identity {
     /// ENOENT, ESRCH: there is no such process. Others: it hides.
     pub(super) fn read(proc: impl AsFd, pid: u32) -> Result<Identity, Errno> {
         let text = read(&proc, pid, "stat", COMMAND)?;
-        let (name, start_time) = parse_stat(&text).ok_or(Errno::SRCH)?;
-        Ok(Identity { name: name.into(), start_time, folder_uid: folder_uid(&proc, pid)? })
+        Identity::parse(&text, folder_uid(&proc, pid)?).ok_or(Errno::SRCH)
+    }
+
+    fn parse(stat: &[u8], folder_uid: u32) -> Option<Identity> {
+        let (name, start_time) = parse_stat(stat)?;
+        Some(Identity { name: name.into(), start_time, folder_uid })
     }
 }
 

@@ -6,7 +6,8 @@ use rustix::io::Errno;
 
 use super::numbered::{Numbered, Target};
 use super::owner::Identity;
-use super::table::{Holder, Process, Table};
+use super::slots::Slots;
+use super::table::{Holder, Table};
 
 /// Which descriptors are read.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -79,8 +80,10 @@ impl Reading {
     /// Reads a slice into the table and appends the inodes of the sockets seen.
     pub(super) fn go_on(&mut self, table: &mut Table, found: &mut Vec<u32>) -> Step {
         for _ in 0..SLICE {
-            let Some(process) = table.processes.get(&self.pid) else { return Step::Gone };
-            let descriptor = match self.next_descriptor(process) {
+            if !table.processes.contains_key(&self.pid) {
+                return Step::Gone;
+            }
+            let descriptor = match self.next_descriptor(&table.slots) {
                 Ok(Some(descriptor)) => descriptor,
                 Ok(None) => return Step::Finished,
                 Err(error) => return Step::of(error),
@@ -98,9 +101,10 @@ impl Reading {
         Step::Unfinished
     }
 
-    fn next_descriptor(&mut self, process: &Process) -> Result<Option<u32>, Errno> {
+    fn next_descriptor(&mut self, slots: &Slots) -> Result<Option<u32>, Errno> {
         if self.depth == Depth::Doubtful {
-            let descriptor = process.next_doubtful(self.next, self.closed_in_a_row);
+            let descriptor =
+                slots.next_doubtful(Holder { pid: self.pid, descriptor: self.next }, self.closed_in_a_row);
             if descriptor == u32::MAX {
                 return Ok(None);
             }
@@ -119,7 +123,8 @@ impl Reading {
                 }
                 Listing::Ended => {
                     self.listed.sort_unstable();
-                    let unlisted = process.open().filter(|known| self.listed.binary_search(known).is_err());
+                    let unlisted =
+                        slots.open(self.pid).filter(|known| self.listed.binary_search(known).is_err());
                     let unlisted: Vec<u32> = unlisted.collect();
                     self.listed.extend(unlisted);
                     self.listing = Listing::Completed;

@@ -9,20 +9,28 @@
 //! Leaves to others: how a process is read (`processes`, `reading`).
 
 use std::collections::VecDeque;
+use std::hash::BuildHasher;
 use std::num::NonZeroU32;
 
-use hashbrown::{HashMap, HashSet};
+use hashbrown::{DefaultHashBuilder, HashMap, HashSet, HashTable};
+use sock_diag::Cookie;
 
 use super::cgroup_paths::CgroupPaths;
 use super::numbered::Numbered;
 use super::processes::Processes;
 use super::reading::{Depth, Reading, Step};
-use super::table::{Origin, Process};
+use super::table::{FEW, Origin, Process};
 
 /// The state of all three.
 #[derive(Default, Debug)]
 pub(super) struct Search {
-    wanted: HashMap<u32, Want>,
+    /// By inode.
+    wanted: HashTable<Want>,
+    hasher: DefaultHashBuilder,
+    /// Those of which nobody is left are free.
+    cohorts: Vec<Cohort>,
+    /// The cohorts that began in the pass that began last: others may still join them.
+    open: HashMap<Origin, u32>,
     lanes: [Lane; 3],
     /// Passes begun so far, of all searches.
     passes: u64,
@@ -33,17 +41,29 @@ pub(super) struct Search {
     strangers: HashSet<Origin>,
     /// Sockets sought in vain.
     nobodys: HashSet<u32>,
-    answers: Vec<(u32, Option<NonZeroU32>)>,
+    answers: Vec<(Cookie, Option<NonZeroU32>)>,
 }
 
-/// A socket whose owner is sought.
+/// A socket whose owner is sought. All else that is known of it, its cohort has.
 #[derive(Clone, Copy, Debug)]
 struct Want {
+    cookie: Cookie,
+    inode: u32,
+    cohort: u32,
+}
+
+const _: () = assert!(size_of::<Want>() == 16);
+
+/// Sockets of one origin that were first wanted at the same time: they go from search to search together.
+#[derive(Clone, Copy, Debug)]
+struct Cohort {
     origin: Origin,
     kind: Kind,
-    /// Passes begun when it was first wanted, and when it came to this search.
+    /// Passes begun when they were first wanted, and when they came to this search.
     wanted_at: u64,
     here_since: u64,
+    /// How many are still sought.
+    left: usize,
 }
 
 /// Which of the searches.
@@ -78,25 +98,16 @@ impl Kind {
 /// One of the searches.
 #[derive(Default, Debug)]
 struct Lane {
-    /// How many sockets of each origin are sought here.
-    sought: HashMap<Origin, usize>,
+    /// How many sockets are sought here.
+    sought: usize,
     pass: Option<Pass>,
 }
 
 impl Lane {
-    fn add(&mut self, origin: Origin) {
-        *self.sought.entry(origin).or_default() += 1;
-    }
-
     /// Without anything sought the pass is over, too.
-    fn take(&mut self, origin: Origin) {
-        if let Some(count) = self.sought.get_mut(&origin) {
-            *count -= 1;
-            if *count == 0 {
-                self.sought.remove(&origin);
-            }
-        }
-        if self.sought.is_empty() {
+    fn take(&mut self, sockets: usize) {
+        self.sought -= sockets;
+        if self.sought == 0 {
             self.pass = None;
         }
     }
@@ -107,7 +118,7 @@ impl Lane {
 struct Pass {
     number: u64,
     kind: Kind,
-    /// The latest [`Want::wanted_at`] of what was sought when it began.
+    /// The latest [`Cohort::wanted_at`] of what was sought when it began.
     wanted_by: u64,
     /// Of what was sought when it began, ascending.
     origins: Vec<Origin>,
@@ -117,8 +128,8 @@ struct Pass {
     visited: HashSet<u32>,
     reading: Option<Reading>,
     listing: Option<(Numbered, Vec<u32>)>,
-    /// What it did not find, when it is over.
-    left: Option<Vec<u32>>,
+    /// What it did not find, when it is over, and nobody else seeks.
+    unfound: Option<Vec<u32>>,
 }
 
 /// Where a pass is. Each stage fills the queue of visits, in one step or several.
@@ -149,9 +160,6 @@ struct Visit {
     cgroup: Option<u64>,
 }
 
-/// Wishes that are handled at once, a few hundred microseconds; and whose memory is not worth giving back.
-const FEW: usize = 4096;
-
 /// Sockets without owner that are remembered, so that they are not sought again.
 const MOST_NOBODYS: usize = 262_144;
 
@@ -161,27 +169,54 @@ impl Search {
         self.wanted.len()
     }
 
-    pub(super) fn answers(&mut self) -> Vec<(u32, Option<NonZeroU32>)> {
-        if self.wanted.is_empty() {
-            // The first look at a host wants more than any later one.
-            self.wanted.shrink_to(FEW);
+    pub(super) fn answers(&mut self) -> Vec<(Cookie, Option<NonZeroU32>)> {
+        // The first look at a host wants more than any later one. At once: what lies between would leave holes.
+        if self.wanted.capacity() > 4 * FEW && self.wanted.len() < FEW {
+            let hasher = &self.hasher;
+            self.wanted.shrink_to(FEW, |want| hasher.hash_one(want.inode));
+        }
+        if self.nobodys.capacity() > FEW && self.nobodys.len() * 4 < self.nobodys.capacity() {
+            self.nobodys.shrink_to(self.nobodys.len() * 2);
         }
         std::mem::take(&mut self.answers)
     }
 
-    pub(super) fn want(&mut self, inode: u32, origin: Origin, processes: &mut Processes) {
-        if self.wanted.contains_key(&inode) || self.nobodys.contains(&inode) {
+    pub(super) fn want(&mut self, cookie: Cookie, inode: u32, origin: Origin, processes: &mut Processes) {
+        if self.nobodys.contains(&inode) {
+            return;
+        }
+        let hash = self.hasher.hash_one(inode);
+        if let Some(want) = self.wanted.find_mut(hash, |want| want.inode == inode) {
+            want.cookie = cookie;
             return;
         }
         if let Some(owner) = processes.owner_of(inode) {
             processes.had_luck(inode, origin, self.passes);
-            self.answers.push((inode, Some(owner)));
+            self.answers.push((cookie, Some(owner)));
             return;
         }
-        let now = self.passes;
-        self.wanted.insert(inode, Want { origin, kind: Kind::Familiar, wanted_at: now, here_since: now });
-        self.lane(Kind::Familiar).add(origin);
+        let want = Want { cookie, inode, cohort: self.join(origin) };
+        let hasher = &self.hasher;
+        self.wanted.insert_unique(hash, want, |want| hasher.hash_one(want.inode));
         processes.table.expect(self.wanted.len());
+    }
+
+    /// One more socket of this origin is wanted. The cohort that it is of.
+    fn join(&mut self, origin: Origin) -> u32 {
+        let cohorts = &mut self.cohorts;
+        let number = *self.open.entry(origin).or_insert_with(|| {
+            let free = cohorts.iter().position(|cohort| cohort.left == 0).unwrap_or(cohorts.len());
+            let now = self.passes;
+            let new = Cohort { origin, kind: Kind::Familiar, wanted_at: now, here_since: now, left: 0 };
+            match cohorts.get_mut(free) {
+                Some(cohort) => *cohort = new,
+                None => cohorts.push(new),
+            }
+            free as u32
+        });
+        cohorts[number as usize].left += 1;
+        self.lane(Kind::Familiar).sought += 1;
+        number
     }
 
     pub(super) fn gone(&mut self, inode: u32) {
@@ -192,7 +227,7 @@ impl Search {
     /// One step of the search that is first in line: a few dozen descriptors, or one folder or file. False: there is
     /// nothing to do.
     pub(super) fn step(&mut self, processes: &mut Processes, cgroups: &mut CgroupPaths) -> bool {
-        let busy = |kind: &Kind| !self.lanes[*kind as usize].sought.is_empty();
+        let busy = |kind: &Kind| self.lanes[*kind as usize].sought > 0;
         let Some(kind) = Kind::ALL.into_iter().find(busy) else { return false };
         // The pass is taken out for the step: finding the last socket sought ends it.
         let mut pass = match self.lane(kind).pass.take() {
@@ -206,7 +241,7 @@ impl Search {
                 true
             }
         };
-        if goes_on && !self.lane(kind).sought.is_empty() {
+        if goes_on && self.lane(kind).sought > 0 {
             self.lane(kind).pass = Some(pass);
         }
         true
@@ -218,11 +253,13 @@ impl Search {
 
     fn begin(&mut self, kind: Kind) -> Pass {
         self.passes += 1;
+        self.open.clear();
         let number = self.passes;
-        let wanted_by =
-            self.wanted.values().filter(|want| want.kind == kind).map(|want| want.wanted_at).max();
-        let mut origins: Vec<Origin> = self.lane(kind).sought.keys().copied().collect();
+        let sought = self.cohorts.iter().filter(|cohort| cohort.left > 0 && cohort.kind == kind);
+        let wanted_by = sought.clone().map(|cohort| cohort.wanted_at).max();
+        let mut origins: Vec<Origin> = sought.map(|cohort| cohort.origin).collect();
         origins.sort_unstable();
+        origins.dedup();
         let mut cgroups: VecDeque<u64> = origins.iter().filter_map(|origin| origin.cgroup).collect();
         cgroups.make_contiguous().sort_unstable();
         let mut last = None;
@@ -238,7 +275,7 @@ impl Search {
             visited: HashSet::new(),
             reading: None,
             listing: None,
-            left: None,
+            unfound: None,
         }
     }
 
@@ -270,16 +307,23 @@ impl Search {
 
     /// A socket was seen; it may be one that is sought.
     fn seen(&mut self, inode: u32, pass: u64, processes: &mut Processes) {
-        let Some(want) = self.drop_want(inode) else { return };
-        processes.had_luck(inode, want.origin, pass);
-        self.strangers.remove(&want.origin);
-        self.answers.push((inode, processes.owner_of(inode)));
+        let Some((cookie, origin)) = self.drop_want(inode) else { return };
+        processes.had_luck(inode, origin, pass);
+        self.strangers.remove(&origin);
+        self.answers.push((cookie, processes.owner_of(inode)));
     }
 
-    fn drop_want(&mut self, inode: u32) -> Option<Want> {
-        let want = self.wanted.remove(&inode)?;
-        self.lane(want.kind).take(want.origin);
-        Some(want)
+    fn drop_want(&mut self, inode: u32) -> Option<(Cookie, Origin)> {
+        let found = self.wanted.find_entry(self.hasher.hash_one(inode), |want| want.inode == inode);
+        let (want, _) = found.ok()?.remove();
+        let cohort = &mut self.cohorts[want.cohort as usize];
+        cohort.left -= 1;
+        let Cohort { origin, kind, left, .. } = *cohort;
+        if left == 0 && self.open.get(&origin) == Some(&want.cohort) {
+            self.open.remove(&origin);
+        }
+        self.lane(kind).take(1);
+        Some((want.cookie, origin))
     }
 
     /// What the stage has to say of whom to visit; then the next stage.
@@ -364,28 +408,32 @@ impl Search {
         goes_on
     }
 
-    /// Everybody was asked: what was sought from the beginning of the pass goes on to the next search, or has no owner. A
-    /// few at a time; false when that is done.
+    /// Everybody was asked: what was sought from the beginning of the pass goes on to the next search, or has no owner: of
+    /// those a few at a time. False when that is done.
     fn hand_on(&mut self, pass: &mut Pass) -> bool {
-        let left = pass.left.get_or_insert_with(|| {
-            let covered = |want: &Want| want.kind == pass.kind && want.here_since < pass.number;
-            self.wanted.iter().filter(|(_, want)| covered(want)).map(|(inode, _)| *inode).collect()
+        let covered = |cohort: &Cohort| cohort.kind == pass.kind && cohort.here_since < pass.number;
+        if let Some(next) = pass.kind.next() {
+            for cohort in self.cohorts.iter_mut().filter(|cohort| covered(cohort)) {
+                (cohort.kind, cohort.here_since) = (next, self.passes);
+                self.lanes[pass.kind as usize].take(cohort.left);
+                self.lanes[next as usize].sought += cohort.left;
+            }
+            return false;
+        }
+        let unfound = pass.unfound.get_or_insert_with(|| {
+            let is_covered = |want: &&Want| covered(&self.cohorts[want.cohort as usize]);
+            self.wanted.iter().filter(is_covered).map(|want| want.inode).collect()
         });
         if self.nobodys.len() > MOST_NOBODYS {
             self.nobodys.clear();
         }
-        for inode in left.drain(left.len().saturating_sub(FEW)..) {
-            let Some(want) = self.drop_want(inode) else { continue };
-            if let Some(kind) = pass.kind.next() {
-                self.lane(kind).add(want.origin);
-                self.wanted.insert(inode, Want { kind, here_since: self.passes, ..want });
-            } else {
-                self.strangers.insert(want.origin);
-                self.nobodys.insert(inode);
-                self.answers.push((inode, None));
-            }
+        for inode in unfound.drain(unfound.len().saturating_sub(FEW)..) {
+            let Some((cookie, origin)) = self.drop_want(inode) else { continue };
+            self.strangers.insert(origin);
+            self.nobodys.insert(inode);
+            self.answers.push((cookie, None));
         }
-        !left.is_empty()
+        !unfound.is_empty()
     }
 }
 

@@ -1,142 +1,270 @@
-//! What each descriptor of one process was open for when last seen.
+//! What each descriptor of each process was open for when last seen.
 
 use std::collections::BTreeMap;
 
-/// By number. Pages, so that a process with one descriptor of number 1,000,000 costs a kilobyte.
-#[derive(Default, Debug)]
-pub(super) struct Slots(BTreeMap<u32, Box<Page>>);
+use super::table::Holder;
 
-const PAGE: u32 = 256;
+/// What a descriptor was open for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Slot {
+    /// Nothing, or it was never looked at.
+    Closed,
+    /// A socket that is gone: the number may have been given out again.
+    Vacated,
+    /// Something that is no socket.
+    Other,
+    /// A socket, by its inode.
+    Socket(u32),
+}
+
+/// The slots of all processes. Pages of them, so that a process with one descriptor of number 1,000,000 costs 400 bytes;
+/// one with many costs five for each.
+#[derive(Default, Debug)]
+pub(super) struct Slots {
+    /// Pages that are in use have something open.
+    pages: Vec<Option<Box<Page>>>,
+    free: Vec<u32>,
+    /// Where the page of a process is that begins with this number.
+    index: BTreeMap<(u32, u32), u32>,
+}
+
+/// Where an open descriptor of some process stands, as long as it is open: a page and a slot of it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Place(u32);
+
+const PAGE: u32 = 64;
+/// As many as places can tell apart: for four thousand million descriptors.
+const MOST_PAGES: u32 = u32::MAX / PAGE;
 
 #[derive(Debug)]
 struct Page {
-    slots: [u32; PAGE as usize],
-    /// A bit for each that is a socket known to live.
+    first: Holder,
+    inodes: [u32; PAGE as usize],
+    sockets: Bits,
+    others: Bits,
+    vacated: Bits,
+    /// Sockets known to live.
     vouched: Bits,
-    /// A bit for each that was the same socket twice.
+    /// Those that were the same socket twice.
     steady: Bits,
 }
 
-type Bits = [u64; PAGE as usize / 64];
-
-fn has(bits: &Bits, at: u32) -> bool {
-    bits[at as usize / 64] & 1 << (at % 64) != 0
-}
-
-/// Not open when last seen, or never seen.
-pub(super) const CLOSED: u32 = 0;
-/// The socket that was there is gone; the number may have been given out again.
-pub(super) const VACATED: u32 = u32::MAX - 1;
-/// Open for something that is no socket.
-pub(super) const OTHER: u32 = u32::MAX;
+/// One for each slot of a page.
+type Bits = u64;
 
 /// Descriptors closed one after the other, after which none is expected before the next one known: the kernel gives out
 /// the lowest number that is free.
 const GAP: u32 = 16;
 
-/// The inode of a slot that is a socket.
-pub(super) fn socket(slot: u32) -> Option<u32> {
-    (!matches!(slot, CLOSED | VACATED | OTHER)).then_some(slot)
-}
-
 impl Page {
-    const EMPTY: Page = Page {
-        slots: [CLOSED; PAGE as usize],
-        vouched: [0; PAGE as usize / 64],
-        steady: [0; PAGE as usize / 64],
-    };
-
-    /// Whether something may have come there.
-    fn is_doubtful(&self, at: u32) -> bool {
-        !has(&self.vouched, at)
+    fn new(first: Holder) -> Page {
+        let inodes = [0; PAGE as usize];
+        Page { first, inodes, sockets: 0, others: 0, vacated: 0, vouched: 0, steady: 0 }
     }
 
-    /// Whether a new socket is likely there.
-    fn is_free(&self, at: u32) -> bool {
-        self.slots[at as usize] != OTHER && !has(&self.vouched, at) && !has(&self.steady, at)
+    fn slot(&self, at: u32) -> Slot {
+        let bit = 1 << at;
+        if self.sockets & bit != 0 {
+            Slot::Socket(self.inodes[at as usize])
+        } else if self.others & bit != 0 {
+            Slot::Other
+        } else if self.vacated & bit != 0 {
+            Slot::Vacated
+        } else {
+            Slot::Closed
+        }
     }
-}
 
-impl Slots {
-    /// Sets a slot and tells what it was. What is new there nobody vouches for.
-    pub(super) fn set(&mut self, descriptor: u32, slot: u32) -> u32 {
-        let (key, at) = (descriptor / PAGE, descriptor % PAGE);
-        if slot == CLOSED && !self.0.contains_key(&key) {
-            return CLOSED;
+    fn set(&mut self, at: u32, slot: Slot) -> Slot {
+        let (before, bit) = (self.slot(at), 1 << at);
+        if before == slot {
+            self.steady |= self.sockets & bit;
+            return before;
         }
-        let page = self.0.entry(key).or_insert_with(|| Box::new(Page::EMPTY));
-        let before = std::mem::replace(&mut page.slots[at as usize], slot);
-        let (word, bit) = (at as usize / 64, 1 << (at % 64));
-        if before != slot {
-            page.vouched[word] &= !bit;
-            page.steady[word] &= !bit;
-        } else if socket(slot).is_some() {
-            page.steady[word] |= bit;
-        }
-        if slot == CLOSED && before != CLOSED && page.slots.iter().all(|slot| *slot == CLOSED) {
-            self.0.remove(&key);
+        let all =
+            [&mut self.sockets, &mut self.others, &mut self.vacated, &mut self.vouched, &mut self.steady];
+        all.into_iter().for_each(|bits| *bits &= !bit);
+        match slot {
+            Slot::Closed => {}
+            Slot::Vacated => self.vacated |= bit,
+            Slot::Other => self.others |= bit,
+            Slot::Socket(inode) => {
+                self.sockets |= bit;
+                self.inodes[at as usize] = inode;
+            }
         }
         before
     }
 
+    fn open(&self) -> Bits {
+        self.sockets | self.others
+    }
+
+    /// Where something may have come.
+    fn doubtful(&self) -> Bits {
+        !self.vouched
+    }
+
+    /// Where a new socket is likely.
+    fn likely(&self) -> Bits {
+        !(self.others | self.vouched | self.steady)
+    }
+}
+
+impl Slots {
+    /// Sets a slot and tells what it was, and its place. What is new there nobody vouches for. None: it was closed, and stays
+    /// so.
+    pub(super) fn set(&mut self, holder: Holder, slot: Slot) -> Option<(Slot, Place)> {
+        let key = (holder.pid, holder.descriptor / PAGE);
+        let number = match self.index.get(&key) {
+            Some(number) => *number,
+            None if matches!(slot, Slot::Closed | Slot::Vacated) => return None,
+            None => self.add(key)?,
+        };
+        let place = Place(number * PAGE + holder.descriptor % PAGE);
+        Some((self.set_at(place, slot), place))
+    }
+
+    /// The socket there is gone.
+    pub(super) fn vacate(&mut self, place: Place) {
+        self.set_at(place, Slot::Vacated);
+    }
+
     /// The socket there is known to live.
-    pub(super) fn vouch(&mut self, descriptor: u32) {
-        let (key, at) = (descriptor / PAGE, descriptor % PAGE);
-        if let Some(page) = self.0.get_mut(&key).filter(|page| socket(page.slots[at as usize]).is_some()) {
-            page.vouched[at as usize / 64] |= 1 << (at % 64);
+    pub(super) fn vouch(&mut self, place: Place) {
+        if let Some((page, at)) = self.page_mut(place) {
+            page.vouched |= page.sockets & 1 << at;
         }
+    }
+
+    /// The inode of the socket there.
+    pub(super) fn socket(&self, place: Place) -> Option<u32> {
+        match self.page(place.0 / PAGE)?.slot(place.0 % PAGE) {
+            Slot::Socket(inode) => Some(inode),
+            _ => None,
+        }
+    }
+
+    /// Whose place it is.
+    pub(super) fn holder(&self, place: Place) -> Option<Holder> {
+        let first = self.page(place.0 / PAGE)?.first;
+        Some(Holder { descriptor: first.descriptor + place.0 % PAGE, ..first })
     }
 
     /// The first descriptor from `from` on that may have changed: that is not a socket known to live. After a gap of closed
     /// ones, the first of these that was open when last seen; `u32::MAX` where there is none.
-    pub(super) fn next_doubtful(&self, from: u32, closed_in_a_row: u32) -> u32 {
-        if closed_in_a_row >= GAP {
-            // On to the end of the gap: nothing before it is known to be open.
-            return self.first_open(from).map_or(u32::MAX, |open| self.next(open, Page::is_doubtful));
+    pub(super) fn next_doubtful(&self, from: Holder, closed_in_a_row: u32) -> u32 {
+        if closed_in_a_row < GAP {
+            return self.next(from, Page::doubtful);
         }
-        self.next(from, Page::is_doubtful)
+        // On to the end of the gap: nothing before it is known to be open.
+        match self.numbers(from, |page| page.open() | page.vacated).next() {
+            Some(descriptor) => self.next(Holder { descriptor, ..from }, Page::doubtful),
+            None => u32::MAX,
+        }
     }
 
     /// The first descriptor from `from` on that a new socket has been given, most likely: one that was not open for anything
     /// that stays.
-    pub(super) fn next_free(&self, from: u32) -> u32 {
-        self.next(from, Page::is_free)
+    pub(super) fn next_free(&self, from: Holder) -> u32 {
+        self.next(from, Page::likely)
     }
 
-    /// The first descriptor from `from` on that is `wanted`, as all closed ones are.
-    fn next(&self, from: u32, wanted: fn(&Page, u32) -> bool) -> u32 {
-        let mut at = from;
-        while let Some(page) = self.0.get(&(at / PAGE)) {
-            match (at % PAGE..PAGE).find(|slot| wanted(page, *slot)) {
-                Some(slot) => return at - at % PAGE + slot,
-                None => at = (at - at % PAGE).saturating_add(PAGE),
+    /// Those of a process that were open when last seen, ascending.
+    pub(super) fn open(&self, pid: u32) -> impl Iterator<Item = u32> {
+        self.numbers(Holder { pid, descriptor: 0 }, Page::open)
+    }
+
+    /// Those of a process that are sockets, and their inodes.
+    pub(super) fn sockets(&self, pid: u32) -> impl Iterator<Item = (Place, u32)> {
+        self.pages_of(Holder { pid, descriptor: 0 }).flat_map(|(number, page)| {
+            let sockets = (0..PAGE).filter(|at| page.sockets & 1 << at != 0);
+            sockets.map(move |at| (Place(number * PAGE + at), page.inodes[at as usize]))
+        })
+    }
+
+    /// The process has ended.
+    pub(super) fn remove(&mut self, pid: u32) {
+        let numbers: Vec<u32> =
+            self.pages_of(Holder { pid, descriptor: 0 }).map(|(number, _)| number).collect();
+        numbers.into_iter().for_each(|number| self.give_back(number));
+    }
+
+    fn page(&self, number: u32) -> Option<&Page> {
+        self.pages.get(number as usize)?.as_deref()
+    }
+
+    fn page_mut(&mut self, place: Place) -> Option<(&mut Page, u32)> {
+        let page = self.pages.get_mut((place.0 / PAGE) as usize)?.as_deref_mut()?;
+        Some((page, place.0 % PAGE))
+    }
+
+    /// None when there are too many pages.
+    fn add(&mut self, key: (u32, u32)) -> Option<u32> {
+        let page = Box::new(Page::new(Holder { pid: key.0, descriptor: key.1 * PAGE }));
+        let number = match self.free.pop() {
+            Some(number) => {
+                self.pages[number as usize] = Some(page);
+                number
+            }
+            None => {
+                let number = u32::try_from(self.pages.len()).ok().filter(|number| *number < MOST_PAGES)?;
+                self.pages.push(Some(page));
+                number
+            }
+        };
+        self.index.insert(key, number);
+        Some(number)
+    }
+
+    fn set_at(&mut self, place: Place, slot: Slot) -> Slot {
+        let Some((page, at)) = self.page_mut(place) else { return Slot::Closed };
+        let before = page.set(at, slot);
+        if page.open() == 0 {
+            // What was vacated is found without it: the lowest numbers are given out first, and closed ones are asked.
+            self.give_back(place.0 / PAGE);
+        }
+        before
+    }
+
+    fn give_back(&mut self, number: u32) {
+        if let Some(page) = self.pages[number as usize].take() {
+            self.index.remove(&(page.first.pid, page.first.descriptor / PAGE));
+            self.free.push(number);
+        }
+    }
+
+    /// The pages of a process from that of a descriptor on.
+    fn pages_of(&self, from: Holder) -> impl Iterator<Item = (u32, &Page)> {
+        let range = (from.pid, from.descriptor / PAGE)..=(from.pid, u32::MAX);
+        self.index.range(range).filter_map(|(_, number)| Some((*number, self.page(*number)?)))
+    }
+
+    /// The descriptors of a process from `from` on that are `wanted` in their pages.
+    fn numbers(&self, from: Holder, wanted: fn(&Page) -> Bits) -> impl Iterator<Item = u32> {
+        self.pages_of(from).flat_map(move |(_, page)| {
+            let first = page.first.descriptor;
+            let bits = wanted(page);
+            (0..PAGE)
+                .filter(move |at| bits & 1 << at != 0 && first + at >= from.descriptor)
+                .map(move |at| first + at)
+        })
+    }
+
+    /// The first descriptor from `from` on that is `wanted`, as all without a page are.
+    fn next(&self, from: Holder, wanted: fn(&Page) -> Bits) -> u32 {
+        let mut descriptor = from.descriptor;
+        for (_, page) in self.pages_of(from) {
+            let at = descriptor % PAGE;
+            if page.first.descriptor != descriptor - at {
+                break;
+            }
+            match (wanted(page) >> at).trailing_zeros() {
+                Bits::BITS => descriptor = (descriptor - at).saturating_add(PAGE),
+                more => return descriptor + more,
             }
         }
-        at
-    }
-
-    fn first_open(&self, from: u32) -> Option<u32> {
-        self.0.range(from / PAGE..).find_map(|(key, page)| {
-            let first = if *key == from / PAGE { from % PAGE } else { 0 };
-            let open = (first..PAGE).find(|at| page.slots[*at as usize] != CLOSED)?;
-            Some(key * PAGE + open)
-        })
-    }
-
-    /// Those that were open when last seen, ascending.
-    pub(super) fn open(&self) -> impl Iterator<Item = u32> {
-        self.numbered().filter(|(_, slot)| *slot != CLOSED).map(|(at, _)| at)
-    }
-
-    /// Those that are sockets, and their inodes.
-    pub(super) fn sockets(&self) -> impl Iterator<Item = (u32, u32)> {
-        self.numbered().filter_map(|(at, slot)| Some((at, socket(slot)?)))
-    }
-
-    fn numbered(&self) -> impl Iterator<Item = (u32, u32)> {
-        self.0.iter().flat_map(|(key, page)| {
-            (0u32..).zip(page.slots.iter()).map(move |(at, slot)| (key * PAGE + at, *slot))
-        })
+        descriptor
     }
 }
 
@@ -145,83 +273,149 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    /// A descriptor of the process that tests are about.
+    fn at(descriptor: u32) -> Holder {
+        Holder { pid: 7, descriptor }
+    }
+
+    fn vouch(slots: &mut Slots, descriptor: u32) {
+        let place = slots
+            .sockets(7)
+            .map(|(place, _)| place)
+            .find(|place| slots.holder(*place) == Some(at(descriptor)));
+        if let Some(place) = place {
+            slots.vouch(place);
+        }
+    }
+
     /// Those that a reading of what may have changed asks, when only `open` are open.
     fn asked(slots: &Slots, open: &[u32]) -> Vec<u32> {
         let mut asked = Vec::new();
-        let (mut at, mut closed) = (0, 0);
+        let (mut number, mut closed) = (0, 0);
         loop {
-            let next = slots.next_doubtful(at, closed);
+            let next = slots.next_doubtful(at(number), closed);
             if next == u32::MAX {
                 return asked;
             }
-            closed = if next > at { 0 } else { closed };
+            closed = if next > number { 0 } else { closed };
             asked.push(next);
             closed = if open.contains(&next) { 0 } else { closed + 1 };
-            at = next + 1;
+            number = next + 1;
         }
     }
 
     #[test]
     fn what_may_have_changed_is_asked_and_no_more() {
         let mut slots = Slots::default();
-        for (descriptor, slot) in
-            [(0, OTHER), (1, 10), (2, 11), (3, VACATED), (4, 12), (5, 14), (600, 13), (601, OTHER)]
-        {
-            slots.set(descriptor, slot);
+        // Pages of others stand between.
+        for pid in [6, 8] {
+            slots.set(Holder { pid, descriptor: 70 }, Slot::Other);
+        }
+        for (descriptor, slot) in [
+            (0, Slot::Other),
+            (1, Slot::Socket(10)),
+            (2, Slot::Socket(11)),
+            (3, Slot::Vacated),
+            (4, Slot::Socket(12)),
+            (5, Slot::Socket(14)),
+            (600, Slot::Socket(13)),
+            (601, Slot::Other),
+        ] {
+            slots.set(at(descriptor), slot);
         }
         for descriptor in [0, 1, 2, 3, 4, 600, 601, 7_000] {
-            slots.vouch(descriptor);
+            vouch(&mut slots, descriptor);
         }
         let expected: Vec<u32> = [0, 3, 5].into_iter().chain(6..22).chain([601]).chain(602..618).collect();
         assert_eq!(asked(&slots, &[0, 5, 601]), expected);
         let free: Vec<u32> =
-            std::iter::successors(Some(slots.next_free(0)), |at| Some(slots.next_free(at + 1)))
+            std::iter::successors(Some(slots.next_free(at(0))), |next| Some(slots.next_free(at(next + 1))))
                 .take(4)
                 .collect();
         assert_eq!(free, [3, 5, 6, 7]);
         // Seen twice, it is one that stays.
-        slots.set(5, 14);
-        assert_eq!((slots.next_free(4), slots.next_doubtful(4, 0)), (6, 5));
+        slots.set(at(5), Slot::Socket(14));
+        assert_eq!((slots.next_free(at(4)), slots.next_doubtful(at(4), 0)), (6, 5));
         // Another socket in its place is one that nobody vouches for.
-        slots.set(1, 99);
-        assert_eq!(slots.next_doubtful(1, 0), 1);
+        slots.set(at(1), Slot::Socket(99));
+        assert_eq!(slots.next_doubtful(at(1), 0), 1);
     }
 
     #[test]
-    fn a_page_that_is_empty_again_is_given_back() {
+    fn a_page_with_nothing_open_is_given_back() {
         let mut slots = Slots::default();
-        assert_eq!(slots.set(1_000_000, 7), CLOSED);
-        assert_eq!((slots.0.len(), slots.first_open(0)), (1, Some(1_000_000)));
-        assert_eq!(slots.set(1_000_000, CLOSED), 7);
-        assert_eq!((slots.0.len(), slots.first_open(0)), (0, None));
-        assert_eq!(slots.next_free(u32::MAX), u32::MAX);
+        let used = |slots: &Slots| (slots.index.len(), slots.pages.iter().flatten().count());
+        for last in [Slot::Closed, Slot::Vacated] {
+            let (before, place) = slots.set(at(1_000_000), Slot::Socket(7)).unwrap();
+            assert_eq!((before, slots.socket(place)), (Slot::Closed, Some(7)));
+            assert_eq!((used(&slots), slots.open(7).next()), ((1, 1), Some(1_000_000)));
+            assert_eq!(slots.set(at(1_000_000), last), Some((Slot::Socket(7), place)));
+            assert_eq!((used(&slots), slots.open(7).next()), ((0, 0), None));
+            assert_eq!((slots.socket(place), slots.holder(place)), (None, None));
+        }
+        assert_eq!(slots.pages.len(), 1, "used again");
+        assert_eq!(slots.set(at(5), Slot::Vacated), None);
+        assert_eq!(slots.next_free(at(u32::MAX)), u32::MAX);
+        slots.set(at(u32::MAX), Slot::Other);
+        assert_eq!(slots.next_free(at(u32::MAX - 3)), u32::MAX - 3);
+        assert_eq!(slots.next_free(at(u32::MAX)), u32::MAX);
     }
 
     proptest! {
         /// Against a plain map.
         #[test]
-        fn slots_are_what_was_set(steps in proptest::collection::vec((0u32..700, 0u32..5, any::<bool>()), 0..80)) {
+        fn slots_are_what_was_set(
+            steps in proptest::collection::vec((6u32..9, 0u32..300, 0u32..5, any::<bool>()), 0..80),
+            ended in 6u32..9,
+        ) {
             let mut slots = Slots::default();
-            let mut model: BTreeMap<u32, (u32, bool, bool)> = BTreeMap::new();
-            for (descriptor, slot, vouched) in steps {
-                let slot = if slot == 4 { OTHER } else { slot };
-                let before = model.get(&descriptor).copied().unwrap_or((CLOSED, false, false));
-                prop_assert_eq!(slots.set(descriptor, slot), before.0);
-                if vouched {
-                    slots.vouch(descriptor);
+            let mut model: BTreeMap<(u32, u32), (Slot, bool, bool)> = BTreeMap::new();
+            let new = (Slot::Closed, false, false);
+            for (pid, descriptor, slot, vouched) in steps {
+                let slot = match slot {
+                    0 => Slot::Closed,
+                    4 => Slot::Other,
+                    inode => Slot::Socket(inode),
+                };
+                let before = model.get(&(pid, descriptor)).copied().unwrap_or(new);
+                let set = slots.set(Holder { pid, descriptor }, slot);
+                prop_assert_eq!(set.map_or(Slot::Closed, |(before, _)| before), before.0);
+                let is_socket = matches!(slot, Slot::Socket(_));
+                if let (true, Some((_, place))) = (vouched, set) {
+                    slots.vouch(place);
                 }
-                let is_same = socket(slot).is_some() && before.0 == slot;
-                let is_vouched = socket(slot).is_some() && vouched || is_same && before.1;
-                model.insert(descriptor, (slot, is_vouched, is_same));
+                if let (true, Some((_, place))) = (is_socket, set) {
+                    prop_assert_eq!(slots.holder(place), Some(Holder { pid, descriptor }));
+                    prop_assert_eq!(slots.socket(place).map(Slot::Socket), Some(slot));
+                }
+                let is_same = is_socket && before.0 == slot;
+                let is_vouched = is_socket && (vouched || is_same && before.1);
+                model.insert((pid, descriptor), (slot, is_vouched, is_same));
             }
-            let open: Vec<u32> = model.iter().filter(|(_, (slot, ..))| *slot != CLOSED).map(|(at, _)| *at).collect();
-            prop_assert_eq!(slots.open().collect::<Vec<_>>(), open);
-            for from in [0, 255, 256, 400, 699] {
-                let doubtful = |at: &u32| model.get(at).is_none_or(|(_, vouched, _)| !vouched);
-                prop_assert_eq!(Some(slots.next_doubtful(from, 0)), (from..).find(doubtful));
-                let is_free = |(slot, vouched, steady): &(u32, bool, bool)| *slot != OTHER && !vouched && !steady;
-                let free = |at: &u32| model.get(at).is_none_or(is_free);
-                prop_assert_eq!(Some(slots.next_free(from)), (from..).find(free));
+            slots.remove(ended);
+            model.retain(|(pid, _), _| *pid != ended);
+            for pid in 6..9 {
+                let of_it = |from: u32| model.range((pid, from)..=(pid, u32::MAX)).map(|((_, at), known)| (*at, *known));
+                let open: Vec<u32> = of_it(0).filter(|(_, (slot, ..))| *slot != Slot::Closed).map(|(at, _)| at).collect();
+                prop_assert_eq!(slots.open(pid).collect::<Vec<_>>(), open);
+                let inodes: Vec<u32> = of_it(0).filter_map(|(_, (slot, ..))| match slot {
+                    Slot::Socket(inode) => Some(inode),
+                    _ => None,
+                }).collect();
+                prop_assert_eq!(slots.sockets(pid).map(|(_, inode)| inode).collect::<Vec<_>>(), inodes);
+                for descriptor in [0, 63, 64, 100, 299] {
+                    let from = Holder { pid, descriptor };
+                    let known = |at: &u32| model.get(&(pid, *at)).copied().unwrap_or(new);
+                    prop_assert_eq!(Some(slots.next_doubtful(from, 0)), (descriptor..).find(|at| !known(at).1));
+                    let is_free = |at: &u32| {
+                        let (slot, vouched, steady) = known(at);
+                        slot != Slot::Other && !vouched && !steady
+                    };
+                    prop_assert_eq!(Some(slots.next_free(from)), (descriptor..).find(is_free));
+                    let end_of_gap = of_it(descriptor).find(|(_, (slot, ..))| *slot != Slot::Closed);
+                    let after = end_of_gap.map_or(Some(u32::MAX), |(at, _)| (at..).find(|at| !known(at).1));
+                    prop_assert_eq!(Some(slots.next_doubtful(from, GAP)), after);
+                }
             }
         }
     }

@@ -2,12 +2,13 @@
 //!
 //! Leaves to others: reading descriptors (`numbered`, `reading`) and deciding whose to read (`search`).
 
+use std::hash::BuildHasher;
 use std::num::NonZeroU32;
 
-use hashbrown::HashMap;
+use hashbrown::{DefaultHashBuilder, HashMap, HashTable};
 
 use super::numbered::Target;
-use super::slots::{CLOSED, OTHER, Slots, VACATED, socket};
+use super::slots::{Place, Slot, Slots};
 
 /// Where a socket was made, as its record tells: processes of the same cgroup and user are asked first.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
@@ -50,7 +51,6 @@ pub(super) struct Process {
     pub(super) read_in: Option<u64>,
     /// It may not be looked into.
     pub(super) denied: bool,
-    slots: Slots,
 }
 
 /// More origins of one process than any service has.
@@ -68,7 +68,6 @@ impl Process {
             lucky: 0,
             read_in: None,
             denied: false,
-            slots: Slots::default(),
         }
     }
 
@@ -83,123 +82,133 @@ impl Process {
         }
         self.origins.push(origin);
     }
-
-    /// Descriptors that were open when last seen, ascending.
-    pub(super) fn open(&self) -> impl Iterator<Item = u32> {
-        self.slots.open()
-    }
-
-    /// Its descriptors that are open for a socket, and the sockets' inodes.
-    pub(super) fn sockets(&self) -> impl Iterator<Item = (u32, u32)> {
-        self.slots.sockets()
-    }
-
-    /// See [`Slots::next_free`].
-    pub(super) fn next_free(&self, from: u32) -> u32 {
-        self.slots.next_free(from)
-    }
-
-    /// See [`Slots::next_doubtful`].
-    pub(super) fn next_doubtful(&self, from: u32, closed_in_a_row: u32) -> u32 {
-        self.slots.next_doubtful(from, closed_in_a_row)
-    }
 }
 
 /// All processes that were looked at, and the sockets found.
 #[derive(Default, Debug)]
 pub(super) struct Table {
     pub(super) processes: HashMap<u32, Process>,
-    holders: HashMap<u32, Holder>,
-    /// Of sockets that several descriptors are open for: all but the one in `holders`.
-    shared: HashMap<u32, Vec<Holder>>,
+    pub(super) slots: Slots,
+    /// A place of each socket, by its inode, which stands there.
+    holders: HashTable<Place>,
+    hasher: DefaultHashBuilder,
+    /// Of sockets that several descriptors are open for: all places but the one in `holders`.
+    shared: HashMap<u32, Vec<Place>>,
 }
+
+/// Room for so many sockets is not worth giving back.
+pub(super) const FEW: usize = 4096;
 
 impl Table {
     /// Notes what a descriptor is open for; whether that is a socket which was not there before. The process must be known.
     pub(super) fn set(&mut self, holder: Holder, target: Target) -> bool {
-        let Some(process) = self.processes.get_mut(&holder.pid) else { return false };
-        let slot = match target {
-            Target::Socket(inode) if socket(inode).is_some() => inode,
-            Target::Socket(_) | Target::Other => OTHER,
-            Target::Closed => CLOSED,
-        };
-        let before = process.slots.set(holder.descriptor, slot);
-        if before == slot {
+        if !self.processes.contains_key(&holder.pid) {
             return false;
         }
-        if let Some(inode) = socket(before) {
-            self.let_go(inode, holder);
+        let slot = match target {
+            Target::Socket(inode) => Slot::Socket(inode),
+            Target::Other => Slot::Other,
+            Target::Closed => Slot::Closed,
+        };
+        let Some((before, place)) = self.slots.set(holder, slot).filter(|(before, _)| *before != slot) else {
+            return false;
+        };
+        if let Slot::Socket(inode) = before {
+            self.let_go(inode, place);
         }
-        if let Some(inode) = socket(slot) {
-            match self.holders.get(&inode) {
-                None => {
-                    self.holders.insert(inode, holder);
-                }
-                Some(_) => self.shared.entry(inode).or_default().push(holder),
+        if let Slot::Socket(inode) = slot {
+            match self.first(inode) {
+                None => self.insert(inode, place),
+                Some(_) => self.shared.entry(inode).or_default().push(place),
             }
         }
-        socket(slot).is_some()
+        matches!(slot, Slot::Socket(_))
     }
 
     /// Makes room for so many more sockets, so that no reading has to.
     pub(super) fn expect(&mut self, sockets: usize) {
-        self.holders.reserve(sockets);
+        let (hasher, slots) = (&self.hasher, &self.slots);
+        self.holders.reserve(sockets, |place| hasher.hash_one(slots.socket(*place).unwrap_or_default()));
     }
 
-    fn let_go(&mut self, inode: u32, holder: Holder) {
-        if let Some(others) = self.shared.get_mut(&inode) {
-            match others.iter().position(|other| *other == holder) {
-                Some(at) => {
-                    others.swap_remove(at);
-                }
-                None => {
-                    if let Some(next) = others.pop() {
-                        self.holders.insert(inode, next);
-                    }
-                }
+    /// Gives back room for sockets that are gone, or have not come.
+    pub(super) fn give_back(&mut self) {
+        if self.holders.capacity() > FEW && self.holders.len() * 4 < self.holders.capacity() {
+            let (hasher, slots) = (&self.hasher, &self.slots);
+            let room = self.holders.len() * 2;
+            self.holders.shrink_to(room, |place| hasher.hash_one(slots.socket(*place).unwrap_or_default()));
+        }
+    }
+
+    fn insert(&mut self, inode: u32, place: Place) {
+        let (hasher, slots) = (&self.hasher, &self.slots);
+        self.holders.insert_unique(hasher.hash_one(inode), place, |place| {
+            hasher.hash_one(slots.socket(*place).unwrap_or_default())
+        });
+    }
+
+    fn first(&self, inode: u32) -> Option<Place> {
+        let is_its = |place: &Place| self.slots.socket(*place) == Some(inode);
+        self.holders.find(self.hasher.hash_one(inode), is_its).copied()
+    }
+
+    /// The socket is not there any more; what is there instead may stand in the slot.
+    fn let_go(&mut self, inode: u32, place: Place) {
+        let mut others = self.shared.remove(&inode).unwrap_or_default();
+        if let Some(at) = others.iter().position(|other| *other == place) {
+            others.swap_remove(at);
+        } else if let Ok(mut first) =
+            self.holders.find_entry(self.hasher.hash_one(inode), |first| *first == place)
+        {
+            match others.pop() {
+                Some(next) => *first.get_mut() = next,
+                None => drop(first.remove()),
             }
-            if others.is_empty() {
-                self.shared.remove(&inode);
-            }
-        } else {
-            self.holders.remove(&inode);
+        }
+        if !others.is_empty() {
+            self.shared.insert(inode, others);
         }
     }
 
     /// The socket is known to live until somebody says that it is gone: its descriptors need not be looked at meanwhile.
     pub(super) fn vouch(&mut self, inode: u32) {
-        let holders: Vec<Holder> = self.holders(inode).collect();
-        for holder in holders {
-            if let Some(process) = self.processes.get_mut(&holder.pid) {
-                process.slots.vouch(holder.descriptor);
-            }
+        let Some(first) = self.first(inode) else { return };
+        self.slots.vouch(first);
+        for other in self.shared.get(&inode).into_iter().flatten() {
+            self.slots.vouch(*other);
         }
     }
 
     /// The socket is gone: its descriptors may be given out again.
     pub(super) fn vacate(&mut self, inode: u32) {
-        let holders: Vec<Holder> = self.holders(inode).collect();
-        for holder in holders {
-            if let Some(process) = self.processes.get_mut(&holder.pid) {
-                process.slots.set(holder.descriptor, VACATED);
-            }
+        let is_its = |place: &Place| self.slots.socket(*place) == Some(inode);
+        let Ok(first) = self.holders.find_entry(self.hasher.hash_one(inode), is_its) else { return };
+        let (first, _) = first.remove();
+        self.slots.vacate(first);
+        for other in self.shared.remove(&inode).unwrap_or_default() {
+            self.slots.vacate(other);
         }
-        self.holders.remove(&inode);
-        self.shared.remove(&inode);
+        self.give_back();
     }
 
     /// Every descriptor that is open for the socket.
     pub(super) fn holders(&self, inode: u32) -> impl Iterator<Item = Holder> {
         let others = self.shared.get(&inode).map_or(&[][..], Vec::as_slice);
-        self.holders.get(&inode).into_iter().chain(others).copied()
+        self.first(inode)
+            .into_iter()
+            .chain(others.iter().copied())
+            .filter_map(|place| self.slots.holder(place))
     }
 
     /// The process has ended.
     pub(super) fn remove(&mut self, pid: u32) -> Option<Process> {
         let process = self.processes.remove(&pid)?;
-        for (descriptor, inode) in process.sockets() {
-            self.let_go(inode, Holder { pid, descriptor });
+        let held: Vec<(Place, u32)> = self.slots.sockets(pid).collect();
+        for (place, inode) in held {
+            self.let_go(inode, place);
         }
+        self.slots.remove(pid);
+        self.give_back();
         Some(process)
     }
 
@@ -227,7 +236,7 @@ mod tests {
             4 => (1u32..6).prop_map(Target::Socket),
             1 => Just(Target::Other),
             1 => Just(Target::Closed),
-            1 => Just(Target::Socket(OTHER)),
+            1 => Just(Target::Socket(u32::MAX)),
         ];
         prop_oneof![
             8 => (1u32..4, 0u32..600, target).prop_map(|(pid, fd, target)| Step::Set(pid, fd % 5 * 128, target)),
@@ -248,7 +257,7 @@ mod tests {
                         table.processes.entry(pid).or_insert_with(|| Process::new(0, 0, None, 0));
                         table.set(Holder { pid, descriptor }, target);
                         match target {
-                            Target::Socket(inode) if inode != OTHER => model.insert((pid, descriptor), inode),
+                            Target::Socket(inode) => model.insert((pid, descriptor), inode),
                             _ => model.remove(&(pid, descriptor)),
                         };
                     }
@@ -261,7 +270,7 @@ mod tests {
                         model.retain(|(holder, _), _| *holder != pid);
                     }
                 }
-                for inode in 1..6 {
+                for inode in (1..6).chain([u32::MAX]) {
                     let told: Vec<Holder> = table.holders(inode).collect();
                     let told_once: BTreeSet<Holder> = told.iter().copied().collect();
                     let expected: BTreeSet<Holder> = model

@@ -63,11 +63,13 @@ impl Vantage {
         let Some(folder) = &self.folder else { return false };
         let mut next = 0;
         for _ in 0..NUMBERS {
-            let is_kin = |process: &&Process| {
+            let is_kin = |process: &Process| {
                 process.uid == origin.uid || process.origins.iter().any(|one| one.is_akin(origin))
             };
-            let Some(process) = table.processes.get(&self.pid).filter(is_kin) else { return false };
-            let descriptor = process.next_free(next);
+            if !table.processes.get(&self.pid).is_some_and(is_kin) {
+                return false;
+            }
+            let descriptor = table.slots.next_free(Holder { pid: self.pid, descriptor: next });
             let Ok(target) = folder.descriptor(descriptor) else { return false };
             table.set(Holder { pid: self.pid, descriptor }, target);
             if target == Target::Socket(inode) {

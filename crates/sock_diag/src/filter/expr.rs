@@ -50,13 +50,17 @@ pub(super) enum Test {
     },
 }
 
-/// The processes a test is about.
+/// The processes that `pid` or `comm` is about.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) enum Holder {
+pub enum Holder {
+    /// The process of this number.
     Pid(u32),
-    /// All of this name.
+    /// All of this name, as it was typed; the kernel keeps the first 15 bytes of a name.
     Named(Arc<str>),
 }
+
+/// Whether a socket is held by these processes, which had sockets of these inodes open when the text was read.
+type Held<'a> = &'a dyn Fn(&Holder, &[u32]) -> bool;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Side {
@@ -174,12 +178,12 @@ impl Expr {
     }
 
     /// Whether the record satisfies this. A test that cannot be answered spoils only what it decides.
-    pub(super) fn matches(&self, record: &SocketRecord) -> Result<bool, Unanswerable> {
+    pub(super) fn matches(&self, record: &SocketRecord, held: Held<'_>) -> Result<bool, Unanswerable> {
         match self {
-            Expr::Test(test) => test.matches(record),
-            Expr::Not(inner) => inner.matches(record).map(|yes| !yes),
-            Expr::And(operands) => decide(operands, record, false),
-            Expr::Or(operands) => decide(operands, record, true),
+            Expr::Test(test) => test.matches(record, held),
+            Expr::Not(inner) => inner.matches(record, held).map(|yes| !yes),
+            Expr::And(operands) => decide(operands, record, held, false),
+            Expr::Or(operands) => decide(operands, record, held, true),
         }
     }
 
@@ -216,10 +220,15 @@ impl Expr {
 }
 
 /// One operand that is `deciding` decides; failing that, one without an answer leaves the whole without.
-fn decide(operands: &[Expr], record: &SocketRecord, deciding: bool) -> Result<bool, Unanswerable> {
+fn decide(
+    operands: &[Expr],
+    record: &SocketRecord,
+    held: Held<'_>,
+    deciding: bool,
+) -> Result<bool, Unanswerable> {
     let mut doubt = None;
     for operand in operands {
-        match operand.matches(record) {
+        match operand.matches(record, held) {
             Ok(answer) if answer == deciding => return Ok(deciding),
             Ok(_) => {}
             Err(unanswerable) => doubt = doubt.or(Some(unanswerable)),
@@ -242,14 +251,22 @@ impl Test {
         matches!(self, Test::State(_) | Test::User(_) | Test::HeldBy { .. })
     }
 
-    fn matches(&self, record: &SocketRecord) -> Result<bool, Unanswerable> {
+    /// Whether it names an address of this end.
+    pub(super) fn names_address(&self, of: Side) -> bool {
+        matches!(self, Test::Endpoint { side, prefix: Some(_), .. } if *side == of)
+    }
+
+    /// Whether it names ports of this end.
+    pub(super) fn names_ports(&self, of: Side) -> bool {
+        matches!(self, Test::Endpoint { side, ports, .. } if *side == of && *ports != Ports::ALL)
+    }
+
+    fn matches(&self, record: &SocketRecord, held: Held<'_>) -> Result<bool, Unanswerable> {
         let id = &record.id;
         Ok(match *self {
             // What has no user and no inode (TIME_WAIT, orphans) is nobody's.
             Test::User(uid) => record.uid == Some(uid),
-            Test::HeldBy { ref inodes, .. } => {
-                record.inode.is_some_and(|inode| inodes.binary_search(&inode.get()).is_ok())
-            }
+            Test::HeldBy { ref holder, ref inodes } => held(holder, inodes),
             Test::State(set) => record.is_in(set),
             Test::Family(Family::Inet6) => record.family == Family::Inet6,
             Test::Family(_) => record.family != Family::Inet6,

@@ -7,7 +7,7 @@
 //!               sport dport    [= != < <= > >=] [:]PORTS
 //!               dev            [= !=]           INTERFACE | INDEX | id:INDEX
 //!               fwmark         [= !=]           VALUE[/MASK]
-//!               cgroup         [= !=]           PATH | id:ID
+//!               cgroup         [= !=]           PATH[/*] | ID | id:ID
 //!               user           [= !=]           NAME | UID
 //!               pid            [= !=]           PID
 //!               comm           [= !=]           NAME
@@ -22,6 +22,9 @@
 //! Clauses of states next to each other are one predicate, the union ss makes of them; at the beginning, with
 //! neither `and` nor `or` after them, they hold for the whole filter. `inet:` asks for the socket's own family
 //! at that place alone, where ss narrows the whole listing. A value holding spaces or operators goes in quotes.
+//!
+//! `cgroup = /a` means that cgroup alone, `/a/*` also all that are below it when the text is read; the kernel tests both. What
+//! has none any more (TIME_WAIT, a handshake) is in cgroup 0 to the kernel, and so to `cgroup = 0`.
 //!
 //! The kernel knows states apart from its programs, and neither users nor processes: `state` inside expressions, `user`,
 //! `pid` and `comm` are tested on each record that comes back. `pid` and `comm` mean the sockets that those processes have
@@ -43,11 +46,15 @@ use std::fmt;
 pub use bytecode::Bytecode;
 pub use compile::Compiled;
 pub use error::{FilterError, Unanswerable};
+pub use expr::Holder;
 pub use names::{Names, NoNames, PortRangeOnly};
 
 use crate::record::SocketRecord;
 use crate::state::StateSet;
-use expr::{Expr, Holder, Test};
+use expr::{Expr, Side, Test};
+
+/// Kinds of terms that are about the ends of a socket.
+const ENDPOINTS: [&str; 5] = ["family", "src", "sport", "dst", "dport"];
 
 /// A parsed filter, its names resolved.
 ///
@@ -103,11 +110,14 @@ impl Filter {
     /// The first kind of term that is not about addresses or ports, if there is one: `state`, `dev`, `fwmark`, `cgroup`, `user`,
     /// `pid`, `comm` or `autobound`. Of sockets that are gone nothing else is known than their ends.
     pub fn beyond_endpoints(&self) -> Option<&'static str> {
-        if self.states.is_some() {
-            return Some("state");
-        }
+        self.terms().into_iter().find(|term| !ENDPOINTS.contains(term))
+    }
+
+    /// The kinds of terms in it, each once: `state`, `dev`, `fwmark`, `cgroup`, `user`, `pid`, `comm`, `autobound`, `family` (a
+    /// host without an address, such as `inet6:*`), and of each end that is named `src`, `sport`, `dst`, `dport`.
+    pub fn terms(&self) -> Vec<&'static str> {
         type Kind = (&'static str, fn(&Test) -> bool);
-        const BEYOND: [Kind; 8] = [
+        const KINDS: [Kind; 13] = [
             ("state", Test::is_state),
             ("dev", |test| matches!(test, Test::Device(_))),
             ("fwmark", |test| matches!(test, Test::Mark { .. })),
@@ -116,9 +126,18 @@ impl Filter {
             ("pid", |test| matches!(test, Test::HeldBy { holder: Holder::Pid(_), .. })),
             ("comm", |test| matches!(test, Test::HeldBy { holder: Holder::Named(_), .. })),
             ("autobound", |test| matches!(test, Test::Autobound(_))),
+            ("family", |test| matches!(test, Test::Family(_))),
+            ("src", |test| test.names_address(Side::Local)),
+            ("sport", |test| test.names_ports(Side::Local)),
+            ("dst", |test| test.names_address(Side::Remote)),
+            ("dport", |test| test.names_ports(Side::Remote)),
         ];
-        let expr = self.expr.as_ref()?;
-        BEYOND.iter().find(|(_, is_one)| expr.mentions(*is_one)).map(|(name, _)| *name)
+        let is_in = |(name, is_one): &Kind| match (&self.expr, self.states) {
+            (_, Some(_)) if *name == "state" => true,
+            (Some(expr), _) => expr.mentions(*is_one),
+            (None, _) => false,
+        };
+        KINDS.iter().filter(|kind| is_in(kind)).map(|(name, _)| *name).collect()
     }
 
     /// Whether the filter matches a record: the answer the kernel gives to the compiled filter.
@@ -128,10 +147,33 @@ impl Filter {
     /// The record does not tell what the answer depends on: `autobound` always, `fwmark` without
     /// CAP_NET_ADMIN, `cgroup` before Linux 5.9. What other predicates decide alone is answered.
     pub fn matches(&self, record: &SocketRecord) -> Result<bool, Unanswerable> {
+        let held = |_: &Holder, inodes: &[u32]| {
+            record.inode.is_some_and(|inode| inodes.binary_search(&inode.get()).is_ok())
+        };
+        self.decides(record, &held)
+    }
+
+    /// The same, with `pid` and `comm` answered by who knows whose the socket is now, instead of by the sockets those
+    /// processes had open when the text was read.
+    /// # Errors
+    /// As [`matches`](Self::matches).
+    pub fn matches_held(
+        &self,
+        record: &SocketRecord,
+        is_held_by: &dyn Fn(&Holder) -> bool,
+    ) -> Result<bool, Unanswerable> {
+        self.decides(record, &|holder, _| is_held_by(holder))
+    }
+
+    fn decides(
+        &self,
+        record: &SocketRecord,
+        held: &dyn Fn(&Holder, &[u32]) -> bool,
+    ) -> Result<bool, Unanswerable> {
         if self.states.is_some_and(|states| !record.is_in(states)) {
             return Ok(false);
         }
-        self.expr.as_ref().map_or(Ok(true), |expr| expr.matches(record))
+        self.expr.as_ref().map_or(Ok(true), |expr| expr.matches(record, held))
     }
 
     /// Divides the filter between the kernel and user space. The operands of the outermost `and` go to the

@@ -28,6 +28,11 @@ pub trait Names {
         None
     }
 
+    /// The ids of the cgroup at `path` and of all below it. None: there is none at that path.
+    fn cgroups_below(&self, _path: &str) -> Option<Vec<u64>> {
+        None
+    }
+
     /// The number of a user.
     fn user(&self, _name: &str) -> Option<u32> {
         None

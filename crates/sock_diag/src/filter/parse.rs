@@ -15,7 +15,7 @@ use crate::state::StateSet;
 
 /// Parentheses inside parentheses: bounds every recursion over expressions.
 const MAX_DEPTH: usize = 200;
-/// Predicates in one filter; an address list of a host name counts one each.
+/// Predicates in one filter; an address list of a host name counts one each, and so do cgroups below a path.
 const MAX_TERMS: usize = 4096;
 
 /// What ss calls them, for help.
@@ -141,7 +141,7 @@ impl<'t> Parser<'t, '_> {
             "dport" => self.port(word, Side::Remote),
             "dev" => self.named(word, "an interface", value::device),
             "fwmark" => self.named(word, "a mark", value::mark),
-            "cgroup" => self.named(word, "a cgroup path", value::cgroup),
+            "cgroup" => self.cgroup(word),
             "user" => self.named(word, "a user", value::user),
             "pid" => self.named(word, "a process's number", value::pid),
             "comm" => self.named(word, "a process's name", value::comm),
@@ -207,6 +207,15 @@ impl<'t> Parser<'t, '_> {
     fn port(&mut self, word: &str, side: Side) -> Parse<Expr> {
         let comparison = self.comparison()?.map_or(Comparison::Equal, |(comparison, _)| comparison);
         endpoint::port(self.value(&format!("a port after `{word}`"))?, side, comparison, self.names)
+    }
+
+    fn cgroup(&mut self, word: &str) -> Parse<Expr> {
+        let negated = self.equality(word)?;
+        let value = self.value(&format!("a cgroup path after `{word}`"))?;
+        let span = value.span.clone();
+        let (expr, cgroups) = value::cgroup(value, self.names)?;
+        self.count_terms(cgroups.saturating_sub(1), &span)?;
+        Ok(if negated { expr.negate() } else { expr })
     }
 
     fn named(

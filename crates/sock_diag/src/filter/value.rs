@@ -5,7 +5,7 @@ use std::num::NonZeroU32;
 use std::ops::Range;
 
 use super::error::{FilterError, quoted};
-use super::expr::{Holder, Ports, Test};
+use super::expr::{Expr, Holder, Ports, Test};
 use super::names::Names;
 
 /// A value as typed, and where.
@@ -56,17 +56,25 @@ pub(super) fn mark(value: Value<'_>, _names: &dyn Names) -> Read<Test> {
     Ok(Test::Mark { value: read(mark)?, mask: mask.map_or(Ok(u32::MAX), read)? })
 }
 
-/// A cgroup by path, or by `id:ID`.
-pub(super) fn cgroup(value: Value<'_>, names: &dyn Names) -> Read<Test> {
-    let id = match value.text.strip_prefix("id:") {
-        Some(id) => id.parse().ok(),
-        None => names.cgroup(value.text),
+/// A cgroup by path, by `id:ID` or a bare number; with `/*` behind the path, all below it as well. The expression, and how many
+/// cgroups it names.
+pub(super) fn cgroup(value: Value<'_>, names: &dyn Names) -> Read<(Expr, usize)> {
+    let number = value.text.strip_prefix("id:").unwrap_or(value.text);
+    let ids = match value.text.strip_suffix("/*") {
+        _ if number.bytes().all(|b| b.is_ascii_digit()) => number.parse().ok().map(|id| vec![id]),
+        Some("") => names.cgroups_below("/"),
+        Some(path) => names.cgroups_below(path),
+        None => names.cgroup(value.text).map(|id| vec![id]),
     };
-    id.map(Test::Cgroup).ok_or_else(|| {
-        value
+    match ids {
+        Some(ids) if !ids.is_empty() => {
+            let count = ids.len();
+            Ok((Expr::any(ids.into_iter().map(|id| Expr::Test(Test::Cgroup(id))).collect()), count))
+        }
+        _ => Err(value
             .wrong(format!("no cgroup is known as {}", quoted(value.text)))
-            .help("write a path below the cgroup2 mount, such as `/system.slice/nginx.service`")
-    })
+            .help("write a path below the cgroup2 mount, such as `/system.slice/nginx.service`")),
+    }
 }
 
 /// A user by name or number.

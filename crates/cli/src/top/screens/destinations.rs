@@ -7,57 +7,57 @@ use ratatui_core::buffer::Buffer;
 use ratatui_core::layout::Rect;
 use sockeye_core::{Destination, DestinationId};
 
+use super::listing;
 use crate::render::exhaustion::exhausted;
 use crate::render::snapshot_screen::{grouped, three_digits};
+use crate::terminal::Harmless;
 use crate::top::frame::Scene;
 use crate::top::grid::{self, Cell, Column, Drawn, Key, Rows};
 use crate::top::keys::Shown;
 use crate::top::look::Look;
-use crate::top::pen::{Pen, bar, sparkline};
+use crate::top::pen::bar;
 use crate::top::theme::{Theme, mark_of_share};
 use crate::top::view::Table;
 
 /// Fullest first.
 pub(crate) const FIRST_ORDER: Table = Table::by(1, true);
 
-/// Longer lines of ticks tell no more.
-const MOST_TREND: u16 = 60;
-/// Shorter ones tell nothing.
-const LEAST_TREND: u16 = 8;
 const BAR_CELLS: usize = 10;
 
-pub(crate) const COLUMNS: [Column; 11] = [
+pub(crate) const COLUMNS: [Column; 12] = [
     Column::name("DESTINATION", "from which address to which address and port"),
     Column::number(
         "USED",
         0,
         "share of the usable ports that connect() cannot have; ! past half, ‼ nearly all",
     ),
-    Column::text("PRESSURE", 8, "the same as a bar"),
-    Column::number("PORTS", 9, "distinct ports in use, TIME_WAIT included"),
+    Column::text("PRESSURE", 9, "the same as a bar"),
+    Column::number("PORTS", 10, "distinct ports in use, TIME_WAIT included"),
     Column::number("LIVE", 4, "sockets that are not in TIME_WAIT"),
     Column::number("TIME-WAIT", 5, "sockets in TIME_WAIT: this side closed first, less than a minute ago"),
     Column::number("OPENS/s", 3, "connections opened per second, of the last 10 s"),
     Column::number("CLOSES/s", 6, "connections closed per second, of the last 10 s"),
     Column::number("HEADROOM", 1, "how many more connect() succeed now"),
     Column::number("EXHAUSTED", 2, "when none does any more, if it goes on like this; ≥: not before"),
+    Column::text("OWNER", 8, "the process that has most of its sockets, and how many others have some"),
     Column::text("TREND", 7, "ports in use, tick by tick, the newest on the right"),
 ];
 
 struct Destinations<'a> {
     rows: Vec<&'a Destination>,
+    look: &'a Look,
     looks: &'a [Arc<Look>],
+}
+
+impl Destinations<'_> {
+    fn user_of(&self, row: &Destination) -> &str {
+        self.look.user_of(&row.id).unwrap_or("—")
+    }
 }
 
 /// `10.0.0.7 → 10.0.9.12:8080`: of TCP, as all destinations are.
 pub(crate) fn name(id: &DestinationId) -> String {
     format!("{} → {}", id.local_address, SocketAddr::new(id.remote_address, id.remote_port))
-}
-
-/// Ports in use, look by look, as many as there is room for; None where it had no sockets or was not kept.
-pub(crate) fn trend(looks: &[Arc<Look>], id: &DestinationId, room: usize) -> Vec<Option<f64>> {
-    let from = looks.len().saturating_sub(room);
-    looks[from..].iter().map(|look| look.destination(id).map(|known| f64::from(known.in_use))).collect()
 }
 
 impl Rows for Destinations<'_> {
@@ -84,6 +84,7 @@ impl Rows for Destinations<'_> {
             // Never is later than any time.
             9 if row.is_exhausted() => 0.0,
             9 => forecast.earliest_in_s.unwrap_or(f64::INFINITY),
+            10 => return Key::Text(self.user_of(row).to_owned()),
             _ => f64::from(row.in_use),
         })
     }
@@ -104,15 +105,10 @@ impl Rows for Destinations<'_> {
             7 => plain(three_digits(rates.closes[1].into())),
             8 => plain(headroom(row)),
             9 => Cell::new(exhausted(row), if row.is_exhausted() { theme.bad } else { theme.text }),
-            _ => {
-                let room = room.clamp(LEAST_TREND, MOST_TREND);
-                let values = trend(self.looks, &row.id, room.into());
-                let greatest = values.iter().flatten().fold(8.0, |most: f64, value| most.max(*value));
-                // The newest stands on the right from the beginning.
-                let line = sparkline(&values, greatest);
-                let width = usize::from(room);
-                Cell::new(format!("{line:>width$}"), theme.dim)
-            }
+            10 => plain(Harmless(self.user_of(row)).to_string()),
+            _ => listing::trend(self.looks, room, theme, |look| {
+                look.destination(&row.id).map(|known| f64::from(known.in_use))
+            }),
         }
     }
 }
@@ -142,26 +138,16 @@ pub(crate) fn draw(
     let filter = scene.view.filter();
     let rows: Vec<&Destination> = look.destinations.iter().filter(|row| filter.lets(&row.id)).collect();
     let (beyond, _) = look.left_out;
-    let told = match (filter.text.trim(), look.destinations.len()) {
-        (_, 0) => Some("no outgoing connection uses an ephemeral port".to_owned()),
-        ("", _) if beyond == 0 => None,
-        ("", known) => {
-            Some(format!("{known} destinations with the most ports in use; {} more", grouped(beyond as u64)))
-        }
-        (text, known) => {
-            Some(format!("filter: {text} · {} of {}", grouped(rows.len() as u64), grouped(known as u64)))
-        }
-    };
-    let lines = told.as_ref().map_or(0, |_| 1).min(area.height);
-    if let Some(told) = told {
-        Pen::at(buffer, area, 0).skip(1).put_cut(&told, scene.theme.dim);
+    let known = look.destinations.len();
+    if known == 0 {
+        return listing::nothing("no outgoing connection uses an ephemeral port", scene, area, buffer);
     }
-    let area = Rect { y: area.y + lines, height: area.height - lines, ..area };
-    if look.destinations.is_empty() {
-        return Drawn::default();
-    }
-    let table = Destinations { rows, looks: scene.until_shown() };
-    let inner = Rect { x: area.x + 1.min(area.width), width: area.width.saturating_sub(2), ..area };
+    let told = listing::filtered(filter, rows.len(), known).or_else(|| {
+        (beyond > 0).then(|| {
+            format!("{known} destinations with the most ports in use; {} more", grouped(beyond as u64))
+        })
+    });
+    let table = Destinations { rows, look, looks: scene.until_shown() };
     let mut chosen = *scene.view.table();
     // The first row is the worst, whoever that is; any other that was chosen stays so wherever it goes.
     if let Some(pinned) = scene.view.pinned.filter(|_| chosen.cursor > 0) {
@@ -169,7 +155,7 @@ pub(crate) fn draw(
         let place = order.iter().position(|row| table.rows[*row].id == pinned);
         chosen.cursor = place.unwrap_or(chosen.cursor);
     }
-    let drawn = grid::draw(&table, &chosen, inner, scene.theme, buffer);
+    let drawn = listing::draw(&table, &chosen, told.as_deref(), scene, area, buffer);
     shown.cursor = chosen.cursor.min(drawn.order.len().saturating_sub(1));
     shown.chosen = drawn.order.get(shown.cursor).and_then(|row| table.rows.get(*row)).map(|row| row.id);
     drawn

@@ -5,7 +5,7 @@ use ratatui_core::layout::Rect;
 use ratatui_core::style::Style;
 use sockeye_core::{Destination, DestinationId, Group, RATE_WINDOWS_S};
 
-use super::destinations::{headroom, name, trend, used};
+use super::destinations::{headroom, name, used};
 use crate::render::exhaustion::exhausted;
 use crate::render::lifetimes_table::duration;
 use crate::render::snapshot_screen::{grouped, three_digits};
@@ -21,8 +21,10 @@ const LABEL: usize = 12;
 /// From so many columns on, the ports' account stands beside the numbers.
 const WIDE: u16 = 140;
 
-/// A taller chart tells no more.
-const MOST_CHART: u16 = 24;
+/// Taller charts tell no more: three of them.
+const MOST_CHART: u16 = 48;
+/// Smaller ones, where there are three, tell nothing.
+const LEAST_CHART: u16 = 7;
 
 /// Lines of text, each a row of pieces.
 type Lines = Vec<Vec<(String, Style)>>;
@@ -57,11 +59,11 @@ pub(crate) fn draw(scene: &Scene<'_>, look: &Look, id: &DestinationId, area: Rec
         let right = Rect { x: below.x + half, width: below.width - half, ..below };
         put(&account, Rect { height: below.height.saturating_sub(chart_lines + 1), ..right }, buffer);
         let lines = (chart_lines + 1).min(below.height);
-        draw_trend(scene, id, Rect { y: below.bottom() - lines, height: lines, ..below }, buffer);
+        draw_trends(scene, id, Rect { y: below.bottom() - lines, height: lines, ..below }, buffer);
     } else {
         let rest = Rect { y: number_area.bottom(), height: below.height - numbers_height, ..below };
         let lines = rest.height.saturating_sub(account.len() as u16).clamp(4, MOST_CHART).min(rest.height);
-        draw_trend(scene, id, Rect { height: lines, ..rest }, buffer);
+        draw_trends(scene, id, Rect { height: lines, ..rest }, buffer);
         put(&account, Rect { y: rest.y + lines, height: rest.height - lines, ..rest }, buffer);
     }
 }
@@ -175,20 +177,40 @@ fn account(detail: Option<&Detail>, room: usize, theme: &Theme) -> Lines {
     lines
 }
 
-/// Ports in use over the ticks that are kept.
-fn draw_trend(scene: &Scene<'_>, id: &DestinationId, area: Rect, buffer: &mut Buffer) {
-    let theme = scene.theme;
+/// Over the ticks that are kept: ports in use and, where there is room, opens and closes.
+fn draw_trends(scene: &Scene<'_>, id: &DestinationId, area: Rect, buffer: &mut Buffer) {
+    let looks = scene.until_shown();
+    let room = usize::from(area.width.saturating_sub(12));
+    let looks = &looks[looks.len().saturating_sub(room)..];
+    let of = |value: fn(&Destination) -> f64| -> Vec<Option<f64>> {
+        looks.iter().map(|look| look.destination(id).map(value)).collect()
+    };
+    let charts = [
+        ("PORTS IN USE, TICK BY TICK", of(|one| f64::from(one.in_use))),
+        ("OPENS/s", of(|one| one.rates.unwrap_or_default().opens[0].into())),
+        ("CLOSES/s", of(|one| one.rates.unwrap_or_default().closes[0].into())),
+    ];
+    let count = if area.height >= 3 * LEAST_CHART { 3 } else { 1 };
+    let each = area.height / count;
+    let mut y = area.y;
+    for (index, (title, values)) in charts.into_iter().take(count.into()).enumerate() {
+        // What is left over is the first one's.
+        let height = if index == 0 { area.height - each * (count - 1) } else { each };
+        draw_chart(title, &values, Rect { y, height, ..area }, scene.theme, buffer);
+        y += height;
+    }
+}
+
+fn draw_chart(title: &str, values: &[Option<f64>], area: Rect, theme: &Theme, buffer: &mut Buffer) {
     if area.height < 2 {
         return;
     }
-    let room = usize::from(area.width.saturating_sub(12));
-    let values = trend(scene.until_shown(), id, room);
     let greatest = values.iter().flatten().fold(1.0, |most: f64, value| most.max(*value));
     let lines = area.height - 1;
-    Pen::at(buffer, area, 0).skip(1).put_cut("PORTS IN USE, TICK BY TICK", theme.heading);
-    for (down, line) in chart(&values, greatest, lines.into()).into_iter().enumerate() {
+    Pen::at(buffer, area, 0).skip(1).put_cut(title, theme.heading);
+    for (down, line) in chart(values, greatest, lines.into()).into_iter().enumerate() {
         let label = match down {
-            0 => grouped(greatest as u64),
+            0 => grouped(greatest.ceil() as u64),
             down if down + 1 == usize::from(lines) => "0".to_owned(),
             _ => String::new(),
         };

@@ -4,21 +4,27 @@ use ratatui_core::buffer::Buffer;
 use ratatui_core::layout::Rect;
 use ratatui_core::style::Style;
 
-use super::{destinations, listeners, owners, sockets};
+use super::{destinations, fleet, lifetimes, listeners, owners, sockets};
 use crate::top::frame::Scene;
 use crate::top::grid::Column;
 use crate::top::pen::{Pen, wrapped};
 use crate::top::view::Screen;
 
-const KEYS: [(&str, &str); 18] = [
+const KEYS: [(&str, &str); 20] = [
     ("1 … 6, Tab", "the screens"),
     ("↑ ↓ PgUp PgDn Home End", "move the cursor; also j k g G and the wheel"),
-    ("Enter", "look at the chosen destination alone"),
-    ("Esc", "back: out of one destination, a filter, the past"),
+    ("Enter", "look at the chosen destination alone; of all namespaces, into the chosen one"),
+    ("Esc", "back: out of one destination, a filter, the past, one namespace among all"),
+    ("7", "all namespaces again, after --all-netns"),
+    ("mouse", "a click on a tab, a title, a row; once more on the chosen row as Enter; the wheel"),
     ("< >", "sort by the column to the left or to the right; a click on a title does, too"),
-    ("b", "owners by process, by unit, by user"),
+    ("b", "owners by process, by unit, container or cgroup, by user"),
     ("r", "turn the order round"),
-    ("/", "filter destinations and sockets in the grammar of ss, as one types: dst 10/8 and dport = 443"),
+    (
+        "/",
+        "filter as one types, in the grammar of ss: sockets by all of it and by pid, comm, user, cgroup (comm = nginx and dport = \
+         443), destinations by src, dst and dport, listeners by src and sport, owners by pid, comm and user",
+    ),
     ("Space, p", "pause, and go on"),
     ("← →", "step back and forth through the ticks that are kept; { and } step by ten"),
     ("+ -", "longer or shorter intervals; of a replay, faster or slower"),
@@ -29,6 +35,32 @@ const KEYS: [(&str, &str); 18] = [
     ("^Z", "suspend; fg comes back"),
     ("q, ^C", "quit"),
     ("?", "this help"),
+];
+
+/// What the line above the keys tells.
+const COST: [(&str, &str); 6] = [
+    (
+        "sockets in … ms",
+        "how many the last sweep read and how long it took; when it was, if it was left out at this tick",
+    ),
+    ("cpu", "processor time of this program since the last tick, as a share of one processor"),
+    (
+        "events lost",
+        "destroy events the kernel had no room for: what they told is found by sweeps, or missing",
+    ),
+    ("seen", "share of the connections opened since the start that were seen, of those the kernel counted"),
+    ("MiB", "memory this program has resident"),
+    ("ticks kept", "how far one can step back"),
+];
+
+/// What screens tell that are no tables.
+const LIFETIMES: [(&str, &str); 2] = [
+    ("COMPLETED", "percentiles of connections that began and ended while it was watched"),
+    ("ALL (K–M)", "of all, those counted that are still open (Kaplan–Meier); —: more than that share are"),
+];
+const PORTS: [(&str, &str); 2] = [
+    ("the picture", "each cell a port, or as many as the line below it says; the legend says whose they are"),
+    ("even, odd", "connect() takes one half of the range first and slows down when that is full"),
 ];
 
 /// Draws it over the screen.
@@ -44,6 +76,17 @@ pub(crate) fn draw(scene: &Scene<'_>, scrolled: usize, body: Rect, buffer: &mut 
     };
     KEYS.iter().for_each(|(key, meaning)| put(key, 22, meaning));
     let columns = columns(scene.view.screen);
+    put("", 22, "");
+    COST.iter().for_each(|(word, meaning)| put(word, 22, meaning));
+    let told: &[(&str, &str)] = match scene.view.screen {
+        Screen::Lifetimes => &LIFETIMES,
+        Screen::Ports => &PORTS,
+        _ => &[],
+    };
+    if !told.is_empty() {
+        put("", 22, "");
+        told.iter().for_each(|(word, meaning)| put(word, 22, meaning));
+    }
     if !columns.is_empty() {
         put("", 22, "");
         columns.iter().for_each(|column| put(column.title, 22, column.meaning));
@@ -57,7 +100,9 @@ const fn columns(screen: Screen) -> &'static [Column] {
         Screen::Owners => &owners::COLUMNS,
         Screen::Listeners => &listeners::COLUMNS,
         Screen::Sockets => &sockets::COLUMNS,
-        Screen::Ports | Screen::Lifetimes => &[],
+        Screen::Namespaces => &fleet::COLUMNS,
+        Screen::Lifetimes => &lifetimes::COLUMNS,
+        Screen::Ports => &[],
     }
 }
 

@@ -1,15 +1,17 @@
 //! Listeners: who waits to be accepted, how many may, and what comes in.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use ratatui_core::buffer::Buffer;
 use ratatui_core::layout::Rect;
 
+use super::listing;
 use crate::render::snapshot_screen::{grouped, three_digits};
 use crate::top::frame::Scene;
-use crate::top::grid::{self, Cell, Column, Drawn, Key, Rows};
+use crate::top::grid::{Cell, Column, Drawn, Key, Rows};
 use crate::top::look::{ListenerRow, Look};
-use crate::top::pen::{Pen, bar};
+use crate::top::pen::bar;
 use crate::top::theme::{Theme, mark_of_share};
 use crate::top::view::Table;
 
@@ -18,7 +20,7 @@ pub(crate) const FIRST_ORDER: Table = Table::by(5, true);
 
 const BAR_CELLS: usize = 10;
 
-pub(crate) const COLUMNS: [Column; 10] = [
+pub(crate) const COLUMNS: [Column; 12] = [
     Column::name("LISTENER", "the port, and the address if it is one"),
     Column::number("SOCKETS", 6, "sockets that listen on it (SO_REUSEPORT, or several addresses)"),
     Column::number(
@@ -32,10 +34,15 @@ pub(crate) const COLUMNS: [Column; 10] = [
     Column::number("TIME-WAIT", 4, "sockets in TIME_WAIT: this side closed first"),
     Column::number("OPENS/s", 1, "connections that come in per second, of the last 10 s"),
     Column::number("CLOSES/s", 3, "connections that end per second, of the last 10 s"),
-    Column::number("OPENS/s 60 s", 7, "the same, of the last minute"),
+    Column::number("OPENS/s 60 s", 8, "what comes in per second, of the last minute"),
+    Column::number("CLOSES/s 60 s", 9, "what ends per second, of the last minute"),
+    Column::text("TREND", 7, "live connections, tick by tick, the newest on the right"),
 ];
 
-struct Listeners<'a>(&'a [ListenerRow]);
+struct Listeners<'a> {
+    rows: Vec<&'a ListenerRow>,
+    looks: &'a [Arc<Look>],
+}
 
 impl Rows for Listeners<'_> {
     fn columns(&self) -> &'static [Column] {
@@ -43,11 +50,11 @@ impl Rows for Listeners<'_> {
     }
 
     fn count(&self) -> usize {
-        self.0.len()
+        self.rows.len()
     }
 
     fn key(&self, row: usize, column: usize) -> Key {
-        let row = &self.0[row];
+        let row = self.rows[row];
         Key::Number(match column {
             0 => row.port.into(),
             1 => row.sockets.into(),
@@ -58,12 +65,14 @@ impl Rows for Listeners<'_> {
             6 => row.time_wait.into(),
             7 => row.rates.opens[1].into(),
             8 => row.rates.closes[1].into(),
-            _ => row.rates.opens[2].into(),
+            9 => row.rates.opens[2].into(),
+            10 => row.rates.closes[2].into(),
+            _ => row.live.into(),
         })
     }
 
-    fn cell(&self, row: usize, column: usize, _: u16, theme: &Theme) -> Cell {
-        let row = &self.0[row];
+    fn cell(&self, row: usize, column: usize, room: u16, theme: &Theme) -> Cell {
+        let row = self.rows[row];
         let style = theme.of_share(row.fullness);
         let text = match column {
             0 => match row.address {
@@ -78,7 +87,13 @@ impl Rows for Listeners<'_> {
             6 => grouped(row.time_wait),
             7 => three_digits(row.rates.opens[1].into()),
             8 => three_digits(row.rates.closes[1].into()),
-            _ => three_digits(row.rates.opens[2].into()),
+            9 => three_digits(row.rates.opens[2].into()),
+            10 => three_digits(row.rates.closes[2].into()),
+            _ => {
+                return listing::trend(self.looks, room, theme, |look| {
+                    look.listener(row.port).map(|known| f64::from(known.live))
+                });
+            }
         };
         Cell::new(text, theme.text)
     }
@@ -87,9 +102,11 @@ impl Rows for Listeners<'_> {
 /// Draws the table.
 pub(crate) fn draw(scene: &Scene<'_>, look: &Look, area: Rect, buffer: &mut Buffer) -> Drawn {
     if look.listeners.is_empty() {
-        Pen::at(buffer, area, 1).skip(2).put_cut("nobody listens", scene.theme.dim);
-        return Drawn::default();
+        return listing::nothing("nobody listens", scene, area, buffer);
     }
-    let inner = Rect { x: area.x + 1.min(area.width), width: area.width.saturating_sub(2), ..area };
-    grid::draw(&Listeners(&look.listeners), scene.view.table(), inner, scene.theme, buffer)
+    let filter = scene.view.filter();
+    let rows: Vec<&ListenerRow> = look.listeners.iter().filter(|row| filter.lets_listener(row)).collect();
+    let told = listing::filtered(filter, rows.len(), look.listeners.len());
+    let table = Listeners { rows, looks: scene.until_shown() };
+    listing::draw(&table, scene.view.table(), told.as_deref(), scene, area, buffer)
 }

@@ -2,9 +2,11 @@
 
 pub(crate) mod destinations;
 pub(crate) mod detail;
+pub(crate) mod fleet;
 pub(crate) mod help;
 pub(crate) mod lifetimes;
 pub(crate) mod listeners;
+mod listing;
 pub(crate) mod namespaces;
 pub(crate) mod owners;
 pub(crate) mod ports;

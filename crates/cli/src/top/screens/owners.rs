@@ -6,19 +6,20 @@ use std::collections::BTreeMap;
 use ratatui_core::buffer::Buffer;
 use ratatui_core::layout::Rect;
 
+use super::listing;
 use crate::render::snapshot_screen::{grouped, three_digits};
 use crate::terminal::Harmless;
+use crate::top::filter::Typed;
 use crate::top::frame::Scene;
-use crate::top::grid::{self, Cell, Column, Drawn, Key, Rows};
+use crate::top::grid::{Cell, Column, Drawn, Key, Rows};
 use crate::top::look::{Look, OwnerRow};
-use crate::top::pen::Pen;
 use crate::top::theme::Theme;
 use crate::top::view::{OwnersBy, Table};
 
 /// Most sockets first.
 pub(crate) const FIRST_ORDER: Table = Table::by(4, true);
 
-pub(crate) const COLUMNS: [Column; 9] = [
+pub(crate) const COLUMNS: [Column; 10] = [
     Column::name("OWNER", "the process that holds the sockets, or held them while they lived"),
     Column::number("PID", 1, "its process id"),
     Column::text("USER", 4, "who runs it"),
@@ -32,21 +33,35 @@ pub(crate) const COLUMNS: [Column; 9] = [
         6,
         "of LIVE and TIME-WAIT, those that nobody saw alive: they go where only this owner's go",
     ),
+    Column::text("TREND", 7, "LIVE and TIME-WAIT together, tick by tick, the newest on the right"),
 ];
 
-struct Owners<'a>(&'a [OwnerRow]);
+/// Rows of older looks that are gathered for a trend: where there are many owners, it is shorter.
+const MOST_GATHERED: usize = 20_000;
+
+struct Owners<'a> {
+    rows: &'a [OwnerRow],
+    by: OwnersBy,
+    /// As they were, look by look, the newest last; in the order of their places.
+    before: Vec<Cow<'a, [OwnerRow]>>,
+}
 
 impl Rows for Owners<'_> {
     fn columns(&self) -> &'static [Column] {
         &COLUMNS
     }
 
+    fn has(&self, column: usize) -> bool {
+        // Of several processes there is no number to tell.
+        self.by == OwnersBy::Process || !matches!(column, 1..=3)
+    }
+
     fn count(&self) -> usize {
-        self.0.len()
+        self.rows.len()
     }
 
     fn key(&self, row: usize, column: usize) -> Key {
-        let row = &self.0[row];
+        let row = &self.rows[row];
         match column {
             0 => Key::Text(row.label.clone()),
             1 => Key::Number(row.pid.unwrap_or(0).into()),
@@ -56,12 +71,13 @@ impl Rows for Owners<'_> {
             5 => Key::Number(row.time_wait as f64),
             6 => Key::Number(row.opens_per_second.into()),
             7 => Key::Number(row.closes_per_second.into()),
-            _ => Key::Number(row.inferred as f64),
+            8 => Key::Number(row.inferred as f64),
+            _ => Key::Number((row.live + row.time_wait) as f64),
         }
     }
 
-    fn cell(&self, row: usize, column: usize, _: u16, theme: &Theme) -> Cell {
-        let row = &self.0[row];
+    fn cell(&self, row: usize, column: usize, room: u16, theme: &Theme) -> Cell {
+        let row = &self.rows[row];
         let none = || "—".to_owned();
         let text = match column {
             0 => Harmless(&row.label).to_string(),
@@ -72,7 +88,8 @@ impl Rows for Owners<'_> {
             5 => grouped(row.time_wait),
             6 => three_digits(row.opens_per_second.into()),
             7 => three_digits(row.closes_per_second.into()),
-            _ => grouped(row.inferred),
+            8 => grouped(row.inferred),
+            _ => return listing::trend(&self.before, room, theme, |rows| sockets_of(rows, row)),
         };
         Cell::new(text, theme.text)
     }
@@ -93,38 +110,52 @@ fn gathered(rows: &[OwnerRow], by: OwnersBy) -> Vec<OwnerRow> {
         sum.opens_per_second += row.opens_per_second;
         sum.closes_per_second += row.closes_per_second;
     }
-    together.into_values().collect()
+    let mut rows: Vec<OwnerRow> = together.into_values().collect();
+    rows.sort_by(|a, b| a.place().cmp(&b.place()));
+    rows
+}
+
+fn sockets_of(rows: &[OwnerRow], row: &OwnerRow) -> Option<f64> {
+    let found = rows.binary_search_by(|other| other.place().cmp(&row.place())).ok()?;
+    rows.get(found).map(|row| (row.live + row.time_wait) as f64)
+}
+
+/// Those that the filter lets through, together as they are told apart.
+fn shown<'a>(rows: &'a [OwnerRow], filter: &Typed, by: OwnersBy) -> Cow<'a, [OwnerRow]> {
+    let rows = match &filter.good {
+        None => Cow::Borrowed(rows),
+        Some(_) => Cow::Owned(rows.iter().filter(|row| filter.lets_owner(row)).cloned().collect()),
+    };
+    match by {
+        OwnersBy::Process => rows,
+        by => Cow::Owned(gathered(&rows, by)),
+    }
 }
 
 /// Draws the table.
 pub(crate) fn draw(scene: &Scene<'_>, look: &Look, area: Rect, buffer: &mut Buffer) -> Drawn {
-    let rows = match &look.owners {
-        None => {
-            Pen::at(buffer, area, 1).skip(2).put_cut("owners are not resolved here", scene.theme.dim);
-            return Drawn::default();
-        }
+    let all = match &look.owners {
+        None => return listing::nothing("owners are not resolved here", scene, area, buffer),
         Some(rows) if rows.is_empty() => {
-            Pen::at(buffer, area, 1).skip(2).put_cut("no socket has an owner that is known", scene.theme.dim);
-            return Drawn::default();
+            return listing::nothing("no socket has an owner that is known", scene, area, buffer);
         }
         Some(rows) => rows,
     };
-    let by = scene.view.owners_by;
-    let told = match by {
+    let (by, filter) = (scene.view.owners_by, scene.view.filter());
+    let by_what = match by {
         OwnersBy::Process => "by process",
         OwnersBy::Group => "by unit, container or cgroup",
         OwnersBy::User => "by user",
     };
-    Pen::at(buffer, area, 0).skip(1).put_cut(told, scene.theme.dim);
-    let rows = match by {
-        OwnersBy::Process => Cow::Borrowed(rows.as_slice()),
-        by => Cow::Owned(gathered(rows, by)),
+    let rows = shown(all, filter, by);
+    let told = match listing::filtered(filter, rows.len(), shown(all, &Typed::default(), by).len()) {
+        Some(told) => format!("{by_what} · {told}"),
+        None => by_what.to_owned(),
     };
-    let inner = Rect {
-        x: area.x + 1.min(area.width),
-        y: area.y + 1.min(area.height),
-        width: area.width.saturating_sub(2),
-        height: area.height.saturating_sub(1),
-    };
-    grid::draw(&Owners(&rows), scene.view.table(), inner, scene.theme, buffer)
+    let looks = scene.until_shown();
+    let most = (MOST_GATHERED / all.len().max(1)).max(1);
+    let looks = &looks[looks.len().saturating_sub(most.min(area.width.into()))..];
+    let owners = looks.iter().map(|look| look.owners.as_deref().unwrap_or_default());
+    let before = owners.map(|owners| shown(owners, filter, by)).collect();
+    listing::draw(&Owners { rows: &rows, by, before }, scene.view.table(), Some(&told), scene, area, buffer)
 }

@@ -6,12 +6,12 @@ use ratatui_core::buffer::Buffer;
 use ratatui_core::layout::Rect;
 use sock_diag::{SocketRecord, SocketState, TimerKind};
 
+use super::listing;
 use crate::render::snapshot_screen::grouped;
 use crate::terminal::Harmless;
 use crate::top::frame::Scene;
-use crate::top::grid::{self, Cell, Column, Drawn, Key, Rows};
+use crate::top::grid::{Cell, Column, Drawn, Key, Rows};
 use crate::top::look::{Look, SocketList};
-use crate::top::pen::Pen;
 use crate::top::theme::Theme;
 use crate::top::view::Table;
 use crate::top::wanted::SocketOrder;
@@ -110,14 +110,12 @@ fn timer(record: &SocketRecord) -> String {
 
 /// Draws the table, below what it shows of how many.
 pub(crate) fn draw(scene: &Scene<'_>, look: &Look, area: Rect, buffer: &mut Buffer) -> Drawn {
-    let mut pen = Pen::at(buffer, area, 0);
     let Some(list) = &look.list else {
         let told = match scene.view.stands_at {
             Some(_) => "sockets were not listed at that tick",
             None => "sockets are listed from the next sweep on …",
         };
-        pen.skip(1).put_cut(told, scene.theme.dim);
-        return Drawn::default();
+        return listing::nothing(told, scene, area, buffer);
     };
     let text = scene.view.filter().text.trim();
     let shown = list.records.len() as u64;
@@ -131,12 +129,5 @@ pub(crate) fn draw(scene: &Scene<'_>, look: &Look, area: Rect, buffer: &mut Buff
     if list.unanswerable > 0 {
         told += &format!(" · of {} the filter cannot be told", grouped(list.unanswerable));
     }
-    pen.skip(1).put_cut(&told, scene.theme.dim);
-    let inner = Rect {
-        x: area.x + 1.min(area.width),
-        y: area.y + 1.min(area.height),
-        width: area.width.saturating_sub(2),
-        height: area.height.saturating_sub(1),
-    };
-    grid::draw(&Sockets(list), scene.view.table(), inner, scene.theme, buffer)
+    listing::draw(&Sockets(list), scene.view.table(), Some(&told), scene, area, buffer)
 }

@@ -1,0 +1,363 @@
+//! What was heard, brought into its order: who tried, what came of it, and who they were.
+
+use std::hash::BuildHasher;
+use std::net::SocketAddr;
+
+use hashbrown::{DefaultHashBuilder, HashMap, HashTable};
+
+use crate::Heard;
+use crate::record::{Happening, What};
+
+/// The most connects that are remembered.
+const MOST_MADE: usize = 1 << 18;
+/// The most connects under way, and the most threads.
+const MOST: usize = 1 << 16;
+
+#[derive(Default, Debug)]
+pub(crate) struct Book {
+    /// Heard and not taken in yet.
+    heard: Vec<Happening>,
+    hasher: DefaultHashBuilder,
+    /// Who tries, by socket.
+    tries: HashMap<u64, Try>,
+    made: HashTable<Made>,
+    /// By their numbers, which are tids; that of a process's first thread is its pid.
+    tasks: HashMap<u32, Task>,
+    /// Calls of `forget_old`.
+    age: u32,
+    lost: u64,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Try {
+    pid: u32,
+    netns: Option<u64>,
+}
+
+/// A connection that somebody made.
+#[derive(Clone, Copy, Debug)]
+struct Made {
+    /// Of the namespace and both its ends, or what a reset leaves of them. Two with the same 64 bits are taken for one.
+    hash: u64,
+    pid: u32,
+    age: u32,
+}
+
+/// A thread. What a process is called and where it belongs is told of its first one.
+#[derive(Clone, Copy, Default, Debug)]
+struct Task {
+    netns: Option<u64>,
+    cgroup: u64,
+    name: Option<[u8; 16]>,
+    /// When it connected last, or ended.
+    age: u32,
+    has_ended: bool,
+    connects: bool,
+}
+
+impl Book {
+    pub(crate) fn hear(&mut self, happening: Happening) {
+        self.heard.push(happening);
+    }
+
+    /// Takes in, in its order, all that happened until this moment: of what came later, each processor may have told a
+    /// part. `netns_of` tells a living thread's network namespace.
+    pub(crate) fn turn_to(&mut self, until: u64, mut netns_of: impl FnMut(u32) -> Option<u64>) {
+        let mut heard = std::mem::take(&mut self.heard);
+        heard.sort_by_key(|happening| happening.at);
+        let past = heard.partition_point(|happening| happening.at <= until);
+        for happening in heard.drain(..past) {
+            self.take_in(happening.what, &mut netns_of);
+        }
+        // Room that a storm needed is given back.
+        if heard.capacity() > 1 << 14 && heard.len() < 1 << 12 {
+            heard.shrink_to(1 << 12);
+        }
+        self.heard = heard;
+    }
+
+    fn take_in(&mut self, what: What, netns_of: &mut impl FnMut(u32) -> Option<u64>) {
+        match what {
+            // Of another pid namespace, or none at all.
+            What::Tries { pid: 0 | u32::MAX, .. } => {}
+            What::Tries { socket, pid, task, cgroup } => {
+                let netns = self.task(task).and_then(|task_| {
+                    task_.netns = task_.netns.or_else(|| netns_of(task));
+                    task_.netns
+                });
+                let age = self.age;
+                if let Some(first) = self.task(pid) {
+                    (first.cgroup, first.age, first.connects) = (cgroup, age, true);
+                }
+                if self.tries.len() < MOST || self.tries.contains_key(&socket) {
+                    self.tries.insert(socket, Try { pid, netns });
+                } else {
+                    self.lost += 1;
+                }
+            }
+            What::Connected { socket, local, remote } => {
+                if let Some(try_) = self.tries.remove(&socket) {
+                    self.note(try_, local, remote);
+                }
+            }
+            What::Failed { socket } => {
+                self.tries.remove(&socket);
+            }
+            What::Forked { task, parent } => {
+                let known = self.tasks.get(&parent).copied().unwrap_or_default();
+                self.tasks.remove(&task);
+                if let Some(task) = self.task(task) {
+                    *task = Task { connects: false, has_ended: false, ..known };
+                }
+            }
+            What::Named { pid, name } => {
+                if let Some(task) = self.task(pid) {
+                    task.name = Some(name);
+                }
+            }
+            What::Entered { task, netns } => {
+                if let Some(task) = self.task(task) {
+                    task.netns = Some(netns);
+                }
+            }
+            What::Ended { task } => self.end(task),
+            What::Lost(records) => {
+                self.lost += records;
+                // Who has ended, or moved, may be among what was lost.
+                self.tasks.clear();
+            }
+        }
+    }
+
+    /// The task with this number; None when there are too many.
+    fn task(&mut self, number: u32) -> Option<&mut Task> {
+        if self.tasks.len() >= MOST && !self.tasks.contains_key(&number) {
+            return None;
+        }
+        Some(self.tasks.entry(number).or_default())
+    }
+
+    fn note(&mut self, Try { pid, netns }: Try, local: SocketAddr, remote: SocketAddr) {
+        // It began before we listened, and ended before it was asked.
+        let Some(netns) = netns else { return };
+        let whole = self.hash(netns, local, remote);
+        let reset = self.hash(netns, local, SocketAddr::new(remote.ip(), 0));
+        for hash in [whole, reset] {
+            let made = Made { hash, pid, age: self.age };
+            let has_room = self.made.len() < MOST_MADE;
+            match self.made.find_mut(hash, |one| one.hash == hash) {
+                Some(before) => *before = made,
+                None if has_room => {
+                    self.made.insert_unique(hash, made, |one| one.hash);
+                }
+                None => self.lost += 1,
+            }
+        }
+    }
+
+    /// What it did is remembered a while longer.
+    fn end(&mut self, task: u32) {
+        let age = self.age;
+        match self.tasks.get_mut(&task) {
+            Some(task) if task.connects => (task.has_ended, task.age) = (true, age),
+            _ => {
+                self.tasks.remove(&task);
+            }
+        }
+    }
+
+    pub(crate) fn connector(&self, netns: u64, local: SocketAddr, remote: SocketAddr) -> Option<u32> {
+        let hash = self.hash(netns, local, remote);
+        Some(self.made.find(hash, |one| one.hash == hash)?.pid)
+    }
+
+    pub(crate) fn heard_of(&self, pid: u32) -> Option<Heard> {
+        let task = self.tasks.get(&pid)?;
+        Some(Heard {
+            name: task.name.map(|name| until_zero(&name).to_vec()),
+            cgroup_id: (task.cgroup != 0).then_some(task.cgroup),
+        })
+    }
+
+    /// Whoever resets a connection forgets its own address and the other's port first (tcp_disconnect): without the latter
+    /// the former does not count.
+    fn hash(&self, netns: u64, local: SocketAddr, remote: SocketAddr) -> u64 {
+        let address = (remote.port() != 0).then_some(local.ip().to_canonical());
+        self.hasher.hash_one((netns, address, local.port(), remote.ip().to_canonical(), remote.port()))
+    }
+
+    pub(crate) fn forget_old(&mut self) {
+        self.age += 1;
+        let age = self.age;
+        self.made.retain(|made| made.age + 1 >= age);
+        self.tasks.retain(|_, task| !task.has_ended || task.age + 2 >= age);
+        if self.made.capacity() > 1 << 12 && self.made.len() * 4 < self.made.capacity() {
+            self.made.shrink_to(self.made.len() * 2, |one| one.hash);
+        }
+    }
+
+    pub(crate) fn lost(&self) -> u64 {
+        self.lost
+    }
+}
+
+fn until_zero(name: &[u8]) -> &[u8] {
+    name.split(|byte| *byte == 0).next().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn ends(port: u16) -> (SocketAddr, SocketAddr) {
+        (SocketAddr::from(([10, 0, 0, 1], port)), SocketAddr::from(([10, 0, 0, 2], 80)))
+    }
+
+    fn tries(socket: u64, task: u32) -> What {
+        What::Tries { socket, pid: task, task, cgroup: 0 }
+    }
+
+    fn connected(socket: u64, port: u16) -> What {
+        let (local, remote) = ends(port);
+        What::Connected { socket, local, remote }
+    }
+
+    fn pid(book: &Book, port: u16) -> Option<u32> {
+        let (local, remote) = ends(port);
+        book.connector(7, local, remote)
+    }
+
+    /// A book that heard all this, a nanosecond apart.
+    fn heard(what: impl IntoIterator<Item = What>) -> Book {
+        let mut book = Book::default();
+        what.into_iter().zip(0..).for_each(|(what, at)| book.hear(Happening { at, what }));
+        book.turn_to(u64::MAX, |_| Some(7));
+        book
+    }
+
+    #[test]
+    fn a_socket_may_be_used_again() {
+        let book = heard([
+            tries(1, 100),
+            connected(1, 5_000),
+            tries(1, 200),
+            What::Failed { socket: 1 },
+            connected(1, 5_001),
+            tries(1, 300),
+            connected(1, 5_002),
+        ]);
+        assert_eq!([5_000, 5_001, 5_002].map(|port| pid(&book, port)), [Some(100), None, Some(300)]);
+    }
+
+    #[test]
+    fn a_reset_connection_is_known_by_what_is_left_of_its_ends() {
+        let book = heard([tries(1, 100), connected(1, 5_000)]);
+        let left = |port| (SocketAddr::from(([0; 4], port)), SocketAddr::from(([10, 0, 0, 2], 0)));
+        assert_eq!(book.connector(7, left(5_000).0, left(5_000).1), Some(100));
+        assert_eq!(book.connector(7, left(5_001).0, left(5_001).1), None);
+    }
+
+    #[test]
+    fn namespaces_are_those_of_the_moment() {
+        let book = heard([
+            What::Forked { task: 100, parent: 1 },
+            What::Entered { task: 100, netns: 8 },
+            tries(1, 100),
+            connected(1, 5_000),
+            What::Entered { task: 100, netns: 7 },
+            tries(1, 100),
+            connected(1, 5_001),
+        ]);
+        assert_eq!([5_000, 5_001].map(|port| pid(&book, port)), [None, Some(100)]);
+        let (local, remote) = ends(5_000);
+        assert_eq!(book.connector(8, local, remote), Some(100));
+    }
+
+    #[test]
+    fn a_number_given_out_again_is_another_process() {
+        let named = |name: &[u8; 16]| What::Named { pid: 100, name: *name };
+        let book = heard([
+            What::Forked { task: 100, parent: 1 },
+            named(b"curl\0\0\0\0\0\0\0\0\0\0\0\0"),
+            tries(1, 100),
+            connected(1, 5_000),
+            What::Ended { task: 100 },
+            What::Forked { task: 100, parent: 1 },
+        ]);
+        assert_eq!(book.heard_of(100).unwrap().name, None, "nobody's name is better than another's");
+    }
+
+    #[test]
+    fn what_is_not_known_is_nobodys() {
+        let mut book = heard([What::Lost(3), tries(1, 0), connected(1, 5_001), tries(2, u32::MAX)]);
+        assert_eq!((book.lost(), pid(&book, 5_001)), (3, None));
+        book.hear(Happening { at: 0, what: tries(1, 100) });
+        book.hear(Happening { at: 1, what: connected(1, 5_000) });
+        book.turn_to(u64::MAX, |_| None);
+        assert_eq!((book.lost(), pid(&book, 5_000)), (3, None));
+    }
+
+    #[test]
+    fn memory_is_bounded() {
+        let attempts = (0..2 * MOST as u64).map(|socket| tries(socket, socket as u32 + 1));
+        let book = heard(attempts);
+        assert_eq!((book.tries.len(), book.tasks.len(), book.lost()), (MOST, MOST, MOST as u64));
+        let mut book = Book::default();
+        for round in 0..5 {
+            for port in 0..60_000 {
+                let what = [tries(1, 100), connected(1, port)];
+                what.into_iter().for_each(|what| book.hear(Happening { at: 0, what }));
+            }
+            book.turn_to(u64::MAX, |_| Some(round));
+            book.tasks.clear();
+        }
+        assert_eq!((book.made.len(), book.lost()), (MOST_MADE, 2 * 5 * 60_000 - MOST_MADE as u64));
+        for _ in 0..4 {
+            book.forget_old();
+        }
+        assert_eq!((book.made.len(), book.made.capacity() < 1 << 14), (0, true));
+        assert!(book.heard.capacity() <= 1 << 14);
+    }
+
+    proptest! {
+        /// Rings are read one after the other, and happenings are told in any order: what is known is the same, once the
+        /// moment has passed in all of them.
+        #[test]
+        fn rings_may_be_read_in_any_order(
+            happenings in prop::collection::vec((0u64..6, 1u32..4, 5_000u16..5_004, 0u8..4), 0..60),
+            rings in prop::collection::vec(0usize..3, 60),
+            cut in 0u64..60,
+        ) {
+            let all: Vec<Happening> = happenings
+                .iter()
+                .zip(0u64..)
+                .map(|((socket, task, port, kind), at)| {
+                    let what = match kind {
+                        0 | 1 => tries(*socket, *task),
+                        2 => connected(*socket, *port),
+                        _ => What::Failed { socket: *socket },
+                    };
+                    Happening { at, what }
+                })
+                .collect();
+            let mut straight = Book::default();
+            all.iter().for_each(|one| straight.hear(*one));
+            straight.turn_to(u64::MAX, |_| Some(7));
+
+            let mut torn = Book::default();
+            // The first reading finds only a part of what came after it began.
+            let of_ring = |ring: usize, late: bool| {
+                let rings = rings.clone();
+                all.iter().filter(move |one| rings[one.at as usize] == ring && (one.at > cut + ring as u64) == late)
+            };
+            (0..3).for_each(|ring| of_ring(ring, false).for_each(|one| torn.hear(*one)));
+            torn.turn_to(cut, |_| Some(7));
+            (0..3).for_each(|ring| of_ring(ring, true).for_each(|one| torn.hear(*one)));
+            torn.turn_to(u64::MAX, |_| Some(7));
+            for port in 5_000..5_004 {
+                prop_assert_eq!(pid(&torn, port), pid(&straight, port));
+            }
+        }
+    }
+}
