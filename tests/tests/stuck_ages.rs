@@ -1,6 +1,9 @@
 //! What a look tells of how long a socket has stood: the truth is between its bounds, in every state that it may be stuck in.
 #![allow(clippy::unwrap_used, reason = "a failed step of a test is a failed test")]
 
+mod look;
+
+use std::cell::RefCell;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::ops::ControlFlow;
@@ -14,8 +17,8 @@ use nix::sys::socket::{
     sockopt,
 };
 use sock_diag::{DumpRequest, Extensions, Kernel, Protocol, RecvBuffer, SocketRecord, dump, inspect};
-use sockeye_core::{Age, StuckKind};
-use sockeye_tests::{Namespace, wait_until};
+use sockeye_core::{Age, Counters, StuckKind, Sweep};
+use sockeye_tests::{Namespace, Zoo, ZooSpec, wait_until};
 
 /// The kernel's jiffies, and what it takes from one line of a test to the next.
 const SLACK_MS: u64 = 250;
@@ -209,6 +212,38 @@ fn orphans_in_fin_wait2() {
             assert!(age.min_ms <= truth + SLACK_MS && age.min_ms + SLACK_MS >= truth, "{age:?} of {truth}");
         }
         drop((door, client));
+    });
+}
+
+#[test]
+fn nothing_in_a_zoo_is_older_than_the_zoo() {
+    Namespace::new().run(|| {
+        let before = Instant::now();
+        let zoo = Zoo::open(&ZooSpec::default()).unwrap();
+        let mut eye = Eye::open();
+        let mut sweep = Sweep::new(&look::settings());
+        eye.all().iter().for_each(|record| sweep.observe(record));
+        let report = sweep.finish(&Counters::default());
+        for kind in
+            [StuckKind::CloseWait, StuckKind::SynSent, StuckKind::OrphanFinWait2, StuckKind::BoundIdle]
+        {
+            assert!(report.stuck.of(kind).sockets > 0, "a zoo has {kind:?}");
+        }
+        let (kernel, buffer) = (RefCell::new(&mut eye.kernel), RefCell::new(&mut eye.buffer));
+        let found = report.stuck_by(|kind, record| {
+            let (kernel, buffer) = (&mut *kernel.borrow_mut(), &mut *buffer.borrow_mut());
+            let told = inspect(*kernel, record.family, &record.id, Extensions::INFO, buffer, |diag| {
+                Age::of(kind, &diag.to_record(), diag.tcp_info().as_ref(), Some(60_000))
+            });
+            let age = told.unwrap().flatten().or_else(|| Age::of(kind, record, None, Some(60_000)));
+            let most = before.elapsed().as_millis() as u64;
+            assert!(age.is_none_or(|age| age.min_ms <= most + SLACK_MS), "{kind:?} {age:?} after {most} ms");
+            age
+        });
+        // On a machine that took seconds for it, there is something to tell.
+        let is_long = |kind: StuckKind| before.elapsed().as_millis() as u64 > kind.long_ms();
+        assert!(found.iter().all(|found| is_long(found.stuck.kind)), "{found:?}");
+        drop(zoo);
     });
 }
 
