@@ -16,7 +16,8 @@ def checkout():
         request(connection)
         forgotten.append(connection)
 
-    paced(25, 100, one)
+    paced(25, 18, one)
+    time.sleep(200)
 
 
 network(ports=(32768, 60999))
@@ -26,3 +27,6 @@ time.sleep(8)
 look("watch 1 5")
 look("--by owner")
 look("sockets -tp state close-wait | head -5")
+time.sleep(62)
+look("")
+look("--json | jq -c '.warnings[] | {id, long, longest_ms, owners}'")

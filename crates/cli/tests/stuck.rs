@@ -239,6 +239,52 @@ fn who_closes_without_being_rid_of_it_is_remembered_by_a_watch() {
     });
 }
 
+#[test]
+fn a_leak_is_told_after_a_minute_and_so_are_ports_that_are_held_for_nothing() {
+    Namespace::new().deadline(Duration::from_secs(170)).run(|| {
+        call_us(HOSTILE);
+        let mut watch = sockeye("watch 2s -o jsonl").stdout(Stdio::piped()).spawn().unwrap();
+        let mut lines = BufReader::new(watch.stdout.take().unwrap()).lines();
+        lines.next().unwrap().unwrap();
+        let before = Instant::now();
+        let clients = forgotten(30);
+        let idle: Vec<OwnedFd> = (0..20)
+            .map(|_| {
+                let socket = quiet();
+                bind(socket.as_raw_fd(), &local(0)).unwrap();
+                socket
+            })
+            .collect();
+        let begun = Instant::now();
+        let told = lines.map(Result::unwrap).find_map(|line| {
+            let told: Value = serde_json::from_str(&line).unwrap();
+            assert!(before.elapsed() < Duration::from_secs(150), "{told}");
+            let all = [warning(&told, "close_wait"), warning(&told, "bound_idle")];
+            let least = begun.elapsed() > Duration::from_secs(60);
+            assert!(least || all.iter().all(Option::is_none), "too early: {told}");
+            matches!(all, [Some(_), Some(_)]).then_some(told)
+        });
+        watch.kill().unwrap();
+        watch.wait().unwrap();
+        let told = told.unwrap();
+        for (id, count) in [("close_wait", 30), ("bound_idle", 20)] {
+            let stuck = warning(&told, id).unwrap();
+            assert_eq!((&stuck["count"], &stuck["long"]), (&json!(count), &json!(count)), "{stuck}");
+            assert!(is_ours(&stuck["owners"][0]), "{stuck}");
+            let most = stuck["longest_at_most_ms"].as_u64().unwrap();
+            assert!(u128::from(most) + 1_000 > begun.elapsed().as_millis().min(60_000), "{stuck}");
+        }
+        // One look tells as much of the leak, and of bound sockets nothing.
+        let told = look("--json");
+        let leak = warning(&told, "close_wait").unwrap();
+        assert!(leak["long"] == 30 && is_ours(&leak["owners"][0]), "{leak}");
+        let longest = u128::from(leak["longest_ms"].as_u64().unwrap());
+        assert!(longest > 60_000 && longest <= before.elapsed().as_millis(), "{leak}");
+        assert_eq!(warning(&told, "bound_idle"), None);
+        drop((clients, idle));
+    });
+}
+
 /// So many connections of this process to `door`, each bound before by `port`.
 fn bound(door: SocketAddr, count: u16, port: impl Fn(u16) -> u16) -> Vec<OwnedFd> {
     let one = |number| {

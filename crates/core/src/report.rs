@@ -1,4 +1,5 @@
-//! What one sweep of one namespace told, as plain numbers sized by ports and destinations.
+//! What one sweep of one namespace told, as plain numbers sized by ports and destinations, and a bounded sample of sockets
+//! that may be stuck.
 //!
 //! Formats (table, JSON, metrics) are the renderers' own.
 

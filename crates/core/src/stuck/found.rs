@@ -119,18 +119,21 @@ const NAMED: usize = 3;
 impl fmt::Display for Holders {
     /// `nginx (812) has 198, curl (99) 2`; nothing where nobody was found.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        Told(self, "has ").fmt(f)
+        Told { holders: self, verb: "has ", of: self.asked }.fmt(f)
     }
 }
 
-/// Holders with what they do or did.
-struct Told<'a>(&'a Holders, &'static str);
+/// Holders with what they do or did, of so many sockets.
+struct Told<'a> {
+    holders: &'a Holders,
+    verb: &'static str,
+    of: u32,
+}
 
 impl fmt::Display for Told<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Told(Holders { found, asked, nobodys }, verb) = self;
-        let mut before = "";
-        let mut verb = *verb;
+        let Holders { found, asked, nobodys } = self.holders;
+        let (mut before, mut verb) = ("", self.verb);
         for holder in found.iter().take(NAMED) {
             write!(f, "{before}{} {verb}{}", holder.label, holder.sockets)?;
             (before, verb) = (", ", "");
@@ -142,7 +145,7 @@ impl fmt::Display for Told<'_> {
             write!(f, ", {} {others} {}", rest.len(), count(rest))?;
         }
         let known = count(found);
-        if known > 0 && known + nobodys < *asked {
+        if known > 0 && known + nobodys < self.of {
             write!(f, ", of {asked} looked for")?;
         }
         Ok(())
