@@ -20,7 +20,7 @@ use crate::whose::{Facet, Who, Whose};
 /// Sockets of one warning whose owner is looked for.
 const MOST_ASKED: usize = 256;
 /// Looking for all of them takes so long at most, for a single look and at every tick of a watch.
-const FOR_A_LOOK: Duration = Duration::from_millis(10);
+const FOR_A_LOOK: Duration = Duration::from_millis(20);
 const FOR_A_TICK: Duration = Duration::from_millis(3);
 
 /// Ages of sampled sockets, as one look told them.
