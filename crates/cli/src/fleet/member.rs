@@ -305,7 +305,12 @@ impl Followed {
         self.watched.write_notes(self.events.is_some(), &mut self.notes);
         let unread = self.surroundings.unread.iter();
         self.notes.extend(unread.map(|why| Note { id: "unreadable", message: why.clone() }));
-        let report = self.watched.monitor.tick(now.max(self.watched.now));
+        let now = now.max(self.watched.now);
+        self.watched.monitor.tick(now);
+        // Whose they are is not looked for: that would be a search for each namespace.
+        let stuck = self.watched.monitor.stuck(now).into_iter().map(|found| found.stuck);
+        let report = self.watched.monitor.report_mut();
+        report.tell_stuck(stuck);
         if let Some(churn) = &mut report.churn {
             self.unconfirmed = churn.unconfirmed;
             self.churn = self.churn * CHURN_LASTS + (churn.tcp.opened_last + churn.tcp.closed_last) as f64;

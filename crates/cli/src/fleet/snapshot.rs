@@ -12,6 +12,7 @@ use super::row::NamespaceRow;
 use crate::args::{FeedArgs, ReportFormat, SnapshotArgs};
 use crate::feed::Feed;
 use crate::render::{namespaces_json, namespaces_screen, snapshot_screen};
+use crate::stuck::{self, Ages};
 use crate::sweep::{Note, sweep};
 use crate::terminal::{self, Palette, buffered_stdout, ignore_closed_pipe};
 
@@ -66,7 +67,9 @@ pub(crate) fn run(args: &SnapshotArgs, key: SortKey) -> anyhow::Result<()> {
 fn look(found: &FoundNamespace, args: &SnapshotArgs, key: SortKey) -> anyhow::Result<Look> {
     let mut feed = Feed::open(&FeedArgs::default())?;
     let (mut report, notes) = sweep(&mut feed)?;
+    let ages = Ages::ask(&mut feed, &report);
     feed.end_sweep()?;
+    stuck::tell(&mut feed, &mut report, &ages);
     report.forecast(&feed.surroundings().core_settings());
     report.sort_by(key);
     let json = match args.output.format() {
