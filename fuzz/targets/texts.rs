@@ -26,7 +26,7 @@ pub(super) fn run(bytes: &[u8]) {
     let mut counters = Counters::default();
     counters.parse_titled(text);
     counters.parse_paired(text);
-    let again = counters.clone();
+    let again = counters;
     counters.parse_titled(text);
     counters.parse_paired(text);
     assert_eq!(counters, again);

@@ -40,6 +40,11 @@ impl Inodes {
         row.map(|row| row.inode)
     }
 
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
+        self.rows.len()
+    }
+
     /// The socket is gone. The inode that it had.
     pub(crate) fn remove(&mut self, cookie: Cookie) -> Option<u32> {
         let hasher = &self.hasher;

@@ -424,3 +424,77 @@ impl Who<'_> {
         self.process.map(|process| &process.name).or(self.program)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, SocketAddr};
+    use std::num::NonZeroU32;
+
+    use sock_diag::fake::tcp_record;
+    use sock_diag::{Timer, TimerKind};
+    use sockeye_core::{Counters, Moment, Settings};
+    use sockeye_host::owners::OwnerFiles;
+
+    use super::*;
+
+    const SOCKETS: u64 = 10_000;
+
+    /// Of a host without processes.
+    fn whose() -> Whose {
+        let files = OwnerFiles { proc: "/nonexistent".into(), cgroups: None, passwd: "/nonexistent".into() };
+        Whose { owners: Some(Owners::within(&files)), ..Whose::new(Facet::Process, false) }
+    }
+
+    fn connection(cookie: u64) -> SocketRecord {
+        let local = SocketAddr::new(Ipv4Addr::new(10, 0, 0, 7).into(), 33_000 + (cookie % 20_000) as u16);
+        let remote = SocketAddr::new(Ipv4Addr::new(10, 1, 0, 1).into(), 443);
+        let mut record = tcp_record(SocketState::Established, local, remote);
+        record.id.cookie = Cookie(cookie);
+        record.uid = Some(33);
+        record.inode = NonZeroU32::new(cookie as u32);
+        record
+    }
+
+    /// What is left of it: one half waits, the other is gone.
+    fn remains(cookie: u64) -> Option<SocketRecord> {
+        let waits = SocketRecord {
+            state: SocketState::TimeWait,
+            timer: Timer { kind: TimerKind::TimeWait, expires_ms: 30_000, retransmits: 0 },
+            uid: None,
+            inode: None,
+            ..connection(cookie)
+        };
+        cookie.is_multiple_of(2).then_some(waits)
+    }
+
+    #[test]
+    fn nothing_is_kept_of_sockets_that_came_and_went() {
+        let mut whose = whose();
+        let mut monitor = Monitor::new(&Settings::default(), &Counters::default(), Moment(0), false);
+        monitor.keep_closed(true);
+        let mut sweep = |number: u64, records: &mut dyn Iterator<Item = SocketRecord>| {
+            monitor.begin_sweep(Moment(number * 1_000));
+            whose.begin_sweep(&mut monitor);
+            for record in records {
+                let is_new = monitor.observe(&record);
+                whose.see(&mut monitor, &record, is_new);
+            }
+            monitor.end_sweep(Moment(number * 1_000), &Counters::default());
+            while whose.work(&mut monitor, Duration::from_secs(1)) {}
+            whose.gone(monitor.take_closed().into_iter().map(|closed| closed.cookie));
+            whose.inodes.len()
+        };
+        for round in 0..10 {
+            let first = 1 + round * SOCKETS;
+            let before = first.saturating_sub(SOCKETS).max(1)..first;
+            let known =
+                sweep(round, &mut (first..first + SOCKETS).map(connection).chain(before.filter_map(remains)));
+            // Who is not seen once may have been missed.
+            assert!(known <= 2 * SOCKETS as usize, "{known}");
+        }
+        let known = [10, 11, 12].map(|number| sweep(number, &mut std::iter::empty()));
+        assert_eq!(known[2], 0);
+        assert_eq!((whose.unfound, whose.work.left), (10 * SOCKETS, 0));
+        assert!(whose.numbers.len() < 3, "{:?}", whose.numbers);
+    }
+}

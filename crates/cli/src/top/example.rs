@@ -146,6 +146,7 @@ fn make() -> Vec<Arc<Look>> {
         }
         look.lifetimes.clone_from(&lifetimes);
         look.owners = Some(owners(tick));
+        look.origins = ["accepted", "chosen by connect()"].map(origin).into();
         look.cost = Cost {
             sweep: Some(SweepCost { duration_ms: 3.81, records: records.len() as u64 }),
             swept_ago_ms: 0,
@@ -157,6 +158,10 @@ fn make() -> Vec<Arc<Look>> {
         }
     }
     looks
+}
+
+fn origin(label: &str) -> OwnerRow {
+    OwnerRow { label: label.to_owned(), live: 7, time_wait: 9, ..OwnerRow::default() }
 }
 
 fn owners(tick: u32) -> Vec<OwnerRow> {

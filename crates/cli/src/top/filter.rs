@@ -59,6 +59,10 @@ impl Names for NamesAtHand {
         Cgroups::find().ok().flatten()?.id(Path::new(path)).ok()
     }
 
+    fn cgroups_below(&self, path: &str) -> Option<Vec<u64>> {
+        Cgroups::find().ok().flatten()?.ids_below(Path::new(path)).ok()
+    }
+
     fn user(&self, name: &str) -> Option<u32> {
         Users::read(&OwnerFiles::of_this_host().passwd).uid(name)
     }

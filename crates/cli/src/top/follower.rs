@@ -175,6 +175,7 @@ fn follow_one(
             Some(Detail { id, account, closes, owners: Vec::new() })
         });
         look.owners = tick.groups.map(|(_, rows)| owner_rows(rows));
+        look.origins = owner_rows(follow.rows(By::PortOrigin));
         if wants.users || detail.is_some() {
             let accounts = follow.monitor().accounts();
             look.users = users_of(&follow, &accounts, &look);

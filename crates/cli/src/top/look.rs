@@ -219,6 +219,8 @@ pub(crate) struct Look {
     pub(crate) cost: Cost,
     /// None while nobody resolves them. In the order of their places.
     pub(crate) owners: Option<Vec<OwnerRow>>,
+    /// Connections by how they got their ports, in the order of their places as well.
+    pub(crate) origins: Vec<OwnerRow>,
     /// Of all namespaces at once, by their inodes; nothing else is told then. None where one is followed.
     pub(crate) fleet: Option<Vec<NamespaceRow>>,
     pub(crate) lifetimes: Option<Arc<LifetimeReport>>,
@@ -271,6 +273,7 @@ impl Look {
             remarks: warnings.chain(notes).collect(),
             cost: Cost::default(),
             owners: None,
+            origins: Vec::new(),
             fleet: None,
             lifetimes: None,
             ports: None,
@@ -305,6 +308,7 @@ impl Look {
             remarks: tick.notes.iter().map(Remark::of).collect(),
             cost: Cost { sweep, ..Cost::default() },
             owners: None,
+            origins: Vec::new(),
             fleet: Some(rows),
             lifetimes: None,
             ports: None,

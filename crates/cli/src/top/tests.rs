@@ -291,7 +291,9 @@ fn owners_are_gathered_by_unit_and_user() {
     };
     let by_unit = names("2b");
     assert!(by_unit.contains("user@1000.service") && !by_unit.contains("4711"), "{by_unit}");
-    assert!(names("2bb").contains("www-data") && names("2bbb").contains("4711"));
+    assert!(names("2bb").contains("www-data") && names("2bbbb").contains("4711"));
+    let by_origin = names("2bbb");
+    assert!(by_origin.contains("chosen by connect()") && !by_origin.contains("www-data"), "{by_origin}");
     let first = |by| {
         let mut view = View::new(Duration::from_secs(1));
         view.begin_by(by);

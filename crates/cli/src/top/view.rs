@@ -66,6 +66,8 @@ pub(crate) enum OwnersBy {
     /// Unit, container or cgroup.
     Group,
     User,
+    /// Of whatever owner, how their local ports were got.
+    PortOrigin,
 }
 
 impl OwnersBy {
@@ -73,7 +75,8 @@ impl OwnersBy {
         match self {
             OwnersBy::Process => OwnersBy::Group,
             OwnersBy::Group => OwnersBy::User,
-            OwnersBy::User => OwnersBy::Process,
+            OwnersBy::User => OwnersBy::PortOrigin,
+            OwnersBy::PortOrigin => OwnersBy::Process,
         }
     }
 }
@@ -174,7 +177,7 @@ impl View {
             By::User => (Screen::Owners, OwnersBy::User),
             // It has one namespace, told in the first line.
             By::Netns => (Screen::Destinations, OwnersBy::Process),
-            By::PortOrigin => (Screen::Ports, OwnersBy::Process),
+            By::PortOrigin => (Screen::Owners, OwnersBy::PortOrigin),
         };
     }
 

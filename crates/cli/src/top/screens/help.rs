@@ -18,7 +18,10 @@ const KEYS: [(&str, &str); 20] = [
     ("7", "all namespaces again, after --all-netns"),
     ("mouse", "a click on a tab, a title, a row; once more on the chosen row as Enter; the wheel"),
     ("< >", "sort by the column to the left or to the right; a click on a title does, too"),
-    ("b", "owners by process, by unit, container or cgroup, by user"),
+    (
+        "b",
+        "owners by process, by unit, container or cgroup, by user; connections by how they got their ports",
+    ),
     ("r", "turn the order round"),
     (
         "/",

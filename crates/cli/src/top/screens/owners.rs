@@ -121,7 +121,12 @@ fn sockets_of(rows: &[OwnerRow], row: &OwnerRow) -> Option<f64> {
 }
 
 /// Those that the filter lets through, together as they are told apart.
-fn shown<'a>(rows: &'a [OwnerRow], filter: &Typed, by: OwnersBy) -> Cow<'a, [OwnerRow]> {
+fn shown<'a>(look: &'a Look, filter: &Typed, by: OwnersBy) -> Cow<'a, [OwnerRow]> {
+    if by == OwnersBy::PortOrigin {
+        // They are everybody's.
+        return Cow::Borrowed(&look.origins);
+    }
+    let rows = look.owners.as_deref().unwrap_or_default();
     let rows = match &filter.good {
         None => Cow::Borrowed(rows),
         Some(_) => Cow::Owned(rows.iter().filter(|row| filter.lets_owner(row)).cloned().collect()),
@@ -146,16 +151,16 @@ pub(crate) fn draw(scene: &Scene<'_>, look: &Look, area: Rect, buffer: &mut Buff
         OwnersBy::Process => "by process",
         OwnersBy::Group => "by unit, container or cgroup",
         OwnersBy::User => "by user",
+        OwnersBy::PortOrigin => "by how they got their ports, whoever has them",
     };
-    let rows = shown(all, filter, by);
-    let told = match listing::filtered(filter, rows.len(), shown(all, &Typed::default(), by).len()) {
-        Some(told) => format!("{by_what} · {told}"),
-        None => by_what.to_owned(),
+    let rows = shown(look, filter, by);
+    let told = match listing::filtered(filter, rows.len(), shown(look, &Typed::default(), by).len()) {
+        Some(told) if by != OwnersBy::PortOrigin => format!("{by_what} · {told}"),
+        _ => by_what.to_owned(),
     };
     let looks = scene.until_shown();
     let most = (MOST_GATHERED / all.len().max(1)).max(1);
     let looks = &looks[looks.len().saturating_sub(most.min(area.width.into()))..];
-    let owners = looks.iter().map(|look| look.owners.as_deref().unwrap_or_default());
-    let before = owners.map(|owners| shown(owners, filter, by)).collect();
+    let before = looks.iter().map(|look| shown(look, filter, by)).collect();
     listing::draw(&Owners { rows: &rows, by, before }, scene.view.table(), Some(&told), scene, area, buffer)
 }
