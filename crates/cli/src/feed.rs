@@ -5,7 +5,7 @@ use std::fs::{self, File};
 use std::io::{self, BufWriter, Seek};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::Context as _;
 use sock_diag::filter::{Filter, PortRangeOnly};
@@ -183,12 +183,11 @@ impl Feed {
     }
 
     /// Asks how long sampled sockets have been in their states, as far as their `tcp_info` tells, for the surroundings to keep.
-    /// A replay has what was asked then.
+    /// A replay has what was asked then. Cost: 5 µs for each of 1,500 at most, and none where nothing may be stuck.
     pub(crate) fn ask_stuck_ages(&mut self, samples: &StuckSamples) {
         let Input::Live { kernel, .. } = &mut self.input else { return };
         let kinds = StuckKind::ALL.into_iter().filter(|kind| kind.is_told_by_info());
         let sampled = kinds.flat_map(|kind| samples.of(kind).sampled.iter().map(move |one| (kind, one)));
-        let begin = Instant::now();
         let mut ages = Vec::new();
         for (kind, record) in sampled {
             let asked =
@@ -202,9 +201,6 @@ impl Feed {
             // What is not known is not told.
             let Ok(age) = asked else { break };
             ages.extend(age.flatten().map(|age| (record.id.cookie.0, age.min_ms, age.max_ms)));
-            if begin.elapsed() > MOST_FOR_AGES {
-                break;
-            }
         }
         self.surroundings.stuck_ages = ages;
     }
@@ -392,9 +388,6 @@ pub(crate) fn keep_some(kept: &mut Vec<SocketRecord>, record: &SocketRecord) {
 
 /// So many sockets that bound by number are kept, to ask for their owners.
 const MOST_BINDERS: usize = 256;
-/// Asking for ages takes so long at most: a lookup takes some microseconds, so that all of the sampled are asked on
-/// any but the busiest machine.
-const MOST_FOR_AGES: Duration = Duration::from_millis(10);
 
 /// States in which the kernel still knows how a socket came by its port, once it is connected.
 pub(crate) const WITH_PORT_LOCK: StateSet = StateSet::ALL.minus(StateSet::of(&[

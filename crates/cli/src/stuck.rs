@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::num::NonZeroU32;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sock_diag::{Cookie, SocketRecord};
 use sockeye_core::{
@@ -14,15 +14,21 @@ use sockeye_core::{
 use sockeye_host::owners::{Name, Owners};
 
 use crate::feed::Feed;
+use crate::follow::processor_ms;
 use crate::surroundings::Surroundings;
 use crate::whose::{Facet, Who, Whose};
 
 /// Sockets of one warning whose owner is looked for.
 const MOST_ASKED: usize = 256;
-/// Looking for all of them takes so long at most, for a single look and at every tick of a watch. A descriptor takes some
-/// microseconds: of a process that leaks 100,000 sockets this finds a few of those asked for, and so the process.
+/// Looking for all of them takes so much processor time, for a single look and at every tick of a watch. A descriptor takes
+/// some microseconds: of a process that leaks 100,000 sockets this finds a few of those asked for, and so the process.
 const FOR_A_LOOK: Duration = Duration::from_millis(20);
-const FOR_A_TICK: Duration = Duration::from_millis(5);
+const FOR_A_TICK: Duration = Duration::from_millis(10);
+/// Where others have the processors, it may take so much longer.
+const LONGEST_WAIT: u32 = 5;
+
+/// From one look at the clocks to the next.
+const STEP: Duration = Duration::from_millis(1);
 
 /// Ages of sampled sockets, as one look told them.
 pub(crate) struct Ages {
@@ -162,7 +168,17 @@ impl Search {
             }
         }
         if let Some(owners) = &mut self.owners {
-            self.is_unfinished = owners.work(budget).left > 0;
+            let (begin, before) = (Instant::now(), processor_ms());
+            let has_time = || {
+                let spent = Duration::from_secs_f64((processor_ms() - before).max(0.0) / 1e3);
+                spent < budget && begin.elapsed() < budget * LONGEST_WAIT
+            };
+            loop {
+                self.is_unfinished = owners.work(STEP).left > 0;
+                if !self.is_unfinished || !has_time() {
+                    break;
+                }
+            }
             drop(owners.answers());
         }
     }

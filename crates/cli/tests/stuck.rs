@@ -194,9 +194,9 @@ fn what_is_stuck_is_named_with_its_owner() {
         assert!(!screen.contains('\x1b'), "{screen:?}");
 
         // A watch knows from its first look on, and who follows owners knows more.
-        let watch = look("watch 200ms 1 -o jsonl");
+        let watch = look("watch 200ms 5 -o jsonl");
         assert!(warning(&watch, "syn_sent").is_some() && warning(&watch, "orphaned").is_some(), "{watch}");
-        let by_owner = look("watch 200ms 1 --by owner -o jsonl");
+        let by_owner = look("watch 200ms 3 --by owner -o jsonl");
         assert!(is_ours(&warning(&by_owner, "syn_sent").unwrap()["owners"][0]), "{by_owner}");
         let lines = run("watch 200ms 2");
         assert_eq!(lines.stderr.matches("in SYN-SENT").count(), 1, "once: {}", lines.stderr);
@@ -262,7 +262,8 @@ fn a_leak_is_told_after_a_minute_and_so_are_ports_that_are_held_for_nothing() {
             let all = [warning(&told, "close_wait"), warning(&told, "bound_idle")];
             let least = begun.elapsed() > Duration::from_secs(60);
             assert!(least || all.iter().all(Option::is_none), "too early: {told}");
-            matches!(all, [Some(_), Some(_)]).then_some(told)
+            // Owners may take it some ticks more.
+            all.iter().all(|one| one.as_ref().is_some_and(|one| is_ours(&one["owners"][0]))).then_some(told)
         });
         watch.kill().unwrap();
         watch.wait().unwrap();
@@ -274,7 +275,7 @@ fn a_leak_is_told_after_a_minute_and_so_are_ports_that_are_held_for_nothing() {
             let most = stuck["longest_at_most_ms"].as_u64().unwrap();
             assert!(u128::from(most) + 1_000 > begun.elapsed().as_millis().min(60_000), "{stuck}");
         }
-        // One look tells as much of the leak, and of bound sockets nothing.
+        // A look alone tells as much of the leak, and of bound sockets nothing.
         let told = look("--json");
         let leak = warning(&told, "close_wait").unwrap();
         assert!(leak["long"] == 30 && is_ours(&leak["owners"][0]), "{leak}");
@@ -306,7 +307,7 @@ fn who_binds_before_connecting_is_named() {
         let (by_number, any) = (|number: u16| 40_000 + 2 * number, |_: u16| 0);
         let numbered = bound(place, 40, by_number);
         for arguments in
-            ["--json", "--by owner --json", "watch 200ms 1 -o jsonl", "watch 200ms 1 --by owner -o jsonl"]
+            ["--json", "--by owner --json", "watch 200ms 5 -o jsonl", "watch 200ms 3 --by owner -o jsonl"]
         {
             let told = look(arguments);
             let bound = warning(&told, "bound_ports").unwrap_or_else(|| panic!("{arguments}: {told}"));
@@ -316,7 +317,7 @@ fn who_binds_before_connecting_is_named() {
         }
         drop(numbered);
         let odd = bound(place, 50, any);
-        for arguments in ["--json", "watch 200ms 1 -o jsonl"] {
+        for arguments in ["--json", "watch 200ms 5 -o jsonl"] {
             let told = look(arguments);
             let suspected = warning(&told, "bind_before_connect").unwrap_or_else(|| panic!("{told}"));
             assert!(is_ours(&suspected["owners"][0]), "{suspected}");

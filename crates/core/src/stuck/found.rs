@@ -187,6 +187,7 @@ impl Stuck {
 
     fn write_holders(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Holders { found, asked, nobodys } = &self.holders;
+        let told = |verb| Told { holders: &self.holders, verb, of: self.long };
         let (they, them) = if self.long == 1 { ("it waits", "it") } else { ("they wait", "them") };
         match self.kind {
             _ if found.is_empty() && (*nobodys == 0 || nobodys < asked) => Ok(()),
@@ -196,8 +197,8 @@ impl Stuck {
             }
             _ if found.is_empty() => write!(f, "; no process holds {them}"),
             // Who watched remembers.
-            StuckKind::Orphan | StuckKind::OrphanFinWait2 => write!(f, "; {}", Told(&self.holders, "had ")),
-            _ => write!(f, "; {}", self.holders),
+            StuckKind::Orphan | StuckKind::OrphanFinWait2 => write!(f, "; {}", told("had ")),
+            _ => write!(f, "; {}", told("has ")),
         }
     }
 }
