@@ -48,6 +48,10 @@ struct Line {
     sockets: u32,
     /// Of these, the ones alive.
     live: u32,
+    /// Entries of intervals that are about it.
+    entries: u32,
+    /// It was found idle in this sweep.
+    was_idle: bool,
     /// Of the interval that goes on, by source.
     running: [Pair; SOURCES],
     windows: [[Pair; WINDOWS]; SOURCES],
@@ -60,14 +64,22 @@ impl Line {
             owner,
             sockets: 0,
             live: 0,
+            entries: 0,
+            was_idle: false,
             running: [[0; 2]; SOURCES],
             windows: [[[0; 2]; WINDOWS]; SOURCES],
         }
     }
 
-    fn is_idle(&self) -> bool {
+    fn tells_nothing(&self) -> bool {
         let nothing = Line::new(self.group, self.owner);
         self.sockets == 0 && (self.running, self.windows) == (nothing.running, nothing.windows)
+    }
+
+    /// Whether nothing is going to be told either: what was added and taken away at different times leaves a window at
+    /// different times.
+    fn is_idle(&self) -> bool {
+        self.entries == 0 && self.tells_nothing()
     }
 }
 
@@ -112,8 +124,9 @@ pub(crate) struct Ledger {
     accounts: BTreeMap<(Group, OwnerId), Account>,
     lines: Vec<Line>,
     free: Vec<Account>,
-    /// Free from the next sweep on: within one an account stands for one group.
-    closed: Vec<Account>,
+    /// Found idle in this sweep: those that are when the next one begins are free. Within one an account stands for one group
+    /// and owner, and most that are idle for a moment are joined again: a socket is nobody's before it is its owner's.
+    idle: Vec<Account>,
     /// By source.
     streams: [Stream; SOURCES],
     since_start: [[u64; 3]; FIXED],
@@ -143,7 +156,7 @@ impl Ledger {
             accounts: BTreeMap::new(),
             lines: vec![Line::new(Group::Other, OwnerId::UNKNOWN); FIXED],
             free: Vec::new(),
-            closed: Vec::new(),
+            idle: Vec::new(),
             streams: [Stream::new(start), Stream::new(start)],
             since_start: [[0; 3]; FIXED],
             ticked: [[0; 2]; FIXED],
@@ -164,10 +177,11 @@ impl Ledger {
         account
     }
 
-    /// The accounts of a group.
+    /// The accounts of a group that have something to tell.
     fn accounts_of(&self, group: Group) -> impl Iterator<Item = Account> {
         let owners = (group, OwnerId::UNKNOWN)..=(group, OwnerId(u32::MAX));
-        self.accounts.range(owners).map(|(_, account)| *account)
+        let accounts = self.accounts.range(owners).map(|(_, account)| *account);
+        accounts.filter(|account| !self.lines[*account as usize].tells_nothing())
     }
 
     /// A followed socket is another owner's from now on; so is its opening, if it is one since the start. Its account then.
@@ -197,9 +211,16 @@ impl Ledger {
         UDP
     }
 
-    /// A sweep begins: accounts that were closed before may be used for other groups.
+    /// A sweep begins: accounts that have been idle may be used for other groups.
     pub(crate) fn begin_sweep(&mut self) {
-        self.free.append(&mut self.closed);
+        for account in std::mem::take(&mut self.idle) {
+            let line = &mut self.lines[account as usize];
+            line.was_idle = false;
+            if line.is_idle() {
+                self.accounts.remove(&(line.group, line.owner));
+                self.free.push(account);
+            }
+        }
     }
 
     /// The watch begins now: what came before is no tick.
@@ -226,20 +247,15 @@ impl Ledger {
     /// One socket less.
     pub(crate) fn leave(&mut self, account: Account) {
         self.lines[account as usize].sockets -= 1;
-        self.close_if_idle(account);
+        self.note_if_idle(account);
     }
 
-    fn close_if_idle(&mut self, account: Account) {
-        let Line { group, owner, .. } = self.lines[account as usize];
-        if (account as usize) < FIXED || !self.lines[account as usize].is_idle() {
-            return;
+    fn note_if_idle(&mut self, account: Account) {
+        let line = &mut self.lines[account as usize];
+        if account as usize >= FIXED && !line.was_idle && line.is_idle() {
+            line.was_idle = true;
+            self.idle.push(account);
         }
-        // Who is in no row is closed already.
-        if self.accounts.get(&(group, owner)) != Some(&account) {
-            return;
-        }
-        self.accounts.remove(&(group, owner));
-        self.closed.push(account);
     }
 
     pub(crate) fn group(&self, account: Account) -> Group {
@@ -259,7 +275,7 @@ impl Ledger {
     pub(crate) fn rows(&self, time_wait: &[u64]) -> Vec<AccountRow> {
         let accounts = (0..).zip(self.lines.iter().zip(time_wait));
         let groups = accounts.filter(|(account, _)| *account == OTHER || *account >= FIXED as Account);
-        let told = groups.filter(|(_, (line, _))| !line.is_idle());
+        let told = groups.filter(|(_, (line, _))| !line.tells_nothing());
         told.map(|(account, (line, time_wait))| AccountRow {
             group: line.group,
             owner: line.owner,
@@ -363,6 +379,7 @@ impl Ledger {
             for window in &mut line.windows[source as usize] {
                 (0..2).for_each(|what| window[what] += pair[what]);
             }
+            line.entries += 1;
             stream.entries.push_back((*account, pair));
         }
         let entries = stream.touched.len();
@@ -415,7 +432,8 @@ impl Ledger {
             let Some(aged) = stream.intervals.pop_front() else { return };
             for _ in 0..aged.entries {
                 if let Some((account, _)) = self.streams[source as usize].entries.pop_front() {
-                    self.close_if_idle(account);
+                    self.lines[account as usize].entries -= 1;
+                    self.note_if_idle(account);
                 }
             }
         }
@@ -461,6 +479,44 @@ mod tests {
 
     fn open(ledger: &mut Ledger, account: Account, times: u32, source: Source) {
         (0..times).for_each(|_| ledger.note([TCP, account], Happening::Opened, source));
+    }
+
+    #[test]
+    fn sockets_that_get_their_owners_one_by_one_take_two_accounts() {
+        let mut ledger = Ledger::new(Moment(0));
+        for sweep in 0..3 {
+            ledger.begin_sweep();
+            for _ in 0..1_000 {
+                let unknown = ledger.join(destination(443), OwnerId::UNKNOWN);
+                ledger.note([TCP, unknown], Happening::Opened, Source::Sweep);
+                ledger.hand_over(unknown, OwnerId(7), true, true);
+            }
+            ledger.end_sweep(Moment(sweep * 1_000));
+        }
+        assert_eq!(ledger.accounts(), FIXED + 2);
+        let rows = ledger.rows(&[0; FIXED + 2]);
+        assert_eq!(rows.iter().map(|row| (row.owner, row.live)).collect::<Vec<_>>(), [(OwnerId(7), 3_000)]);
+    }
+
+    #[test]
+    fn an_account_is_another_group_s_only_when_its_past_is_over() {
+        let mut ledger = Ledger::new(Moment(0));
+        let unknown = ledger.join(destination(443), OwnerId::UNKNOWN);
+        ledger.note([TCP, unknown], Happening::Opened, Source::Sweep);
+        ledger.end_sweep(Moment(1_000));
+        ledger.begin_sweep();
+        // Opened in one interval, handed over in the next: together nothing.
+        ledger.hand_over(unknown, OwnerId(7), true, true);
+        ledger.end_sweep(Moment(2_000));
+        ledger.begin_sweep();
+        let other = ledger.join(destination(80), OwnerId(8));
+        for second in 3..=u64::from(RATE_WINDOWS_S[WINDOWS - 1]) + 3 {
+            ledger.end_sweep(Moment(second * 1_000));
+            ledger.begin_sweep();
+            assert_eq!(ledger.rates(other), Rates::default());
+        }
+        assert_ne!(other, unknown);
+        assert_eq!(ledger.join(destination(81), OwnerId(8)), unknown, "free by now");
     }
 
     #[test]
