@@ -18,9 +18,9 @@ use std::time::{Duration, Instant};
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::pty::{Winsize, openpty};
 use nix::sys::signal::{Signal, kill};
-use nix::sys::termios::{Termios, tcgetattr};
+use nix::sys::termios::{SetArg, Termios, tcgetattr, tcsetattr};
 use nix::unistd::Pid;
-use sockeye_tests::{Load, Namespace, wait_for, wait_until};
+use sockeye_tests::{Load, Namespace, wait_for, wait_until, within};
 
 const LIMIT: Duration = Duration::from_secs(30);
 static STARTS: Mutex<()> = Mutex::new(());
@@ -110,8 +110,9 @@ impl Terminal {
 
     /// Waits until this was written since the last call of `forget`.
     fn shows(&self, what: &str) {
-        let shown = |text: &str| text.contains(what);
-        wait_until(&format!("{what:?} among {:?}", self.text()), LIMIT, || shown(&self.text()));
+        if within(LIMIT, || self.text().contains(what).then_some(())).is_none() {
+            panic!("waited for {what:?} in vain, in state {}, among {:?}", self.state(), self.text());
+        }
     }
 
     fn forget(&self) {
@@ -180,6 +181,15 @@ fn it_can_be_suspended_and_comes_back() {
         terminal.shows("Destinations");
         assert!(!terminal.is_given_back());
     }
+    // A stop without warning: the shell takes the terminal as it finds it, and may leave it otherwise.
+    let raw = tcgetattr(&terminal.slave).unwrap();
+    terminal.signal(Signal::SIGSTOP);
+    wait_until("the stop", LIMIT, || terminal.state() == "T");
+    tcsetattr(&terminal.slave, SetArg::TCSANOW, &terminal.before).unwrap();
+    terminal.forget();
+    terminal.signal(Signal::SIGCONT);
+    wait_until("the terminal's being raw again", LIMIT, || tcgetattr(&terminal.slave).unwrap() == raw);
+    terminal.shows("Destinations");
     terminal.typed(b"q");
     assert_eq!(terminal.ends(), Some(0));
     assert!(terminal.is_given_back());

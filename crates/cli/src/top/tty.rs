@@ -16,7 +16,7 @@ use crate::terminal;
 /// Another screen, no cursor, reports of clicks and the wheel, pasted text marked as such.
 const ENTER: &[u8] = b"\x1b[?1049h\x1b[?25l\x1b[?1000h\x1b[?1006h\x1b[?2004h\x1b[0m\x1b[2J";
 /// After a stop that nobody was told of: what a shell may have changed meanwhile. The other screen is still there.
-const ENTER_AGAIN: &[u8] = b"\x18\x1b[?25l\x1b[?1000h\x1b[?1006h\x1b[?2004h\x1b[0m\x1b[2J";
+const ENTER_AGAIN: &[u8] = b"\x1b[?25l\x1b[?1000h\x1b[?1006h\x1b[?2004h\x1b[0m\x1b[2J";
 /// The reverse. CAN ends a sequence of which only half was written.
 const LEAVE: &[u8] = b"\x18\x1b[0m\x1b[?2004l\x1b[?1006l\x1b[?1000l\x1b[?25h\x1b[?1049l";
 /// How long a terminal that takes nothing is waited for at the end, milliseconds.
@@ -84,10 +84,10 @@ impl Tty {
         let mut raw = tcgetattr(&self.terminal)?;
         cfmakeraw(&mut raw);
         tcsetattr(&self.terminal, SetArg::TCSANOW, &raw)?;
-        self.pending.clear();
+        // Behind what waits: that may be the taking over itself.
         self.pending.extend_from_slice(ENTER_AGAIN);
         self.last = Buffer::empty(Rect::ZERO);
-        Ok(())
+        self.write()
     }
 
     /// Gives it back.
@@ -98,7 +98,7 @@ impl Tty {
 
     /// Whether the last frame has been written: then the next may be drawn.
     pub(crate) fn is_ready(&self) -> bool {
-        [&[], ENTER, ENTER_AGAIN].contains(&self.pending.as_slice())
+        self.pending.is_empty() || self.pending.as_slice() == ENTER
     }
 
     /// Whether something waits for the terminal to take it.
