@@ -6,6 +6,7 @@
 
 mod book;
 mod layout;
+mod proc;
 mod record;
 mod rings;
 mod tracefs;
@@ -133,7 +134,7 @@ impl Shared {
         let until = rings::now();
         let book = &mut self.book;
         self.rings.drain(|happening| book.hear(happening));
-        self.book.turn_to(until, tracefs::netns_of);
+        self.book.turn_to(until, &mut proc::Proc);
     }
 }
 
