@@ -133,7 +133,7 @@ impl Shared {
     fn catch_up(&mut self) {
         let until = rings::now();
         let book = &mut self.book;
-        self.rings.drain(|happening| book.hear(happening));
+        self.rings.drain(until, |happening| book.hear(happening));
         self.book.turn_to(until, &mut proc::Proc);
     }
 }
