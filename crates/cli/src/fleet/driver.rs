@@ -21,7 +21,7 @@ use super::crew::share_out;
 use super::member::{Followed, Look, Member, State};
 use super::muster::{home, notes_on};
 use super::way::Barred;
-use crate::follow::{Budget, Pace, Tick, moment_after, next_due, processor_ms};
+use crate::follow::{Budget, Pace, REST_MS, Tick, moment_after, next_due, processor_ms};
 use crate::stop::Stop;
 use crate::sweep::Note;
 
@@ -43,8 +43,6 @@ const SEARCH_AT_LEAST_EVERY_MS: u64 = 10_000;
 const BUSIER: f64 = 2.0;
 /// And at least so much more: a handful of connections is no churn.
 const BUSIER_BY: f64 = 10.0;
-/// Events are left to gather for so long: a wake-up costs more than an event.
-const REST_MS: u64 = 10;
 /// A wake-up comes so late at most, unless the machine is very busy.
 const WAKE_MS: u64 = 5;
 

@@ -15,9 +15,9 @@ use super::crew::{Desk, Job};
 use super::way::Barred;
 use crate::explain;
 use crate::feed::Feed;
-use crate::follow::{EVENT_BUFFER_BYTES, Reading, SweepCost, Watched, moment_after};
+use crate::follow::{EVENT_BUFFER_BYTES, FEWER_THAN_A_BATCH, Reading, SweepCost, Watched, moment_after};
 use crate::surroundings::Surroundings;
-use crate::sweep::Note;
+use crate::sweep::{Note, unread_settings};
 
 /// Settings may be changed while we look; in a fleet that shows after so long, and with a sweep. The more namespaces there
 /// are, the longer it takes the kernel to find a sysctl: all are under one name in its cache.
@@ -27,8 +27,6 @@ const LONGEST_REST_MS: u64 = 10_000;
 
 /// What is left of a tick's churn at the next.
 const CHURN_LASTS: f64 = 0.9;
-/// A read that brings this many events may have left some.
-const FEWER_THAN_A_BATCH: usize = 4_000;
 /// So often it is read again then: one namespace's storm must not keep us from the others.
 const MOST_BATCHES: usize = 16;
 
@@ -303,8 +301,7 @@ impl Followed {
     pub(super) fn tick(&mut self, now: Moment) -> (&mut Report, &[Note]) {
         self.notes.clear();
         self.watched.write_notes(self.events.is_some(), &mut self.notes);
-        let unread = self.surroundings.unread.iter();
-        self.notes.extend(unread.map(|why| Note { id: "unreadable", message: why.clone() }));
+        self.notes.extend(unread_settings(&self.surroundings));
         let now = now.max(self.watched.now);
         self.watched.monitor.tick(now);
         // Whose they are is not looked for: that would be a search for each namespace.

@@ -32,7 +32,7 @@ pub(crate) struct Watched {
     bound_age: u32,
     /// TCP sockets of the last sweep.
     sockets: u64,
-    pub(crate) udp_unreadable: Option<String>,
+    pub(crate) udp_unreadable: Option<Note>,
     pub(crate) malformed: u64,
     lost: u64,
     lost_uncounted: bool,
@@ -182,9 +182,7 @@ impl Watched {
                 ),
             );
         }
-        if let Some(message) = &self.udp_unreadable {
-            note("protocol_unreadable", message.clone());
-        }
+        notes.extend(self.udp_unreadable.clone());
         notes.extend(self.whose.iter().flat_map(Whose::notes));
         let mut note = |id, message| notes.push(Note { id, message });
         if self.malformed > 0 {

@@ -70,11 +70,7 @@ pub(crate) fn render(survey: &Survey) -> anyhow::Result<String> {
             closes_per_second: rounded(sum.closes_per_second, 2),
         },
         namespaces: namespaces.collect::<Result<_, _>>()?,
-        warnings: survey
-            .notes
-            .iter()
-            .map(|note| WarningRow { id: note.id, message: note.message.clone() })
-            .collect(),
+        warnings: survey.notes.iter().map(WarningRow::of).collect(),
     };
     let mut text = Vec::new();
     write_json(&mut text, &all)?;

@@ -3,8 +3,6 @@
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 
-use sockeye_core::Destination;
-
 use crate::fleet::row::{Counts, NamespaceRow};
 use crate::fleet::snapshot::Survey;
 use crate::render::exhaustion::exhausted;
@@ -58,7 +56,7 @@ pub(crate) fn render(survey: &Survey, top: usize, width: usize, palette: Palette
     line(&mut text, &TITLES.map(str::to_owned), &widths, (heading, reset), ("", ""));
     line(&mut text, &sum, &widths, ("", ""), ("", ""));
     for (cells, look) in rows.iter().zip(shown) {
-        let style = look.row.worst.map_or("", |worst| style_of(&worst, palette));
+        let style = look.row.worst.map_or("", |worst| palette.of_share(worst.occupancy()));
         line(&mut text, cells, &widths, ("", ""), (style, if style.is_empty() { "" } else { reset }));
     }
     if !rest.is_empty() {
@@ -150,15 +148,6 @@ fn line(
         };
     }
     let _ = writeln!(text, "{on}{}{off}", line.trim_end());
-}
-
-fn style_of(worst: &Destination, palette: Palette) -> &'static str {
-    match worst.occupancy() {
-        _ if worst.is_exhausted() => palette.bad,
-        full if full >= 0.9 => palette.bad,
-        full if full > 0.5 => palette.warn,
-        _ => palette.good,
-    }
 }
 
 /// Of the worst namespaces first, under their names; then what is about none of them.

@@ -115,7 +115,7 @@ impl Table {
                     true => worst.headroom.max.to_string(),
                     false => format!("≥{}", worst.headroom.min),
                 };
-                let (colour, reset) = (self.colour(worst), self.palette.reset);
+                let (colour, reset) = (self.palette.of_share(worst.occupancy()), self.palette.reset);
                 let used = floored(worst.occupancy() * 100.0);
                 let ended = exhausted(worst);
                 writeln!(
@@ -141,19 +141,11 @@ impl Table {
                     false => format!("≥{}", worst.headroom.min),
                 };
                 let to = SocketAddr::new(worst.id.remote_address, worst.id.remote_port);
-                let (colour, used) = (self.colour(worst), floored(worst.occupancy() * 100.0));
+                let (colour, used) =
+                    (self.palette.of_share(worst.occupancy()), floored(worst.occupancy() * 100.0));
                 writeln!(text, " {colour}{used:>5.1}%{} {headroom:>8} {to}", self.palette.reset)
             }
         };
-    }
-
-    fn colour(&self, worst: &sockeye_core::Destination) -> &'static str {
-        match worst.occupancy() {
-            _ if worst.is_exhausted() => self.palette.bad,
-            full if full >= 0.9 => self.palette.bad,
-            full if full > 0.5 => self.palette.warn,
-            _ => self.palette.good,
-        }
     }
 }
 
@@ -217,11 +209,7 @@ pub(crate) fn sum_line(tick: &FleetTick<'_>) -> anyhow::Result<String> {
         closes,
         live,
         time_wait,
-        warnings: tick
-            .notes
-            .iter()
-            .map(|note| WarningRow { id: note.id, message: note.message.clone() })
-            .collect(),
+        warnings: tick.notes.iter().map(WarningRow::of).collect(),
     };
     let mut text = Vec::new();
     write_json(&mut text, &line)?;
