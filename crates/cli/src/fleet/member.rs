@@ -12,6 +12,7 @@ use sockeye_core::{Moment, Monitor, Report, When};
 use sockeye_host::{Counters, FoundNamespace};
 
 use super::crew::{Desk, Job};
+use super::shared::{Arrivals, SharedWhose};
 use super::way::Barred;
 use crate::explain;
 use crate::feed::Feed;
@@ -78,6 +79,8 @@ pub(super) struct Look<'a> {
     pub(super) started: Instant,
     /// Whether it may keep a descriptor for destroy events, if it has none yet.
     pub(super) subscribes: bool,
+    /// Who tells owners, where they are asked for.
+    pub(super) whose: Option<SharedWhose>,
 }
 
 impl Job for Look<'_> {
@@ -86,9 +89,10 @@ impl Job for Look<'_> {
     }
 
     fn work(self, entered: Result<(), Barred>, desk: &mut Desk) {
-        let Look { member, started, subscribes } = self;
+        let Look { member, started, subscribes, whose } = self;
         let spent = thread_ms();
-        let done = entered.and_then(|()| member.look(started, subscribes, desk).map_err(Barred::Failed));
+        let done =
+            entered.and_then(|()| member.look(started, subscribes, whose, desk).map_err(Barred::Failed));
         match (done, &mut member.state) {
             (Ok(()), State::Followed(followed)) => followed.cost_ms = thread_ms() - spent,
             // Whether it is gone, the search will tell: a way may be missed by a hair.
@@ -104,7 +108,13 @@ impl Member {
         Member { found, state: State::New }
     }
 
-    fn look(&mut self, started: Instant, subscribes: bool, desk: &mut Desk) -> anyhow::Result<()> {
+    fn look(
+        &mut self,
+        started: Instant,
+        subscribes: bool,
+        whose: Option<SharedWhose>,
+        desk: &mut Desk,
+    ) -> anyhow::Result<()> {
         let kernel = Kernel::open().map_err(explain::open)?;
         let cookie = kernel.namespace_cookie();
         match &mut self.state {
@@ -116,7 +126,7 @@ impl Member {
             }
             // Nobody was followed, or another namespace that had the same inode.
             _ => {
-                let begun = Followed::begin(kernel, cookie, started, subscribes, desk)?;
+                let begun = Followed::begin(kernel, cookie, started, subscribes, whose, desk)?;
                 self.state = State::Followed(Box::new(begun));
                 Ok(())
             }
@@ -132,6 +142,7 @@ impl Followed {
         cookie: Option<u64>,
         started: Instant,
         subscribes: bool,
+        whose: Option<SharedWhose>,
         desk: &mut Desk,
     ) -> anyhow::Result<Followed> {
         let began = moment_after(started);
@@ -155,6 +166,9 @@ impl Followed {
             unconfirmed: 0,
             churn: 0.0,
         };
+        // Who is gone is told to those who know owners.
+        followed.watched.monitor.keep_closed(whose.is_some());
+        followed.watched.arrivals = whose.map(Arrivals::new);
         followed.watched.begin_sweep(began);
         let records = followed.read(kernel, desk, |followed, feed, desk| {
             let records = Reading::of(feed, &mut followed.watched).read_all()?;
@@ -277,6 +291,7 @@ impl Followed {
         let (watched, heard) = (&mut self.watched, self.heard);
         let asked = moment_after(started);
         for _ in 0..MOST_BATCHES {
+            watched.forget_closed();
             let read = events.read(Some(Duration::ZERO), buffer, |event| {
                 watched.event(When::between(heard, moment_after(started)), &event);
             });
@@ -284,6 +299,7 @@ impl Followed {
                 // It has seen the queue empty.
                 Ok(read) if read < FEWER_THAN_A_BATCH => {
                     self.heard = asked;
+                    watched.forget_closed();
                     return;
                 }
                 Ok(_) => {}
@@ -297,8 +313,9 @@ impl Followed {
         }
     }
 
-    /// The report as of now, with notes beside it.
-    pub(super) fn tick(&mut self, now: Moment) -> (&mut Report, &[Note]) {
+    /// A tick, for [`told`](Self::told).
+    pub(super) fn tick(&mut self, now: Moment) {
+        self.watched.forget_closed();
         self.notes.clear();
         self.watched.write_notes(self.events.is_some(), &mut self.notes);
         self.notes.extend(unread_settings(&self.surroundings));
@@ -312,7 +329,27 @@ impl Followed {
             self.unconfirmed = churn.unconfirmed;
             self.churn = self.churn * CHURN_LASTS + (churn.tcp.opened_last + churn.tcp.closed_last) as f64;
         }
-        (report, &self.notes)
+    }
+
+    /// The report as of the last tick, with notes beside it.
+    pub(super) fn told(&mut self) -> (&mut Report, &[Note]) {
+        (self.watched.monitor.report_mut(), &self.notes)
+    }
+
+    pub(super) fn monitor(&self) -> &Monitor {
+        &self.watched.monitor
+    }
+
+    pub(super) fn monitor_mut(&mut self) -> &mut Monitor {
+        &mut self.watched.monitor
+    }
+}
+
+impl Drop for Followed {
+    fn drop(&mut self) {
+        if let Some(arrivals) = &self.watched.arrivals {
+            arrivals.forget_all(&self.watched.monitor);
+        }
     }
 }
 

@@ -45,8 +45,8 @@ pub(crate) struct Pace {
 }
 
 /// Owners of sockets are sought so long at every tick, and at the start.
-const OWNERS_PER_TICK: Duration = Duration::from_millis(10);
-const OWNERS_AT_START: Duration = Duration::from_millis(1_000);
+pub(crate) const OWNERS_PER_TICK: Duration = Duration::from_millis(10);
+pub(crate) const OWNERS_AT_START: Duration = Duration::from_millis(1_000);
 
 /// One tick.
 pub(crate) struct Tick<'a> {
