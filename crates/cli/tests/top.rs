@@ -384,7 +384,7 @@ fn keys_are_answered_while_a_sweep_runs() {
             .collect();
         took.sort_unstable();
         let at = |share: f64| took[((took.len() - 1) as f64 * share) as usize];
-        println!(
+        eprintln!(
             "{} sockets, {} keys: answered within p50 {:.1?}, p90 {:.1?}, p99 {:.1?}, max {:.1?}",
             load.sockets(),
             took.len(),
@@ -395,7 +395,7 @@ fn keys_are_answered_while_a_sweep_runs() {
         );
         if is_full {
             let cost = terminal.text();
-            println!(
+            eprintln!(
                 "{}",
                 cost.rsplit("sockets in").next().unwrap_or_default().chars().take(60).collect::<String>()
             );
