@@ -293,7 +293,7 @@ pub(crate) struct SnapshotArgs {
     #[command(flatten)]
     pub(crate) fleet: FleetArgs,
     /// Instead of destinations and their ports, tell who has the connections
-    #[arg(long, value_name = "WHAT", value_enum, conflicts_with = "all_netns")]
+    #[arg(long, value_name = "WHAT", value_enum)]
     pub(crate) by: Option<By>,
     /// Show at most N destinations, groups of --by, or namespaces of --all-netns; without it the screen shows 10 or 20, JSON
     /// all
@@ -484,7 +484,7 @@ pub(crate) struct WatchArgs {
     #[command(flatten)]
     pub(crate) fleet: FleetArgs,
     /// Instead of the worst destination, tell at each interval who has the connections
-    #[arg(long, value_name = "WHAT", value_enum, conflicts_with = "all_netns")]
+    #[arg(long, value_name = "WHAT", value_enum)]
     pub(crate) by: Option<By>,
     /// Show at most N groups of --by, or namespaces of --all-netns; in JSON, also list the N worst destinations with their
     /// rates; 0 lists none

@@ -5,9 +5,9 @@
 
 use std::collections::HashSet;
 use std::ffi::OsString;
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind, Read};
 use std::ops::Range;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::{env, fs};
 
 use anyhow::{Context, anyhow, bail};
@@ -32,6 +32,9 @@ pub(crate) struct ConfigArgs {
     #[arg(long, global = true, conflicts_with = "config", help_heading = "Config file")]
     no_config: bool,
 }
+
+/// No config file is as long; devices and pipes may have no end.
+const LONGEST: u64 = 1 << 20;
 
 /// The arguments that were typed, with those of the config file before them.
 ///
@@ -97,7 +100,7 @@ impl File {
         let named = named.or_else(|| env::var_os("SOCKEYE_CONFIG").map(PathBuf::from));
         match named {
             Some(none) if none.as_os_str().is_empty() => Ok(None),
-            Some(path) => match fs::read_to_string(&path) {
+            Some(path) => match text_of(&path) {
                 Ok(text) => Ok(Some(File { path, text })),
                 Err(error) => Err(anyhow!("cannot read the config file {}: {error}", path.display())),
             },
@@ -110,7 +113,7 @@ impl File {
         let folder =
             absolute("XDG_CONFIG_HOME").or_else(|| absolute("HOME").map(|home| home.join(".config")));
         let Some(path) = folder.map(|folder| folder.join("sockeye/config.toml")) else { return Ok(None) };
-        match fs::read_to_string(&path) {
+        match text_of(&path) {
             Ok(text) => Ok(Some(File { path, text })),
             // Who changed user and kept HOME cannot read the other one's, and did not ask for it.
             Err(error)
@@ -197,6 +200,15 @@ impl File {
         }
         Ok(found)
     }
+}
+
+fn text_of(path: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    fs::File::open(path)?.take(LONGEST + 1).read_to_string(&mut text)?;
+    if text.len() as u64 > LONGEST {
+        return Err(io::Error::other("it is longer than 1 MiB"));
+    }
+    Ok(text)
 }
 
 /// What an option is called in the file: its long name, or that of a word that has a default (the INTERVAL of watch).
@@ -325,6 +337,13 @@ mod tests {
         assert_eq!((typed.interval, typed.count), (Duration::from_secs(9), Some(4)));
         // No --interval in a snapshot, and no cpu budget: the defaults of other commands are no error there.
         assert_eq!(with(file, "sockeye").unwrap().snapshot.color.when, ColorChoice::Always);
+    }
+
+    #[test]
+    fn a_file_without_end_is_no_config_file() {
+        let words = ["sockeye", "--config", "/dev/zero"].map(OsString::from);
+        let complaint = arguments(words).unwrap_err().to_string();
+        assert_eq!(complaint, "cannot read the config file /dev/zero: it is longer than 1 MiB");
     }
 
     #[test]

@@ -69,12 +69,14 @@ seen alive.
 With --all-netns there is a line for each network namespace, worst first, with
 its worst destination, and --top says how many. A namespace is called by its
 name in `ip netns`, by its mount, or by the process with the lowest id in it.
+With --by as well, the connections of all of them are added up.
 
 Examples:
   sockeye snapshot
   sockeye snapshot --top 20 --sort headroom
   sockeye snapshot --all-netns --sort closes
   sockeye snapshot --by port-origin
+  sockeye snapshot --all-netns --by owner
   sockeye snapshot --json | jq .pool.tcp.usable";
 
 pub(crate) const SOCKETS_HELP: &str = "\
@@ -174,7 +176,8 @@ With --all-netns each interval has a line for all network namespaces together
 and one for each of the worst. Namespaces are found as they come and forgotten
 when they go. One in which no counter has moved is not swept; of at most 128
 destroy events are heard (in JSON: \"events\"), the closes of the others are
-found by sweeps. --cpu-budget is for all of them together.
+found by sweeps. --cpu-budget is for all of them together. With --by as well,
+the connections of all of them are added up.
 
 Examples:
   sockeye watch                 every second

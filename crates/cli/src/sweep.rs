@@ -12,9 +12,10 @@ use sockeye_core::{PortRange, PortSet, Report, Settled, Sweep};
 
 use crate::explain;
 use crate::feed::{Feed, WITH_PORT_LOCK, bound_by_number, keep_some};
+use crate::surroundings::Surroundings;
 
 /// Something to tell beside core's warnings: what could not be read.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Note {
     pub(crate) id: &'static str,
     pub(crate) message: String,
@@ -103,8 +104,7 @@ pub(crate) fn sweep_settled(
             }
         }
     }
-    notes
-        .extend(feed.surroundings().unread.iter().map(|why| Note { id: "unreadable", message: why.clone() }));
+    notes.extend(unread_settings(feed.surroundings()));
     Ok((sweep.finish_settled(&feed.surroundings().core_counters(), settle), notes))
 }
 
@@ -137,8 +137,7 @@ pub(crate) fn sweep_each(feed: &mut Feed, mut each: impl FnMut(Told<'_>)) -> any
         }
         Err(error) => notes.push(unread_binders(error)),
     }
-    notes
-        .extend(feed.surroundings().unread.iter().map(|why| Note { id: "unreadable", message: why.clone() }));
+    notes.extend(unread_settings(feed.surroundings()));
     Ok(notes)
 }
 
@@ -270,6 +269,11 @@ fn take(
         Err(error) => notes.push(unread_protocol(&explain::dump(part.protocol, error))),
     }
     Ok(0)
+}
+
+/// What of the host's settings and counters could not be read.
+pub(crate) fn unread_settings(surroundings: &Surroundings) -> impl Iterator<Item = Note> {
+    surroundings.unread.iter().map(|why| Note { id: "unreadable", message: why.clone() })
 }
 
 /// The other protocols are told without it.

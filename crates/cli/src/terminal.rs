@@ -41,6 +41,15 @@ impl Palette {
         };
         if wanted { Palette::COLOUR } else { Palette::PLAIN }
     }
+
+    /// Of a share that is bad when it is high.
+    pub(crate) fn of_share(&self, share: f64) -> &'static str {
+        match share {
+            full if full >= 0.9 => self.bad,
+            full if full > 0.5 => self.warn,
+            _ => self.good,
+        }
+    }
 }
 
 /// Columns of the terminal; None when the output is not one.

@@ -59,6 +59,46 @@ pub(crate) struct Whose {
     unfound: u64,
 }
 
+/// Who keeps account of the sockets whose owners are sought: one Monitor, or those of several namespaces. No two sockets of a
+/// machine have one cookie.
+pub(crate) trait Keepers {
+    /// Whose a socket is; None when it is not followed.
+    fn owner(&self, cookie: Cookie) -> Option<OwnerId>;
+    /// Notes whose a socket is.
+    fn own(&mut self, cookie: Cookie, owner: OwnerId);
+    /// All that own something.
+    fn owners(&self) -> HashSet<OwnerId>;
+}
+
+impl Keepers for Monitor {
+    fn owner(&self, cookie: Cookie) -> Option<OwnerId> {
+        Monitor::owner(self, cookie)
+    }
+
+    fn own(&mut self, cookie: Cookie, owner: OwnerId) {
+        Monitor::own(self, cookie, owner);
+    }
+
+    fn owners(&self) -> HashSet<OwnerId> {
+        self.accounts().iter().map(|row| row.owner).collect()
+    }
+}
+
+impl Keepers for [&mut Monitor] {
+    fn owner(&self, cookie: Cookie) -> Option<OwnerId> {
+        self.iter().find_map(|monitor| monitor.owner(cookie))
+    }
+
+    fn own(&mut self, cookie: Cookie, owner: OwnerId) {
+        // Who does not follow it passes it over.
+        self.iter_mut().for_each(|monitor| monitor.own(cookie, owner));
+    }
+
+    fn owners(&self) -> HashSet<OwnerId> {
+        self.iter().flat_map(|monitor| monitor.owners()).collect()
+    }
+}
+
 /// Numbers of owners are taken back when there are so many, unless sockets have them.
 const MANY: usize = 4_096;
 
@@ -87,11 +127,11 @@ impl Whose {
     }
 
     /// Reads who connected meanwhile: before events are told, so that they find the owners of what has ended.
-    pub(crate) fn catch_up(&mut self, monitor: &mut Monitor) {
+    pub(crate) fn catch_up(&mut self, keepers: &mut (impl Keepers + ?Sized)) {
         let late = self.makers.as_mut().map(Makers::catch_up).unwrap_or_default();
         for (cookie, pid) in late {
             let Some(owner) = self.owner_by_pid(pid) else { continue };
-            monitor.own(cookie, owner);
+            keepers.own(cookie, owner);
             if let (Some(inode), Some(owners)) = (self.inodes.of(cookie), &mut self.owners) {
                 owners.leave(inode);
             }
@@ -133,7 +173,7 @@ impl Whose {
     }
 
     /// A socket that begins to be followed.
-    fn meet(&mut self, monitor: &mut Monitor, record: &SocketRecord) {
+    pub(crate) fn meet(&mut self, monitor: &mut Monitor, record: &SocketRecord) {
         if record.protocol != Protocol::Tcp {
             return;
         }
@@ -225,8 +265,8 @@ impl Whose {
     }
 
     /// Goes on looking for as long as this. Whether somebody is still sought.
-    pub(crate) fn work(&mut self, monitor: &mut Monitor, budget: Duration) -> bool {
-        self.catch_up(monitor);
+    pub(crate) fn work(&mut self, keepers: &mut (impl Keepers + ?Sized), budget: Duration) -> bool {
+        self.catch_up(keepers);
         // Its number may be another's soon.
         self.by_pid.clear();
         let Some(owners) = &mut self.owners else { return false };
@@ -239,14 +279,14 @@ impl Whose {
         for (cookie, process) in owners.answers() {
             self.unfound += u64::from(process.is_none());
             // A listener is not followed: it is a door.
-            if let (Some(owner), Some(_)) = (monitor.owner(cookie), process) {
+            if let (Some(owner), Some(_)) = (keepers.owner(cookie), process) {
                 let origin = self.known.get(owner.0 as usize).copied().unwrap_or_default();
                 let number = self.number(Known { process, ..origin });
-                monitor.own(cookie, number);
+                keepers.own(cookie, number);
             }
         }
         self.find_doorkeepers();
-        self.take_back(monitor);
+        self.take_back(keepers);
         !is_done || self.work.left > 0
     }
 
@@ -302,11 +342,11 @@ impl Whose {
     }
 
     /// Gives up numbers that no socket has any more.
-    fn take_back(&mut self, monitor: &Monitor) {
+    fn take_back(&mut self, keepers: &(impl Keepers + ?Sized)) {
         if self.numbers.len() < MANY {
             return;
         }
-        let mut used: HashSet<OwnerId> = monitor.accounts().iter().map(|row| row.owner).collect();
+        let mut used = keepers.owners();
         used.extend(self.doorkeepers.values().flatten());
         let free = &mut self.free;
         self.numbers.retain(|_, number| {

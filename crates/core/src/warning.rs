@@ -217,13 +217,13 @@ impl fmt::Display for Warning {
                 "a program seems to bind before it connects: {suspected} of {in_use} ports towards {destination} are \
                  ones that connect() would not choose{}; {ports} ports may be lost to every other destination; set \
                  IP_BIND_ADDRESS_NO_PORT",
-                Clause(holders)
+                Clause(holders, *suspected)
             ),
             Warning::BoundPorts { local_address, ports, all, holders } => write!(
                 f,
                 "{all} ports are held by connections that bound them before connecting, {ports} of them on {local_address}: \
                  every other connect() skips these{}; leave the port to connect() (IP_BIND_ADDRESS_NO_PORT, port 0)",
-                Clause(holders)
+                Clause(holders, *all)
             ),
             Warning::BindPool { local_address, headroom, ports } => write!(
                 f,
@@ -265,14 +265,14 @@ impl fmt::Display for Warning {
     }
 }
 
-/// Holders behind a semicolon, where there are any.
-struct Clause<'a>(&'a Holders);
+/// Holders of so many sockets behind a semicolon, where there are any.
+struct Clause<'a>(&'a Holders, u32);
 
 impl fmt::Display for Clause<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0.found.is_empty() {
             true => Ok(()),
-            false => write!(f, "; {}", self.0),
+            false => write!(f, "; {}", self.0.of(self.1)),
         }
     }
 }

@@ -55,19 +55,27 @@ struct Task {
     connects: bool,
 }
 
+/// What a living thread tells of itself when it is asked.
+pub(crate) trait Alive {
+    /// Inode of its network namespace.
+    fn netns(&mut self, task: u32) -> Option<u64>;
+    /// What it is called: ended by a zero.
+    fn name(&mut self, task: u32) -> Option<[u8; 16]>;
+}
+
 impl Book {
     pub(crate) fn hear(&mut self, happening: Happening) {
         self.heard.push(happening);
     }
 
     /// Takes in, in its order, all that happened until this moment: of what came later, each processor may have told a
-    /// part. `netns_of` tells a living thread's network namespace.
-    pub(crate) fn turn_to(&mut self, until: u64, mut netns_of: impl FnMut(u32) -> Option<u64>) {
+    /// part. `alive` tells what is not known of threads that live.
+    pub(crate) fn turn_to(&mut self, until: u64, alive: &mut impl Alive) {
         let mut heard = std::mem::take(&mut self.heard);
         heard.sort_by_key(|happening| happening.at);
         let past = heard.partition_point(|happening| happening.at <= until);
         for happening in heard.drain(..past) {
-            self.take_in(happening.what, &mut netns_of);
+            self.take_in(happening.what, alive);
         }
         // Room that a storm needed is given back.
         if heard.capacity() > 1 << 14 && heard.len() < 1 << 12 {
@@ -76,13 +84,13 @@ impl Book {
         self.heard = heard;
     }
 
-    fn take_in(&mut self, what: What, netns_of: &mut impl FnMut(u32) -> Option<u64>) {
+    fn take_in(&mut self, what: What, alive: &mut impl Alive) {
         match what {
             // Of another pid namespace, or none at all.
             What::Tries { pid: 0 | u32::MAX, .. } => {}
             What::Tries { socket, pid, task, cgroup } => {
                 let netns = self.task(task).and_then(|task_| {
-                    task_.netns = task_.netns.or_else(|| netns_of(task));
+                    task_.netns = task_.netns.or_else(|| alive.netns(task));
                     task_.netns
                 });
                 let age = self.age;
@@ -104,7 +112,11 @@ impl Book {
                 self.tries.remove(&socket);
             }
             What::Forked { task, parent } => {
-                let known = self.tasks.get(&parent).copied().unwrap_or_default();
+                // A child may be gone when it could be asked, and is called as its parent until it says otherwise.
+                let known = self.task(parent).map_or_else(Task::default, |parent_| {
+                    parent_.name = parent_.name.or_else(|| alive.name(parent));
+                    *parent_
+                });
                 self.tasks.remove(&task);
                 if let Some(task) = self.task(task) {
                     *task = Task { connects: false, has_ended: false, ..known };
@@ -228,11 +240,24 @@ mod tests {
         book.connector(7, local, remote)
     }
 
+    /// All are in this namespace, and called this.
+    struct All(Option<u64>, Option<[u8; 16]>);
+
+    impl Alive for All {
+        fn netns(&mut self, _: u32) -> Option<u64> {
+            self.0
+        }
+
+        fn name(&mut self, _: u32) -> Option<[u8; 16]> {
+            self.1
+        }
+    }
+
     /// A book that heard all this, a nanosecond apart.
     fn heard(what: impl IntoIterator<Item = What>) -> Book {
         let mut book = Book::default();
         what.into_iter().zip(0..).for_each(|(what, at)| book.hear(Happening { at, what }));
-        book.turn_to(u64::MAX, |_| Some(7));
+        book.turn_to(u64::MAX, &mut All(Some(7), None));
         book
     }
 
@@ -289,12 +314,31 @@ mod tests {
     }
 
     #[test]
+    fn a_child_is_called_as_its_parent_that_began_before_we_listened() {
+        let mut book = Book::default();
+        let happenings = [
+            What::Forked { task: 100, parent: 1 },
+            tries(1, 100),
+            connected(1, 5_000),
+            What::Ended { task: 100 },
+            What::Forked { task: 101, parent: 1 },
+            What::Named { pid: 101, name: *b"curl\0\0\0\0\0\0\0\0\0\0\0\0" },
+            tries(2, 101),
+            connected(2, 5_001),
+        ];
+        happenings.into_iter().for_each(|what| book.hear(Happening { at: 0, what }));
+        book.turn_to(0, &mut All(Some(7), Some(*b"bash\0\0\0\0\0\0\0\0\0\0\0\0")));
+        let name = |pid| book.heard_of(pid).and_then(|heard| heard.name);
+        assert_eq!([100, 101].map(name), [Some(b"bash".to_vec()), Some(b"curl".to_vec())]);
+    }
+
+    #[test]
     fn what_is_not_known_is_nobodys() {
         let mut book = heard([What::Lost(3), tries(1, 0), connected(1, 5_001), tries(2, u32::MAX)]);
         assert_eq!((book.lost(), pid(&book, 5_001)), (3, None));
         book.hear(Happening { at: 0, what: tries(1, 100) });
         book.hear(Happening { at: 1, what: connected(1, 5_000) });
-        book.turn_to(u64::MAX, |_| None);
+        book.turn_to(u64::MAX, &mut All(None, None));
         assert_eq!((book.lost(), pid(&book, 5_000)), (3, None));
     }
 
@@ -309,7 +353,7 @@ mod tests {
                 let what = [tries(1, 100), connected(1, port)];
                 what.into_iter().for_each(|what| book.hear(Happening { at: 0, what }));
             }
-            book.turn_to(u64::MAX, |_| Some(round));
+            book.turn_to(u64::MAX, &mut All(Some(round), None));
             book.tasks.clear();
         }
         assert_eq!((book.made.len(), book.lost()), (MOST_MADE, 2 * 5 * 60_000 - MOST_MADE as u64));
@@ -343,7 +387,7 @@ mod tests {
                 .collect();
             let mut straight = Book::default();
             all.iter().for_each(|one| straight.hear(*one));
-            straight.turn_to(u64::MAX, |_| Some(7));
+            straight.turn_to(u64::MAX, &mut All(Some(7), None));
 
             let mut torn = Book::default();
             // The first reading finds only a part of what came after it began.
@@ -352,9 +396,9 @@ mod tests {
                 all.iter().filter(move |one| rings[one.at as usize] == ring && (one.at > cut + ring as u64) == late)
             };
             (0..3).for_each(|ring| of_ring(ring, false).for_each(|one| torn.hear(*one)));
-            torn.turn_to(cut, |_| Some(7));
+            torn.turn_to(cut, &mut All(Some(7), None));
             (0..3).for_each(|ring| of_ring(ring, true).for_each(|one| torn.hear(*one)));
-            torn.turn_to(u64::MAX, |_| Some(7));
+            torn.turn_to(u64::MAX, &mut All(Some(7), None));
             for port in 5_000..5_004 {
                 prop_assert_eq!(pid(&torn, port), pid(&straight, port));
             }

@@ -6,6 +6,7 @@
 
 mod book;
 mod layout;
+mod proc;
 mod record;
 mod rings;
 mod tracefs;
@@ -132,8 +133,8 @@ impl Shared {
     fn catch_up(&mut self) {
         let until = rings::now();
         let book = &mut self.book;
-        self.rings.drain(|happening| book.hear(happening));
-        self.book.turn_to(until, tracefs::netns_of);
+        self.rings.drain(until, |happening| book.hear(happening));
+        self.book.turn_to(until, &mut proc::Proc);
     }
 }
 

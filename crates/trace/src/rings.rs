@@ -54,8 +54,9 @@ impl Rings {
         Ok(Rings { rings, layout: *layout })
     }
 
-    /// Takes everything that was written.
-    pub(crate) fn drain(&mut self, mut hear: impl FnMut(Happening)) {
+    /// Takes everything that was written until this moment, and of each ring at most one thing that came later: whoever is
+    /// waiting for it does not wait for a storm to end.
+    pub(crate) fn drain(&mut self, until: u64, mut hear: impl FnMut(Happening)) {
         for Ring(ring) in &mut self.rings {
             while let Some(record) = ring.next_record() {
                 let happening = match record.data() {
@@ -63,7 +64,11 @@ impl Rings {
                     _ => decode(record.ty(), &record.to_contiguous(), &self.layout),
                 };
                 if let Some(happening) = happening {
+                    let is_later = happening.at > until;
                     hear(happening);
+                    if is_later {
+                        break;
+                    }
                 }
             }
         }
@@ -165,8 +170,8 @@ fn builder(layout: &Layout, processor: usize, size: usize) -> Builder<'static> {
 }
 
 fn set_filter(counter: &impl AsRawFd) -> io::Result<()> {
-    // _IOW('$', 6, char *), the same on all architectures that are little-endian in this.
-    const PERF_EVENT_IOC_SET_FILTER: libc::Ioctl = 0x4008_2406;
+    // Its number depends on the architecture: on the size of a pointer, and on powerpc.
+    const PERF_EVENT_IOC_SET_FILTER: libc::Ioctl = libc::_IOW::<*mut libc::c_char>(b'$' as u32, 6);
     // SAFETY: the descriptor is open for as long as `counter` is borrowed; the kernel copies the string, which ends with a
     // zero byte.
     let answer = unsafe { libc::ioctl(counter.as_raw_fd(), PERF_EVENT_IOC_SET_FILTER, FILTER.as_ptr()) };

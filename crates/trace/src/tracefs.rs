@@ -1,7 +1,7 @@
 //! The file that describes the tracepoint, from tracefs: where it is mounted, or from a mount of our own that nobody else
 //! sees.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::OwnedFd;
 use std::path::Path;
@@ -49,10 +49,4 @@ fn text_of(opened: Result<OwnedFd, rustix::io::Errno>) -> io::Result<String> {
     let mut text = String::new();
     File::from(opened?).take(ROOM).read_to_string(&mut text)?;
     Ok(text)
-}
-
-/// Inode of a process's network namespace; None when it has ended, or may not be looked into.
-pub(crate) fn netns_of(pid: u32) -> Option<u64> {
-    let link = fs::read_link(format!("/proc/{pid}/ns/net")).ok()?;
-    link.to_str()?.strip_prefix("net:[")?.strip_suffix(']')?.parse().ok()
 }

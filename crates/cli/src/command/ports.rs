@@ -14,7 +14,7 @@ use crate::explain;
 use crate::feed::Feed;
 use crate::render::{ports_json, ports_screen};
 use crate::surroundings::Surroundings;
-use crate::sweep::{Note, unread_binders, unread_protocol};
+use crate::sweep::{Note, unread_binders, unread_protocol, unread_settings};
 use crate::terminal::{self, Palette, buffered_stdout, ignore_closed_pipe};
 
 /// The range as a picture.
@@ -249,8 +249,7 @@ impl Reading {
     fn finish(mut self, feed: &mut Feed) -> anyhow::Result<(Report, Vec<Note>)> {
         feed.end_sweep()?;
         let surroundings = feed.surroundings();
-        let unread = surroundings.unread.iter();
-        self.notes.extend(unread.map(|why| Note { id: "unreadable", message: why.clone() }));
+        self.notes.extend(unread_settings(surroundings));
         Ok((self.sweep.finish(&surroundings.core_counters()), self.notes))
     }
 }

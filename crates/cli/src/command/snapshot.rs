@@ -4,6 +4,7 @@ use std::io::Write;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use sock_diag::SocketRecord;
 use sockeye_core::{Moment, Monitor, Report, SortKey};
 
 use crate::args::{ReportFormat, SnapshotArgs, SortBy};
@@ -14,7 +15,7 @@ use crate::render::{snapshot_json, snapshot_screen};
 use crate::stuck::{self, Ages};
 use crate::sweep::{Note, Told, sweep, sweep_each};
 use crate::terminal::{self, Palette, buffered_stdout, ignore_closed_pipe};
-use crate::whose::Whose;
+use crate::whose::{Keepers, Whose};
 
 /// Runs the command.
 pub(crate) fn run(args: &SnapshotArgs) -> anyhow::Result<()> {
@@ -61,38 +62,57 @@ const SEARCH: Duration = Duration::from_secs(10);
 
 /// One look at everything by a Monitor, which tells whose each connection is.
 fn look_by(feed: &mut Feed, by: By) -> anyhow::Result<(Report, Vec<Note>, Vec<Row>)> {
-    let (settings, counters) = (feed.surroundings().core_settings(), feed.surroundings().core_counters());
-    let mut monitor = Monitor::new(&settings, &counters, Moment(0), false);
     let is_live = feed.sweeps().is_none();
     let mut whose = by.facet().map(|facet| Whose::new(facet, is_live));
+    let (mut monitor, mut notes) = observe(feed, |monitor, record, is_new| {
+        if let Some(whose) = &mut whose {
+            whose.see(monitor, record, is_new);
+        }
+    })?;
+    let ages = Ages::ask(feed, monitor.report_mut());
+    feed.end_sweep()?;
+    if let Some(whose) = &mut whose {
+        seek(whose, &mut monitor);
+    }
+    let mut report = told_once(&mut monitor);
+    stuck::tell(feed, &mut report, &ages);
+    notes.extend(whose.iter().flat_map(Whose::notes));
+    let rows = by::rows(by, &Books::of(feed.surroundings(), &monitor), whose.as_ref());
+    Ok((report, notes, rows))
+}
+
+/// One sweep, by a Monitor; `meet` is told of each record behind it, and whether it begins to be followed.
+pub(crate) fn observe(
+    feed: &mut Feed,
+    mut meet: impl FnMut(&mut Monitor, &SocketRecord, bool),
+) -> anyhow::Result<(Monitor, Vec<Note>)> {
+    let (settings, counters) = (feed.surroundings().core_settings(), feed.surroundings().core_counters());
+    let mut monitor = Monitor::new(&settings, &counters, Moment(0), false);
     monitor.begin_sweep(Moment(0));
-    let mut notes = sweep_each(feed, |told| match told {
+    let notes = sweep_each(feed, |told| match told {
         Told::Record(record) => {
             let is_new = monitor.observe(record);
-            if let Some(whose) = &mut whose {
-                whose.see(&mut monitor, record, is_new);
-            }
+            meet(&mut monitor, record, is_new);
         }
         Told::BoundByNumber(cookie, port) => monitor.observe_bound(cookie, port),
     })?;
     // Whose they are takes longer, and changes no number of the report.
     monitor.end_sweep(Moment(0), &counters);
-    let ages = Ages::ask(feed, monitor.report_mut());
-    feed.end_sweep()?;
+    Ok((monitor, notes))
+}
+
+/// Looks for all owners, as long as it may take.
+pub(crate) fn seek(whose: &mut Whose, keepers: &mut (impl Keepers + ?Sized)) {
     let begin = Instant::now();
-    while let Some(whose) = &mut whose {
-        if !whose.work(&mut monitor, STEP) || begin.elapsed() > SEARCH {
-            break;
-        }
-    }
+    while whose.work(keepers, STEP) && begin.elapsed() <= SEARCH {}
+}
+
+/// The report of a single look, which knows no rates.
+pub(crate) fn told_once(monitor: &mut Monitor) -> Report {
     let mut report = monitor.tick(Moment(0)).clone();
-    stuck::tell(feed, &mut report, &ages);
-    // A single look knows no rates.
     report.churn = None;
     report.destinations.iter_mut().for_each(|destination| destination.rates = None);
-    notes.extend(whose.iter().flat_map(Whose::notes));
-    let rows = by::rows(by, &Books::of(feed.surroundings(), &monitor), whose.as_ref());
-    Ok((report, notes, rows))
+    report
 }
 
 /// From one look at the clock to the next.

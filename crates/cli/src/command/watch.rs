@@ -14,14 +14,14 @@ use crate::terminal::{self, Palette, buffered_stdout, ignore_closed_pipe};
 
 /// Runs the command.
 pub(crate) fn run(args: &WatchArgs) -> anyhow::Result<()> {
-    if args.fleet.all_netns {
-        return fleet::watch::run(args);
-    }
     let by = args.by;
     ensure!(
         by.is_none() || args.output.format() != StreamFormat::Csv,
         "groups have no columns of their own in CSV: use --by with -o jsonl"
     );
+    if args.fleet.all_netns {
+        return fleet::watch::run(args);
+    }
     let pace = args.pace.pace(args.interval, args.count);
     let mut follow = Follow::open_with_owners(&args.feed, &pace, by.and_then(By::facet))?;
     let mut lines = Lines::new(args);

@@ -14,14 +14,18 @@ use anyhow::Context as _;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::resource::{Resource, getrlimit};
 use sock_diag::RecvBuffer;
-use sockeye_core::{Moment, SortKey};
+use sockeye_core::{Moment, Monitor, SortKey};
 use sockeye_host::{FoundNamespace, Namespaces};
 
 use super::crew::share_out;
 use super::member::{Followed, Look, Member, State};
 use super::muster::{home, notes_on};
+use super::shared::SharedWhose;
 use super::way::Barred;
-use crate::follow::{Budget, Pace, Tick, moment_after, next_due, processor_ms};
+use crate::by::{Books, By, Row, rows_of_all};
+use crate::follow::{
+    Budget, OWNERS_AT_START, OWNERS_PER_TICK, Pace, REST_MS, Tick, moment_after, next_due, processor_ms,
+};
 use crate::stop::Stop;
 use crate::sweep::Note;
 
@@ -43,8 +47,6 @@ const SEARCH_AT_LEAST_EVERY_MS: u64 = 10_000;
 const BUSIER: f64 = 2.0;
 /// And at least so much more: a handful of connections is no churn.
 const BUSIER_BY: f64 = 10.0;
-/// Events are left to gather for so long: a wake-up costs more than an event.
-const REST_MS: u64 = 10;
 /// A wake-up comes so late at most, unless the machine is very busy.
 const WAKE_MS: u64 = 5;
 
@@ -54,6 +56,9 @@ pub(crate) struct Fleet {
     members: BTreeMap<u64, Member>,
     home: u64,
     most_subscribed: usize,
+    by: Option<By>,
+    /// Whose their sockets are, where that is asked for.
+    whose: Option<SharedWhose>,
     stop: Stop,
     started: Instant,
     pace: Pace,
@@ -77,6 +82,8 @@ pub(crate) struct FleetTick<'a> {
     pub(crate) members: Vec<MemberTick<'a>>,
     /// What is not told of any one of them.
     pub(crate) notes: Vec<Note>,
+    /// Connections of all, grouped as was asked for.
+    pub(crate) groups: Option<(By, Vec<Row>)>,
 }
 
 /// One namespace at a tick.
@@ -86,11 +93,11 @@ pub(crate) struct MemberTick<'a> {
 }
 
 impl Fleet {
-    /// Finds all namespaces and reads each.
+    /// Finds all namespaces and reads each. `by`: how connections are to be grouped.
     ///
     /// # Errors
     /// `/proc` is not mounted; no thread can be started.
-    pub(crate) fn open(pace: &Pace) -> anyhow::Result<Fleet> {
+    pub(crate) fn open(pace: &Pace, by: Option<By>) -> anyhow::Result<Fleet> {
         let home = home()?;
         let stop = Stop::listen().context("listening to SIGINT and SIGTERM")?;
         let descriptors = getrlimit(Resource::RLIMIT_NOFILE).map_or(0, |(soft, _)| soft);
@@ -102,6 +109,8 @@ impl Fleet {
             members: BTreeMap::new(),
             home,
             most_subscribed: most.min(MOST_SUBSCRIBED),
+            by,
+            whose: by.and_then(By::facet).map(SharedWhose::new),
             stop,
             started,
             pace: *pace,
@@ -117,6 +126,7 @@ impl Fleet {
         };
         fleet.search(FIRST_SEARCH);
         fleet.look()?;
+        fleet.find_owners(OWNERS_AT_START);
         let start = fleet.now();
         fleet.start = start;
         fleet.end = pace.for_.map(|long| start.plus_ms(long.as_millis() as u64));
@@ -140,6 +150,7 @@ impl Fleet {
             self.search(SEARCH);
         }
         self.look()?;
+        self.find_owners(OWNERS_PER_TICK);
         self.ticks += 1;
         self.schedule();
         Ok(Some(self.tick()))
@@ -295,7 +306,8 @@ impl Fleet {
             }
             credit -= expected_ms;
             let subscribes = subscribers.contains(&member.found.inode);
-            looks.push(Look { member, started: self.started, subscribes });
+            let whose = self.whose.clone();
+            looks.push(Look { member, started: self.started, subscribes, whose });
         }
         // The dearest first: the others fill what is left of the time.
         let cost = |look: &Look<'_>| look.member.followed().map_or(f64::INFINITY, |one| one.cost_ms);
@@ -331,6 +343,24 @@ impl Fleet {
         chosen
     }
 
+    /// Goes on looking for the owners of sockets, for as long as this.
+    fn find_owners(&mut self, budget: Duration) {
+        if let Some(whose) = &self.whose {
+            let followed = self.members.values_mut().filter_map(Member::followed_mut);
+            let mut monitors: Vec<&mut Monitor> = followed.map(Followed::monitor_mut).collect();
+            whose.lock().work(monitors.as_mut_slice(), budget);
+        }
+    }
+
+    fn groups(&self) -> Option<(By, Vec<Row>)> {
+        let by = self.by?;
+        let shown = self.members.values().filter(|member| !member.found.ways.is_empty());
+        let books =
+            shown.filter_map(|member| Some(Books::of_found(&member.found, member.followed()?.monitor())));
+        let whose = self.whose.as_ref().map(SharedWhose::lock);
+        Some((by, rows_of_all(by, &books.collect::<Vec<_>>(), whose.as_deref())))
+    }
+
     fn tick(&mut self) -> FleetTick<'_> {
         let (now, at) = (self.now(), jiff::Timestamp::now());
         let all = self.members.len();
@@ -339,6 +369,15 @@ impl Fleet {
             _ => None,
         });
         let mut notes = notes_on(barred, all, self.namespaces.processes());
+        for member in self.members.values_mut().filter(|member| !member.found.ways.is_empty()) {
+            if let Some(followed) = member.followed_mut() {
+                followed.tick(now);
+            }
+        }
+        let groups = self.groups();
+        if let Some(whose) = &self.whose {
+            notes.extend(whose.lock().notes());
+        }
         let mut members: Vec<MemberTick<'_>> = Vec::with_capacity(all);
         for Member { found, state } in self.members.values_mut() {
             let State::Followed(followed) = state else { continue };
@@ -347,7 +386,7 @@ impl Fleet {
                 continue;
             }
             let sweep = followed.sweep;
-            let (report, notes) = followed.tick(now);
+            let (report, notes) = followed.told();
             report.sort_by(SortKey::Occupancy);
             members.push(MemberTick { found, tick: Tick { report, notes, at, sweep, groups: None } });
         }
@@ -355,7 +394,7 @@ impl Fleet {
             notes.push(note);
         }
         members.sort_by(|a, b| b.badness().total_cmp(&a.badness()).then(a.found.inode.cmp(&b.found.inode)));
-        FleetTick { at, members, notes }
+        FleetTick { at, members, notes, groups }
     }
 }
 

@@ -12,12 +12,13 @@ use sockeye_core::{Moment, Monitor, Report, When};
 use sockeye_host::{Counters, FoundNamespace};
 
 use super::crew::{Desk, Job};
+use super::shared::{Arrivals, SharedWhose};
 use super::way::Barred;
 use crate::explain;
 use crate::feed::Feed;
-use crate::follow::{EVENT_BUFFER_BYTES, Reading, SweepCost, Watched, moment_after};
+use crate::follow::{EVENT_BUFFER_BYTES, FEWER_THAN_A_BATCH, Reading, SweepCost, Watched, moment_after};
 use crate::surroundings::Surroundings;
-use crate::sweep::Note;
+use crate::sweep::{Note, unread_settings};
 
 /// Settings may be changed while we look; in a fleet that shows after so long, and with a sweep. The more namespaces there
 /// are, the longer it takes the kernel to find a sysctl: all are under one name in its cache.
@@ -27,8 +28,6 @@ const LONGEST_REST_MS: u64 = 10_000;
 
 /// What is left of a tick's churn at the next.
 const CHURN_LASTS: f64 = 0.9;
-/// A read that brings this many events may have left some.
-const FEWER_THAN_A_BATCH: usize = 4_000;
 /// So often it is read again then: one namespace's storm must not keep us from the others.
 const MOST_BATCHES: usize = 16;
 
@@ -80,6 +79,8 @@ pub(super) struct Look<'a> {
     pub(super) started: Instant,
     /// Whether it may keep a descriptor for destroy events, if it has none yet.
     pub(super) subscribes: bool,
+    /// Who tells owners, where they are asked for.
+    pub(super) whose: Option<SharedWhose>,
 }
 
 impl Job for Look<'_> {
@@ -88,9 +89,10 @@ impl Job for Look<'_> {
     }
 
     fn work(self, entered: Result<(), Barred>, desk: &mut Desk) {
-        let Look { member, started, subscribes } = self;
+        let Look { member, started, subscribes, whose } = self;
         let spent = thread_ms();
-        let done = entered.and_then(|()| member.look(started, subscribes, desk).map_err(Barred::Failed));
+        let done =
+            entered.and_then(|()| member.look(started, subscribes, whose, desk).map_err(Barred::Failed));
         match (done, &mut member.state) {
             (Ok(()), State::Followed(followed)) => followed.cost_ms = thread_ms() - spent,
             // Whether it is gone, the search will tell: a way may be missed by a hair.
@@ -106,7 +108,13 @@ impl Member {
         Member { found, state: State::New }
     }
 
-    fn look(&mut self, started: Instant, subscribes: bool, desk: &mut Desk) -> anyhow::Result<()> {
+    fn look(
+        &mut self,
+        started: Instant,
+        subscribes: bool,
+        whose: Option<SharedWhose>,
+        desk: &mut Desk,
+    ) -> anyhow::Result<()> {
         let kernel = Kernel::open().map_err(explain::open)?;
         let cookie = kernel.namespace_cookie();
         match &mut self.state {
@@ -118,7 +126,7 @@ impl Member {
             }
             // Nobody was followed, or another namespace that had the same inode.
             _ => {
-                let begun = Followed::begin(kernel, cookie, started, subscribes, desk)?;
+                let begun = Followed::begin(kernel, cookie, started, subscribes, whose, desk)?;
                 self.state = State::Followed(Box::new(begun));
                 Ok(())
             }
@@ -134,6 +142,7 @@ impl Followed {
         cookie: Option<u64>,
         started: Instant,
         subscribes: bool,
+        whose: Option<SharedWhose>,
         desk: &mut Desk,
     ) -> anyhow::Result<Followed> {
         let began = moment_after(started);
@@ -157,6 +166,9 @@ impl Followed {
             unconfirmed: 0,
             churn: 0.0,
         };
+        // Who is gone is told to those who know owners.
+        followed.watched.monitor.keep_closed(whose.is_some());
+        followed.watched.arrivals = whose.map(Arrivals::new);
         followed.watched.begin_sweep(began);
         let records = followed.read(kernel, desk, |followed, feed, desk| {
             let records = Reading::of(feed, &mut followed.watched).read_all()?;
@@ -279,6 +291,7 @@ impl Followed {
         let (watched, heard) = (&mut self.watched, self.heard);
         let asked = moment_after(started);
         for _ in 0..MOST_BATCHES {
+            watched.forget_closed();
             let read = events.read(Some(Duration::ZERO), buffer, |event| {
                 watched.event(When::between(heard, moment_after(started)), &event);
             });
@@ -286,6 +299,7 @@ impl Followed {
                 // It has seen the queue empty.
                 Ok(read) if read < FEWER_THAN_A_BATCH => {
                     self.heard = asked;
+                    watched.forget_closed();
                     return;
                 }
                 Ok(_) => {}
@@ -299,12 +313,12 @@ impl Followed {
         }
     }
 
-    /// The report as of now, with notes beside it.
-    pub(super) fn tick(&mut self, now: Moment) -> (&mut Report, &[Note]) {
+    /// A tick, for [`told`](Self::told).
+    pub(super) fn tick(&mut self, now: Moment) {
+        self.watched.forget_closed();
         self.notes.clear();
         self.watched.write_notes(self.events.is_some(), &mut self.notes);
-        let unread = self.surroundings.unread.iter();
-        self.notes.extend(unread.map(|why| Note { id: "unreadable", message: why.clone() }));
+        self.notes.extend(unread_settings(&self.surroundings));
         let now = now.max(self.watched.now);
         self.watched.monitor.tick(now);
         // Whose they are is not looked for: that would be a search for each namespace.
@@ -315,7 +329,27 @@ impl Followed {
             self.unconfirmed = churn.unconfirmed;
             self.churn = self.churn * CHURN_LASTS + (churn.tcp.opened_last + churn.tcp.closed_last) as f64;
         }
-        (report, &self.notes)
+    }
+
+    /// The report as of the last tick, with notes beside it.
+    pub(super) fn told(&mut self) -> (&mut Report, &[Note]) {
+        (self.watched.monitor.report_mut(), &self.notes)
+    }
+
+    pub(super) fn monitor(&self) -> &Monitor {
+        &self.watched.monitor
+    }
+
+    pub(super) fn monitor_mut(&mut self) -> &mut Monitor {
+        &mut self.watched.monitor
+    }
+}
+
+impl Drop for Followed {
+    fn drop(&mut self) {
+        if let Some(arrivals) = &self.watched.arrivals {
+            arrivals.forget_all(&self.watched.monitor);
+        }
     }
 }
 

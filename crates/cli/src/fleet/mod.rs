@@ -8,6 +8,7 @@ pub(crate) mod driver;
 mod member;
 mod muster;
 pub(crate) mod row;
+pub(crate) mod shared;
 pub(crate) mod snapshot;
 pub(crate) mod sockets;
 pub(crate) mod watch;

@@ -13,7 +13,7 @@ use crate::terminal::{self, Palette, buffered_stdout, ignore_closed_pipe};
 
 /// Runs the command.
 pub(crate) fn run(args: &WatchArgs) -> anyhow::Result<()> {
-    let mut fleet = Fleet::open(&args.pace.pace(args.interval, args.count))?;
+    let mut fleet = Fleet::open(&args.pace.pace(args.interval, args.count), args.by)?;
     let mut lines = Lines::new(args);
     let mut told = Told::default();
     let mut out = buffered_stdout();
@@ -35,6 +35,7 @@ pub(crate) fn run(args: &WatchArgs) -> anyhow::Result<()> {
 /// What a tick becomes.
 enum Lines {
     Table(watch_fleet::Table),
+    Groups { top: usize, width: Option<usize>, palette: Palette },
     Json { top: usize },
     Csv { header: bool },
 }
@@ -42,6 +43,11 @@ enum Lines {
 impl Lines {
     fn new(args: &WatchArgs) -> Lines {
         match args.output.format() {
+            StreamFormat::Table if args.by.is_some() => Lines::Groups {
+                top: args.top,
+                width: terminal::width(),
+                palette: Palette::choose(args.color.when),
+            },
             StreamFormat::Table => Lines::Table(watch_fleet::Table::new(
                 !args.output.no_header,
                 args.top,
@@ -58,12 +64,13 @@ impl Lines {
         let mut text = String::new();
         match self {
             Lines::Table(table) => text = table.lines(tick),
+            Lines::Groups { top, width, palette } => text = watch_fleet::groups(tick, *top, *width, *palette),
             Lines::Json { top } => {
                 for member in &tick.members {
                     let netns = Some(NetnsRow::found(member.found));
                     text += &watch_json::line(&member.tick, netns, *top)?;
                 }
-                text += &watch_fleet::sum_line(tick)?;
+                text += &watch_fleet::sum_line(tick, *top)?;
             }
             Lines::Csv { header } => {
                 for member in &tick.members {

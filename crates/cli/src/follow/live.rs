@@ -28,11 +28,11 @@ const ORIGIN_MS: u64 = 86_400_000;
 
 /// Where cost counts, events are left to gather for so long: a wake-up costs more than an event. Their time is known that
 /// much less well.
-const REST_MS: u64 = 10;
+pub(crate) const REST_MS: u64 = 10;
 /// Unless so many came at once: the smallest receive buffer holds 166.
 const MANY_EVENTS: usize = 32;
-/// A read that brings this many may have left some.
-const FEWER_THAN_A_BATCH: usize = 4_000;
+/// A read that brings this many events may have left some.
+pub(crate) const FEWER_THAN_A_BATCH: usize = 4_000;
 
 /// What ended a wait.
 pub(super) enum Woken {

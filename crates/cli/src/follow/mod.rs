@@ -17,7 +17,7 @@ use sock_diag::SocketRecord;
 use sockeye_core::{Closed, Moment, Monitor, OwnerId, Report};
 
 pub(crate) use self::budget::{Budget, processor_ms};
-pub(crate) use self::live::{EVENT_BUFFER_BYTES, moment_after, next_due};
+pub(crate) use self::live::{EVENT_BUFFER_BYTES, FEWER_THAN_A_BATCH, REST_MS, moment_after, next_due};
 use self::live::{Live, Woken};
 pub(crate) use self::onlooker::Onlooker;
 pub(crate) use self::reading::Reading;
@@ -28,7 +28,7 @@ use crate::by::{Books, By, Row, rows};
 use crate::feed::Feed;
 use crate::stuck::{Ages, Search, about_binding, tell_watched};
 use crate::surroundings::{Step, StepKind, Surroundings};
-use crate::sweep::Note;
+use crate::sweep::{Note, unread_settings};
 use crate::whose::{Facet, Whose};
 
 /// How often to look, how long, and at what cost.
@@ -45,8 +45,8 @@ pub(crate) struct Pace {
 }
 
 /// Owners of sockets are sought so long at every tick, and at the start.
-const OWNERS_PER_TICK: Duration = Duration::from_millis(10);
-const OWNERS_AT_START: Duration = Duration::from_millis(1_000);
+pub(crate) const OWNERS_PER_TICK: Duration = Duration::from_millis(10);
+pub(crate) const OWNERS_AT_START: Duration = Duration::from_millis(1_000);
 
 /// One tick.
 pub(crate) struct Tick<'a> {
@@ -491,8 +491,7 @@ impl Follow {
             None => self.feed.surroundings().hears_events(),
         };
         self.watched.write_notes(heard, &mut self.notes);
-        let unread = self.feed.surroundings().unread.iter();
-        self.notes.extend(unread.map(|why| Note { id: "unreadable", message: why.clone() }));
+        self.notes.extend(unread_settings(self.feed.surroundings()));
     }
 
     /// By the step that has just been taken.

@@ -10,6 +10,7 @@ use super::live::Live;
 use super::watched::Watched;
 use crate::explain;
 use crate::feed::Feed;
+use crate::sweep::unread_protocol;
 
 /// Most lookups of one sweep, some microseconds each; what is left is looked up after the next.
 const MOST_LOOKUPS: usize = 2_000;
@@ -62,8 +63,8 @@ impl<'a> Reading<'a> {
             match self.dump(Protocol::Udp, StateSet::ALL) {
                 Ok(more) => records += more,
                 Err(error) => {
-                    let message = format!("{:#}", explain::dump(Protocol::Udp, error));
-                    self.watched.udp_unreadable = Some(message);
+                    let error = explain::dump(Protocol::Udp, error);
+                    self.watched.udp_unreadable = Some(unread_protocol(&error));
                 }
             }
         }

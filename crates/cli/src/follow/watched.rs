@@ -7,6 +7,7 @@ use sock_diag::{Cookie, Event, SocketRecord};
 use sockeye_core::{Counters, Moment, Monitor, OwnerId, TcpEnd, When};
 
 use super::onlooker::Onlooker;
+use crate::fleet::shared::Arrivals;
 use crate::stuck::Search;
 use crate::sweep::Note;
 use crate::whose::Whose;
@@ -22,6 +23,8 @@ pub(crate) struct Watched {
     /// Who sees the records of sweeps beside the monitor.
     pub(crate) onlooker: Option<Box<dyn Onlooker>>,
     pub(crate) whose: Option<Whose>,
+    /// The same, where owners are known for all namespaces together.
+    pub(crate) arrivals: Option<Arrivals>,
     /// Finds those that warnings are about, where owners are not followed.
     pub(crate) search: Search,
     /// The last moment the monitor was told.
@@ -32,7 +35,7 @@ pub(crate) struct Watched {
     bound_age: u32,
     /// TCP sockets of the last sweep.
     sockets: u64,
-    pub(crate) udp_unreadable: Option<String>,
+    pub(crate) udp_unreadable: Option<Note>,
     pub(crate) malformed: u64,
     lost: u64,
     lost_uncounted: bool,
@@ -44,6 +47,7 @@ impl Watched {
             monitor,
             onlooker: None,
             whose,
+            arrivals: None,
             search: Search::new(true),
             now: Moment::default(),
             bound: BTreeMap::new(),
@@ -81,6 +85,9 @@ impl Watched {
         if let Some(whose) = &mut self.whose {
             whose.see(&mut self.monitor, record, is_new);
         }
+        if let (true, Some(arrivals)) = (is_new, &mut self.arrivals) {
+            arrivals.meet(&mut self.monitor, record);
+        }
         self.show(record);
     }
 
@@ -97,6 +104,13 @@ impl Watched {
     pub(super) fn find_owners(&mut self, budget: Duration) {
         if let Some(whose) = &mut self.whose {
             whose.work(&mut self.monitor, budget);
+        }
+    }
+
+    /// What has ended is nobody's any more, where owners are known for all namespaces together.
+    pub(crate) fn forget_closed(&mut self) {
+        if let Some(arrivals) = &self.arrivals {
+            arrivals.forget_closed(&mut self.monitor);
         }
     }
 
@@ -129,6 +143,9 @@ impl Watched {
         self.now = at;
         if let Some(whose) = &mut self.whose {
             whose.end_sweep();
+        }
+        if let Some(arrivals) = &mut self.arrivals {
+            arrivals.end(&mut self.monitor);
         }
         self.monitor.end_sweep(at, counters);
     }
@@ -182,9 +199,7 @@ impl Watched {
                 ),
             );
         }
-        if let Some(message) = &self.udp_unreadable {
-            note("protocol_unreadable", message.clone());
-        }
+        notes.extend(self.udp_unreadable.clone());
         notes.extend(self.whose.iter().flat_map(Whose::notes));
         let mut note = |id, message| notes.push(Note { id, message });
         if self.malformed > 0 {

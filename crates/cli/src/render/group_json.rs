@@ -39,30 +39,26 @@ struct GroupRow<'a> {
 /// The first `top` rows.
 pub(crate) fn groups(rows: &[Row], by: By, top: usize, rates: bool) -> Groups<'_> {
     let rate = |rate: f32| rates.then(|| rounded(f64::from(rate), 2));
-    let group = |row: &'_ Row| (rate(row.opens_per_second), rate(row.closes_per_second));
     Groups {
         by: by.name(),
         groups: rows
             .iter()
             .take(top)
-            .map(|row| {
-                let (opens_per_second, closes_per_second) = group(row);
-                GroupRow {
-                    name: &row.group,
-                    netns: match &row.netns {
-                        Some(Netns::One { name, .. }) => Some(name),
-                        _ => None,
-                    },
-                    netns_count: match row.netns {
-                        Some(Netns::Several(count)) => Some(count),
-                        _ => None,
-                    },
-                    live: row.live,
-                    time_wait: row.time_wait,
-                    inferred: (row.inferred > 0).then_some(row.inferred),
-                    opens_per_second,
-                    closes_per_second,
-                }
+            .map(|row| GroupRow {
+                name: &row.group,
+                netns: match &row.netns {
+                    Some(Netns::One { name, .. }) => Some(name),
+                    _ => None,
+                },
+                netns_count: match row.netns {
+                    Some(Netns::Several(count)) => Some(count),
+                    _ => None,
+                },
+                live: row.live,
+                time_wait: row.time_wait,
+                inferred: (row.inferred > 0).then_some(row.inferred),
+                opens_per_second: rate(row.opens_per_second),
+                closes_per_second: rate(row.closes_per_second),
             })
             .collect(),
         group_count: rows.len(),

@@ -52,13 +52,9 @@ macro_rules! put {
 impl Screen {
     /// `watched`: opens were counted.
     fn answer(&mut self, answer: &Answer, watched: bool) {
-        let Palette { good, warn, bad, heading, reset, .. } = self.palette;
+        let Palette { heading, reset, .. } = self.palette;
         let told = &answer.destination;
-        let style = match told.occupancy() {
-            full if full >= 0.9 => bad,
-            full if full > 0.5 => warn,
-            _ => good,
-        };
+        let style = self.palette.of_share(told.occupancy());
         put!(self, "{heading}{}{reset}\n", told.id);
         put!(self, "{style}{}{reset}\n\n", verdict(told));
         self.account(&answer.account, told);

@@ -7,6 +7,7 @@ use sockeye_host::FoundNamespace;
 
 use crate::fleet::row::Counts;
 use crate::fleet::snapshot::Survey;
+use crate::render::group_json::{self, Groups};
 use crate::render::netns_json::NetnsRow;
 use crate::render::snapshot_json::{self, WarningRow, rounded};
 use crate::surroundings::Surroundings;
@@ -23,6 +24,9 @@ struct SnapshotAll<'a> {
     totals: Totals,
     /// Each as `sockeye snapshot --json` writes it, worst first.
     namespaces: Vec<Box<RawValue>>,
+    /// Of all of them, as `--by` asks.
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    groups: Option<Groups<'a>>,
     warnings: Vec<WarningRow>,
 }
 
@@ -70,11 +74,8 @@ pub(crate) fn render(survey: &Survey) -> anyhow::Result<String> {
             closes_per_second: rounded(sum.closes_per_second, 2),
         },
         namespaces: namespaces.collect::<Result<_, _>>()?,
-        warnings: survey
-            .notes
-            .iter()
-            .map(|note| WarningRow { id: note.id, message: note.message.clone() })
-            .collect(),
+        groups: survey.groups.as_ref().map(|(by, rows)| group_json::groups(rows, *by, survey.top, false)),
+        warnings: survey.notes.iter().map(WarningRow::of).collect(),
     };
     let mut text = Vec::new();
     write_json(&mut text, &all)?;

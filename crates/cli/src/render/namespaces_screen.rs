@@ -3,11 +3,10 @@
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 
-use sockeye_core::Destination;
-
 use crate::fleet::row::{Counts, NamespaceRow};
 use crate::fleet::snapshot::Survey;
 use crate::render::exhaustion::exhausted;
+use crate::render::group_table;
 use crate::render::paragraph::paragraph;
 use crate::render::snapshot_screen::{LEAST_WIDTH, MOST_WIDTH, grouped, shortened, three_digits};
 use crate::terminal::{Harmless, Palette};
@@ -35,10 +34,9 @@ const CUT: [(usize, usize); 3] = [(NAME, 22), (WORST, 14), (NAME, 12)];
 type Cells = [String; COLUMNS];
 
 /// The whole screen.
-pub(crate) fn render(survey: &Survey, top: usize, width: usize, palette: Palette) -> String {
+pub(crate) fn render(survey: &Survey, width: usize, palette: Palette) -> String {
     let width = width.clamp(LEAST_WIDTH, MOST_WIDTH);
-    let (shown, rest) = survey.looks.split_at(top.min(survey.looks.len()));
-    let Palette { heading, dim, reset, .. } = palette;
+    let Palette { heading, reset, .. } = palette;
     let mut text = String::new();
     let all = Counts::sum(survey.looks.iter().map(|look| look.row.counts));
     let plural = if survey.looks.len() == 1 { "" } else { "s" };
@@ -52,24 +50,12 @@ pub(crate) fn render(survey: &Survey, top: usize, width: usize, palette: Palette
         grouped(all.sockets),
         three_digits(survey.duration_ms),
     );
-    let rows: Vec<Cells> = shown.iter().map(|look| cells(&look.row)).collect();
-    let sum = sum_cells(format!("all {}", grouped(survey.looks.len() as u64)), all);
-    let widths = widths(rows.iter().chain([&sum, &TITLES.map(str::to_owned)]), width);
-    line(&mut text, &TITLES.map(str::to_owned), &widths, (heading, reset), ("", ""));
-    line(&mut text, &sum, &widths, ("", ""), ("", ""));
-    for (cells, look) in rows.iter().zip(shown) {
-        let style = look.row.worst.map_or("", |worst| style_of(&worst, palette));
-        line(&mut text, cells, &widths, ("", ""), (style, if style.is_empty() { "" } else { reset }));
-    }
-    if !rest.is_empty() {
-        let rest_of = Counts::sum(rest.iter().map(|look| look.row.counts));
-        let _ = writeln!(
-            text,
-            "  {dim}… {} more, with {} live and {} in TIME-WAIT{reset}",
-            grouped(rest.len() as u64),
-            grouped(rest_of.live),
-            grouped(rest_of.time_wait)
-        );
+    match &survey.groups {
+        Some((by, rows)) => {
+            let table = group_table::table(rows, *by, survey.top, false, Some(width - 2), palette);
+            table.lines().for_each(|line| text += &format!("  {line}\n"));
+        }
+        None => namespaces(&mut text, survey, all, width, palette),
     }
     let notes = notes(survey);
     if !notes.is_empty() {
@@ -81,6 +67,31 @@ pub(crate) fn render(survey: &Survey, top: usize, width: usize, palette: Palette
         let _ = writeln!(text, "{heading}{label:<LABEL_WIDTH$}{reset}{note}");
     }
     text
+}
+
+/// A line for each, under their sum.
+fn namespaces(text: &mut String, survey: &Survey, all: Counts, width: usize, palette: Palette) {
+    let (shown, rest) = survey.looks.split_at(survey.top.min(survey.looks.len()));
+    let Palette { heading, dim, reset, .. } = palette;
+    let rows: Vec<Cells> = shown.iter().map(|look| cells(&look.row)).collect();
+    let sum = sum_cells(format!("all {}", grouped(survey.looks.len() as u64)), all);
+    let widths = widths(rows.iter().chain([&sum, &TITLES.map(str::to_owned)]), width);
+    line(text, &TITLES.map(str::to_owned), &widths, (heading, reset), ("", ""));
+    line(text, &sum, &widths, ("", ""), ("", ""));
+    for (cells, look) in rows.iter().zip(shown) {
+        let style = look.row.worst.map_or("", |worst| palette.of_share(worst.occupancy()));
+        line(text, cells, &widths, ("", ""), (style, if style.is_empty() { "" } else { reset }));
+    }
+    if !rest.is_empty() {
+        let rest_of = Counts::sum(rest.iter().map(|look| look.row.counts));
+        let _ = writeln!(
+            text,
+            "  {dim}… {} more, with {} live and {} in TIME-WAIT{reset}",
+            grouped(rest.len() as u64),
+            grouped(rest_of.live),
+            grouped(rest_of.time_wait)
+        );
+    }
 }
 
 fn cells(row: &NamespaceRow) -> Cells {
@@ -152,15 +163,6 @@ fn line(
     let _ = writeln!(text, "{on}{}{off}", line.trim_end());
 }
 
-fn style_of(worst: &Destination, palette: Palette) -> &'static str {
-    match worst.occupancy() {
-        _ if worst.is_exhausted() => palette.bad,
-        full if full >= 0.9 => palette.bad,
-        full if full > 0.5 => palette.warn,
-        _ => palette.good,
-    }
-}
-
 /// Of the worst namespaces first, under their names; then what is about none of them.
 fn notes(survey: &Survey) -> Vec<String> {
     let warnings = survey.looks.iter().flat_map(|look| {
@@ -203,7 +205,7 @@ mod tests {
         });
         let found = FoundNamespace { inode: 4_026_531_840, name, ways: Vec::new() };
         let warnings = warnings.iter().map(|text| (*text).to_owned()).collect();
-        Look { row: NamespaceRow { found, counts, worst }, warnings, json: None }
+        Look { row: NamespaceRow { found, counts, worst }, warnings, json: None, monitor: None }
     }
 
     fn survey() -> Survey {
@@ -235,24 +237,26 @@ mod tests {
                 look(NamespaceName::Nameless, counts(0, 0, 0, 0.0), None, &[]),
             ],
             notes: vec![Note { id: "netns_forbidden", message: "2 of 6 may not be entered".to_owned() }],
+            groups: None,
+            top: 9,
         }
     }
 
     #[test]
     fn a_line_for_each_under_the_sum() {
-        insta::assert_snapshot!("namespaces", render(&survey(), 3, 140, Palette::PLAIN));
+        insta::assert_snapshot!("namespaces", render(&Survey { top: 3, ..survey() }, 140, Palette::PLAIN));
     }
 
     #[test]
     fn narrow_terminals_lose_columns_and_the_middle_of_names() {
-        let text = render(&survey(), 9, 80, Palette::PLAIN);
+        let text = render(&survey(), 80, Palette::PLAIN);
         assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
         insta::assert_snapshot!("namespaces_80", text);
     }
 
     #[test]
     fn colour_takes_no_columns() {
-        let styled = render(&survey(), 9, 100, Palette::COLOUR);
+        let styled = render(&survey(), 100, Palette::COLOUR);
         let mut plain = String::new();
         let mut in_style = false;
         for c in styled.chars() {
@@ -262,14 +266,13 @@ mod tests {
             }
             in_style &= c != 'm';
         }
-        assert_eq!(plain, render(&survey(), 9, 100, Palette::PLAIN));
+        assert_eq!(plain, render(&survey(), 100, Palette::PLAIN));
         assert!(styled.contains("\x1b[1;31m 99.2%"), "{styled:?}");
     }
 
     #[test]
     fn nothing_to_show_is_shown() {
-        let text =
-            render(&Survey { looks: Vec::new(), notes: Vec::new(), ..survey() }, 0, 80, Palette::PLAIN);
+        let text = render(&Survey { looks: Vec::new(), notes: Vec::new(), ..survey() }, 80, Palette::PLAIN);
         assert!(text.contains("0 network namespaces") && text.contains("all 0"), "{text}");
     }
 }

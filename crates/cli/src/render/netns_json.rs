@@ -10,7 +10,7 @@ use crate::surroundings::Surroundings;
 pub(crate) struct NetnsRow {
     #[serde(skip_serializing_if = "Option::is_none")]
     inode: Option<u64>,
-    /// As `ip netns` has it; null when it has none: product's shape names it always.
+    /// As `ip netns` has it; null when it has none, so that the key is always there.
     name: Option<String>,
     /// What a line of a table calls it.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -135,18 +135,14 @@ fn put_labelled(label: &str, text: &str, width: usize, palette: Palette, put: &m
 
 /// connect() takes the one half first and slows down when it is full; bind() with port 0 does the opposite.
 fn put_halves(map: &PortMap, palette: Palette, put: &mut impl FnMut(String)) {
-    let Palette { heading, good, warn, bad, reset, .. } = palette;
+    let Palette { heading, reset, .. } = palette;
     let halves = [true, false].map(|preferred| (preferred, map.half(preferred)));
     for (index, (preferred, (usable, free))) in
         halves.into_iter().filter(|(_, (usable, _))| *usable > 0).enumerate()
     {
         let taken = usable - free;
         let ratio = f64::from(taken) / f64::from(usable);
-        let style = match ratio {
-            full if full >= 0.9 => bad,
-            full if full > 0.5 => warn,
-            _ => good,
-        };
+        let style = palette.of_share(ratio);
         let parity = if (map.pool().range().first & 1 == 0) == preferred { "even" } else { "odd" };
         let who = if preferred { "connect() first" } else { "bind(0) first" };
         put(format!(

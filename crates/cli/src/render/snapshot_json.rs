@@ -154,6 +154,12 @@ pub(super) struct WarningRow {
     pub(super) message: String,
 }
 
+impl WarningRow {
+    pub(super) fn of(note: &Note) -> WarningRow {
+        WarningRow { id: note.id, message: note.message.clone() }
+    }
+}
+
 /// The object and a newline.
 pub(crate) fn render(
     report: &Report,

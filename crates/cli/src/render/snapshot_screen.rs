@@ -126,7 +126,7 @@ impl Screen {
                 let occupancy = destination.occupancy();
                 let bar = if layout.bar { bar(occupancy) + " " } else { String::new() };
                 let in_use = format!("{bar}{:>5.1}%", occupancy * 100.0);
-                self.row(&layout, &row.name, (self.style_of(occupancy), &in_use), &row.numbers);
+                self.row(&layout, &row.name, (self.palette.of_share(occupancy), &in_use), &row.numbers);
                 self.text.push('\n');
             }
         }
@@ -159,14 +159,6 @@ impl Screen {
         }
     }
 
-    fn style_of(&self, occupancy: f64) -> &'static str {
-        match occupancy {
-            o if o >= 0.9 => self.palette.bad,
-            o if o > 0.5 => self.palette.warn,
-            _ => self.palette.good,
-        }
-    }
-
     fn label(&mut self, label: &str) {
         let Palette { heading, reset, .. } = self.palette;
         put!(self, "{heading}{label:<LABEL_WIDTH$}{reset}");
@@ -178,7 +170,7 @@ impl Screen {
         let Palette { reset, .. } = self.palette;
         let mut line = format!(
             "{}{} of {} ports ({:.1}%){reset}",
-            self.style_of(udp.occupancy()),
+            self.palette.of_share(udp.occupancy()),
             grouped(udp.in_use),
             grouped(udp.usable),
             udp.occupancy() * 100.0,

@@ -7,6 +7,8 @@ use serde::Serialize;
 
 use crate::fleet::driver::{FleetTick, MemberTick};
 use crate::render::exhaustion::exhausted;
+use crate::render::group_json::{self, Groups};
+use crate::render::group_table;
 use crate::render::snapshot_json::WarningRow;
 use crate::render::snapshot_screen::shortened;
 use crate::render::watch_table::{floored, time_wait};
@@ -115,7 +117,7 @@ impl Table {
                     true => worst.headroom.max.to_string(),
                     false => format!("≥{}", worst.headroom.min),
                 };
-                let (colour, reset) = (self.colour(worst), self.palette.reset);
+                let (colour, reset) = (self.palette.of_share(worst.occupancy()), self.palette.reset);
                 let used = floored(worst.occupancy() * 100.0);
                 let ended = exhausted(worst);
                 writeln!(
@@ -141,19 +143,11 @@ impl Table {
                     false => format!("≥{}", worst.headroom.min),
                 };
                 let to = SocketAddr::new(worst.id.remote_address, worst.id.remote_port);
-                let (colour, used) = (self.colour(worst), floored(worst.occupancy() * 100.0));
+                let (colour, used) =
+                    (self.palette.of_share(worst.occupancy()), floored(worst.occupancy() * 100.0));
                 writeln!(text, " {colour}{used:>5.1}%{} {headroom:>8} {to}", self.palette.reset)
             }
         };
-    }
-
-    fn colour(&self, worst: &sockeye_core::Destination) -> &'static str {
-        match worst.occupancy() {
-            _ if worst.is_exhausted() => self.palette.bad,
-            full if full >= 0.9 => self.palette.bad,
-            full if full > 0.5 => self.palette.warn,
-            _ => self.palette.good,
-        }
     }
 }
 
@@ -185,7 +179,7 @@ fn sum(tick: &FleetTick<'_>) -> Flow {
 
 /// What stands behind the lines of an interval: the namespaces' sum, and that the interval is whole.
 #[derive(Serialize)]
-struct SumLine {
+struct SumLine<'a> {
     schema: &'static str,
     at: String,
     interval_ms: u64,
@@ -198,11 +192,25 @@ struct SumLine {
     closes: u64,
     live: u64,
     time_wait: u64,
+    /// Of all of them, as `--by` asks.
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    groups: Option<Groups<'a>>,
     warnings: Vec<WarningRow>,
 }
 
-/// The object and a newline, schema `sockeye.watch_all/1`.
-pub(crate) fn sum_line(tick: &FleetTick<'_>) -> anyhow::Result<String> {
+/// An interval as a table of its groups, below its time and the number of namespaces.
+pub(crate) fn groups(tick: &FleetTick<'_>, top: usize, width: Option<usize>, palette: Palette) -> String {
+    let Palette { dim, reset, .. } = palette;
+    let Some((by, rows)) = &tick.groups else { return String::new() };
+    let table = group_table::table(rows, *by, top, true, width, palette);
+    let all = tick.members.len();
+    let plural = if all == 1 { "" } else { "s" };
+    let time = tick.at.strftime("%H:%M:%S%.3f");
+    format!("{dim}{time}  {all} network namespace{plural}{reset}\n{table}\n")
+}
+
+/// The object and a newline, schema `sockeye.watch_all/1`; with `top` groups.
+pub(crate) fn sum_line(tick: &FleetTick<'_>, top: usize) -> anyhow::Result<String> {
     let Flow { interval_ms, opens, closes, live, time_wait, .. } = sum(tick);
     let hears =
         |member: &&MemberTick<'_>| member.tick.report.churn.as_ref().is_some_and(|churn| churn.events);
@@ -217,11 +225,8 @@ pub(crate) fn sum_line(tick: &FleetTick<'_>) -> anyhow::Result<String> {
         closes,
         live,
         time_wait,
-        warnings: tick
-            .notes
-            .iter()
-            .map(|note| WarningRow { id: note.id, message: note.message.clone() })
-            .collect(),
+        groups: tick.groups.as_ref().map(|(by, rows)| group_json::groups(rows, *by, top, true)),
+        warnings: tick.notes.iter().map(WarningRow::of).collect(),
     };
     let mut text = Vec::new();
     write_json(&mut text, &line)?;
@@ -273,7 +278,7 @@ mod tests {
             found,
             tick: Tick { report, notes: &[], at, sweep: None, groups: None },
         });
-        let tick = FleetTick { at, members: members.collect(), notes: Vec::new() };
+        let tick = FleetTick { at, members: members.collect(), notes: Vec::new(), groups: None };
         let mut table = Table::new(true, top, width, height, palette);
         table.lines(&tick) + &table.lines(&tick)
     }

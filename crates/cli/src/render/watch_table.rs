@@ -98,24 +98,16 @@ impl Table {
                     false => format!("≥{}", worst.headroom.min),
                 };
                 let to = SocketAddr::new(worst.id.remote_address, worst.id.remote_port);
-                let (colour, used) = (self.colour(worst), floored(worst.occupancy() * 100.0));
+                let (colour, used) =
+                    (self.palette.of_share(worst.occupancy()), floored(worst.occupancy() * 100.0));
                 writeln!(text, " {colour}{used:>5.1}%{reset} {headroom:>8} {:>8} {to}", exhausted(worst))
             }
         };
     }
 
-    fn colour(&self, worst: &Destination) -> &'static str {
-        match worst.occupancy() {
-            _ if worst.is_exhausted() => self.palette.bad,
-            full if full >= 0.9 => self.palette.bad,
-            full if full > 0.5 => self.palette.warn,
-            _ => self.palette.good,
-        }
-    }
-
     fn worst(&self, text: &mut String, worst: &Destination) {
         let reset = self.palette.reset;
-        let (occupancy, colour) = (worst.occupancy(), self.colour(worst));
+        let (occupancy, colour) = (worst.occupancy(), self.palette.of_share(worst.occupancy()));
         let headroom = match (worst.headroom.min, worst.headroom.max) {
             (min, max) if min == max => min.to_string(),
             (min, max) => format!("{min}–{max}"),

@@ -79,7 +79,7 @@ fn follow_namespaces(args: &TopArgs, wanted: &Arc<Wanted>, past: &Past) -> anyho
 fn begin(args: &TopArgs, namespace: &Option<String>) -> anyhow::Result<Followed> {
     let pace = args.pace.pace(args.interval, None);
     Ok(match namespace {
-        None if args.fleet.all_netns => Followed::All(Box::new(Fleet::open(&pace)?)),
+        None if args.fleet.all_netns => Followed::All(Box::new(Fleet::open(&pace, None)?)),
         _ => Followed::One(Box::new(open(&feed_of(args, namespace), &pace)?)),
     })
 }

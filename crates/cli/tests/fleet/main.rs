@@ -88,6 +88,26 @@ fn one_look_sees_them_all() {
         assert!(rows.iter().any(|row| owner(row) == Some(lodger.id().into())), "{all}");
         let live: u64 = cabins.iter().map(Cabin::live).sum();
         assert_eq!((&all["totals"]["live"], &all["namespace_count"]), (&live.into(), &rows.len().into()));
+
+        let groups = |by: &str| {
+            let told: Value = serde_json::from_str(&said(&["--all-netns", "--by", by, "--json"])).unwrap();
+            assert_eq!(told["by"], by);
+            told["groups"].as_array().unwrap().clone()
+        };
+        let sum = |groups: &[Value]| groups.iter().map(|group| group["live"].as_u64().unwrap()).sum::<u64>();
+        let netns = groups("netns");
+        for cabin in cabins.iter().filter(|cabin| cabin.live() > 0) {
+            let of = |group: &&Value| group["netns"]["inode"] == cabin.inode;
+            assert_eq!(netns.iter().find(of).unwrap()["live"], cabin.live(), "{netns:?}");
+        }
+        // All of them are this process's, wherever they are; and the same ends elsewhere are another destination.
+        let owners = groups("owner");
+        let ours = |group: &&Value| group["owner"]["pid"] == std::process::id();
+        assert_eq!(owners.iter().find(ours).unwrap()["live"], live, "{owners:?}");
+        let destinations = groups("destination");
+        let with_some = cabins.iter().filter(|cabin| cabin.live() > 0).count();
+        assert_eq!(destinations.len(), with_some, "{destinations:?}");
+        assert_eq!([sum(&netns), sum(&owners), sum(&groups("user"))], [live; 3]);
         // Worst first.
         let full = |row: &Value| row["destinations"][0]["occupancy_ratio"].as_f64().unwrap_or(-1.0);
         assert!(rows.is_sorted_by(|a, b| full(a) >= full(b)));

@@ -158,6 +158,12 @@ impl Monitor {
         self.lifetimes.get_or_insert_with(|| (by, Lifetimes::new()));
     }
 
+    /// The cookies of the sockets that are followed and alive.
+    pub fn live_cookies(&self) -> impl Iterator<Item = Cookie> + '_ {
+        let live = self.table.slots().filter(|slot| self.table.socket(*slot).is_live());
+        live.map(|slot| self.table.cookie(slot))
+    }
+
     /// Sockets followed now, those in TIME_WAIT and the just departed among them.
     pub fn followed(&self) -> usize {
         self.table.len()

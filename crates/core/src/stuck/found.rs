@@ -116,10 +116,10 @@ pub struct Holder {
 /// So many are named in a sentence.
 const NAMED: usize = 3;
 
-impl fmt::Display for Holders {
-    /// `nginx (812) has 198, curl (99) 2`; nothing where nobody was found.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        Told { holders: self, verb: "has ", of: self.asked }.fmt(f)
+impl Holders {
+    /// `nginx (812) has 198, curl (99) 2`, of so many sockets; nothing where nobody was found.
+    pub fn of(&self, sockets: u32) -> impl fmt::Display + '_ {
+        Told { holders: self, verb: "has ", of: sockets }
     }
 }
 

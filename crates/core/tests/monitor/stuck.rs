@@ -261,7 +261,7 @@ fn sentences() {
          shorter timeout"
     );
     let many = Holders { found: (1..=5).rev().map(|n| holder("x", n)).collect(), asked: 256, nobodys: 0 };
-    assert_eq!(many.to_string(), "x has 5, x 4, x 3, 2 others 3, of 256 looked for");
+    assert_eq!(many.of(256).to_string(), "x has 5, x 4, x 3, 2 others 3, of 256 looked for");
     let sampled = Age { min_ms: 11_000_000, max_ms: Some(12_000_000) };
     let text = told(StuckKind::CloseWait, [500_000, 512, 490], sampled, Holders::default());
     assert!(
