@@ -140,6 +140,21 @@ fn one_look_sees_them_all() {
 
 #[test]
 fn namespaces_come_and_go() {
+    come_and_go(&["200ms", "--top", "0"], |_| {});
+}
+
+#[test]
+fn namespaces_come_and_go_with_what_is_known_of_owners() {
+    come_and_go(&["200ms", "--top", "1", "--by", "owner"], |interval| {
+        let groups = interval.sum["groups"].as_array().unwrap();
+        let [group] = &groups[..] else { panic!("{}", interval.sum) };
+        assert_eq!(group["owner"]["pid"], std::process::id(), "{group}");
+        assert_eq!(group["live"], interval.sum["live"], "{group}");
+    });
+}
+
+/// `checks` sees intervals that tell what there is.
+fn come_and_go(arguments: &'static [&'static str], checks: fn(&Interval)) {
     let (count, cycles, changed) = if is_full() { (500, 1_000, 10) } else { (50, 60, 5) };
     world().deadline(Duration::from_secs(if is_full() { 3_000 } else { 180 })).run(move || {
         own_names();
@@ -153,7 +168,7 @@ fn namespaces_come_and_go() {
         let live = |there: &VecDeque<(String, Cabin)>| -> BTreeMap<String, u64> {
             there.iter().map(|(name, cabin)| (name.clone(), cabin.live())).collect()
         };
-        let mut watching = Watching::start(&["200ms", "--top", "0"]);
+        let mut watching = Watching::start(arguments);
         let all = live(&there);
         watching.until("all are seen", |interval| interval.live() == all);
         let mut early = None;
@@ -167,6 +182,7 @@ fn namespaces_come_and_go() {
                 let interval = watching.until("those that are there", |interval| interval.live() == all);
                 let sum: u64 = interval.lines.iter().map(|line| line["live"].as_u64().unwrap()).sum();
                 assert_eq!(interval.sum["live"], sum);
+                checks(&interval);
                 assert_eq!(interval.sum["namespaces"], interval.lines.len());
                 let heard = interval.sum["with_events"].as_u64().unwrap() as usize;
                 assert!(
