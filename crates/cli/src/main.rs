@@ -16,6 +16,7 @@ mod holders;
 mod inodes;
 mod makers;
 mod names;
+mod programs;
 mod quantity;
 mod render;
 mod stop;

@@ -22,7 +22,7 @@ use crate::whose::{Facet, Who, Whose};
 const MOST_ASKED: usize = 256;
 /// Looking for all of them takes so much processor time, for a single look and at every tick of a watch. A descriptor takes
 /// some microseconds: of a process that leaks 100,000 sockets this finds a few of those asked for, and so the process.
-const FOR_A_LOOK: Duration = Duration::from_millis(20);
+const FOR_A_LOOK: Duration = Duration::from_millis(15);
 const FOR_A_TICK: Duration = Duration::from_millis(10);
 /// Where others have the processors, it may take so much longer.
 const LONGEST_WAIT: u32 = 5;

@@ -12,6 +12,7 @@ use sockeye_host::owners::{Name, Owner, Owners, Work};
 
 use crate::inodes::Inodes;
 use crate::makers::{Makers, Newcomer};
+use crate::programs::Programs;
 use crate::sweep::Note;
 
 /// What owners are told apart by.
@@ -27,7 +28,7 @@ pub(crate) enum Facet {
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 struct Known {
     process: Option<NonZeroU32>,
-    /// Of a process that was gone before it could be looked at: what it was called, by its place in `programs`.
+    /// Of a process that was gone before it could be looked at: what it was called, by its number in `programs`.
     program: Option<u32>,
     uid: Option<u32>,
     cgroup: Option<u64>,
@@ -40,8 +41,7 @@ pub(crate) struct Whose {
     owners: Option<Owners>,
     /// None for a single look: it is too late to listen.
     makers: Option<Makers>,
-    /// Names of programs, in the order in which they were met.
-    programs: Vec<Name>,
+    programs: Programs,
     /// Listening sockets of the last sweep: ports and inodes.
     doors: Vec<(u16, u32)>,
     /// By the port they listen on, as far as they are known.
@@ -108,7 +108,7 @@ impl Whose {
             facet,
             owners: is_live.then(Owners::of_this_host),
             makers: None,
-            programs: Vec::new(),
+            programs: Programs::default(),
             doors: Vec::new(),
             doorkeepers: HashMap::new(),
             by_pid: HashMap::new(),
@@ -244,15 +244,8 @@ impl Whose {
             return Some(Known { process: Some(process), ..Known::default() });
         }
         let heard = heard?;
-        let name = Name::from(heard.name?);
-        let place = self.programs.iter().position(|program| *program == name).or_else(|| {
-            let has_room = self.programs.len() < MANY;
-            has_room.then(|| {
-                self.programs.push(name);
-                self.programs.len() - 1
-            })
-        })?;
-        Some(Known { program: Some(place as u32), cgroup: heard.cgroup_id, ..Known::default() })
+        let program = self.programs.number(Name::from(heard.name?))?;
+        Some(Known { program: Some(program), cgroup: heard.cgroup_id, ..Known::default() })
     }
 
     /// These sockets have ended.
@@ -356,6 +349,7 @@ impl Whose {
             }
             keeps
         });
+        self.programs.keep(&self.numbers.keys().filter_map(|known| known.program).collect());
         let processes: HashSet<NonZeroU32> = self.numbers.keys().filter_map(|known| known.process).collect();
         if let Some(owners) = &mut self.owners {
             owners.forget(|process| processes.contains(&process));
@@ -401,7 +395,7 @@ impl Whose {
         let known = self.known.get(owner.0 as usize).copied().unwrap_or_default();
         let mut who = Who { uid: known.uid, cgroup_id: known.cgroup, ..Who::default() };
         let Some(owners) = &self.owners else { return who };
-        who.program = known.program.and_then(|program| self.programs.get(program as usize));
+        who.program = known.program.and_then(|program| self.programs.name(program));
         who.process = known.process.and_then(|process| owners.owner(process));
         who.uid = who.process.map(|process| process.uid).or(who.uid);
         who.user = who.uid.and_then(|uid| owners.users().name(uid));

@@ -21,7 +21,7 @@ pub(crate) fn run(args: &WatchArgs) -> anyhow::Result<()> {
         // In JSON they are part of the lines.
         if !matches!(lines, Lines::Json { .. }) {
             told.tell(&tick.notes);
-            tick.members.iter().for_each(|member| told.tell(member.tick.notes));
+            tick.members.iter().for_each(|member| told.tell_of(member.found, member.tick.notes));
         }
         let text = lines.render(&tick)?;
         if let Err(error) = out.write_all(text.as_bytes()).and_then(|()| out.flush()) {

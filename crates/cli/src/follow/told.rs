@@ -3,14 +3,20 @@
 use std::io::{self, Write};
 
 use sockeye_core::Warning;
+use sockeye_host::FoundNamespace;
 
 use crate::sweep::Note;
 use crate::terminal::Harmless;
+
+/// Of so many namespaces a kind of note is told; of all of them JSON tells.
+const MOST_NAMESPACES: usize = 16;
 
 /// What has been told already.
 #[derive(Default)]
 pub(crate) struct Told {
     ids: Vec<&'static str>,
+    /// Of one namespace among many, by its inode.
+    of_netns: Vec<(&'static str, u64)>,
 }
 
 impl Told {
@@ -18,6 +24,21 @@ impl Told {
     pub(crate) fn tell(&mut self, notes: &[Note]) {
         for note in notes {
             self.tell_once(note.id, || note.message.clone());
+        }
+    }
+
+    /// Tells those of one namespace among many.
+    pub(crate) fn tell_of(&mut self, found: &FoundNamespace, notes: &[Note]) {
+        for note in notes {
+            let of_kind = self.of_netns.iter().filter(|(id, _)| *id == note.id).count();
+            match self.of_netns.contains(&(note.id, found.inode)) {
+                true => {}
+                false if of_kind < MOST_NAMESPACES => {
+                    self.of_netns.push((note.id, found.inode));
+                    write(&format!("{}: {}", found.name, note.message));
+                }
+                false => self.tell_once(note.id, || format!("{} of more namespaces", note.id)),
+            }
         }
     }
 
@@ -31,7 +52,11 @@ impl Told {
     fn tell_once(&mut self, id: &'static str, message: impl FnOnce() -> String) {
         if !self.ids.contains(&id) {
             self.ids.push(id);
-            let _ = writeln!(io::stderr(), "sockeye: {}", Harmless(&message()));
+            write(&message());
         }
     }
+}
+
+fn write(message: &str) {
+    let _ = writeln!(io::stderr(), "sockeye: {}", Harmless(message));
 }

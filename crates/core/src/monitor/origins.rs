@@ -46,7 +46,7 @@ impl Monitor {
         }
     }
 
-    /// Notes that the connected socket with this cookie bound its port by number: see [`Sweep::observe_bound`]. Remembered
+    /// Notes that the connected socket with this cookie bound its port by number: see [`Sweep::observe_bound`](crate::Sweep::observe_bound). Remembered
     /// as long as the socket is, TIME_WAIT included, so that it need not be read at every sweep.
     pub fn observe_bound(&mut self, cookie: Cookie, port: u16) {
         if let Some(slot) = self.table.find(cookie)
