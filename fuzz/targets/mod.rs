@@ -14,6 +14,7 @@ mod passwd;
 mod place;
 mod request;
 mod texts;
+mod tracepoint;
 
 /// A name, which is also that of the corpus, and a body.
 type Target = (&'static str, fn(&[u8]));
@@ -30,6 +31,7 @@ pub(crate) const TARGETS: &[Target] = &[
     ("place", place::run),
     ("request", request::run),
     ("texts", texts::run),
+    ("tracepoint", tracepoint::run),
 ];
 
 use sock_diag::fake::{Answer, FakeKernel};
