@@ -140,21 +140,20 @@ fn one_look_sees_them_all() {
 
 #[test]
 fn namespaces_come_and_go() {
-    come_and_go(&["200ms", "--top", "0"], |_| {});
+    come_and_go(&["200ms", "--top", "0"], |_| true);
 }
 
 #[test]
 fn namespaces_come_and_go_with_what_is_known_of_owners() {
     come_and_go(&["200ms", "--top", "1", "--by", "owner"], |interval| {
-        let groups = interval.sum["groups"].as_array().unwrap();
-        let [group] = &groups[..] else { panic!("{}", interval.sum) };
-        assert_eq!(group["owner"]["pid"], std::process::id(), "{group}");
-        assert_eq!(group["live"], interval.sum["live"], "{group}");
+        // Who has a socket may be found a tick after the socket.
+        let group = &interval.sum["groups"][0];
+        group["owner"]["pid"] == std::process::id() && group["live"] == interval.sum["live"]
     });
 }
 
-/// `checks` sees intervals that tell what there is.
-fn come_and_go(arguments: &'static [&'static str], checks: fn(&Interval)) {
+/// `is_whole`: what else is to be told of those that are there.
+fn come_and_go(arguments: &'static [&'static str], is_whole: fn(&Interval) -> bool) {
     let (count, cycles, changed) = if is_full() { (500, 1_000, 10) } else { (50, 60, 5) };
     world().deadline(Duration::from_secs(if is_full() { 3_000 } else { 180 })).run(move || {
         own_names();
@@ -179,10 +178,10 @@ fn come_and_go(arguments: &'static [&'static str], checks: fn(&Interval)) {
             }
             if cycle % 20 == 0 {
                 let all = live(&there);
-                let interval = watching.until("those that are there", |interval| interval.live() == all);
+                let is_told = |interval: &Interval| interval.live() == all && is_whole(interval);
+                let interval = watching.until("those that are there", is_told);
                 let sum: u64 = interval.lines.iter().map(|line| line["live"].as_u64().unwrap()).sum();
                 assert_eq!(interval.sum["live"], sum);
-                checks(&interval);
                 assert_eq!(interval.sum["namespaces"], interval.lines.len());
                 let heard = interval.sum["with_events"].as_u64().unwrap() as usize;
                 assert!(
