@@ -54,7 +54,7 @@ fn every_connect_is_known_by_its_process_although_it_is_gone() {
             }));
             connects.catch_up();
             for (local, remote) in made {
-                let who = connects.connector(netns, local, remote);
+                let who = connects.connector(netns, local, remote).map(|maker| maker.pid);
                 // Other tests' loads use the same rings: what is lost is counted.
                 assert!(
                     who == Some(std::process::id()) || connects.lost() > 0,
@@ -82,9 +82,10 @@ fn processes_that_are_gone_have_left_their_names() {
             let (_, local) = door.accept().unwrap();
             assert!(child.wait().unwrap().success());
             connects.catch_up();
-            let who = connects.connector(own_netns(), local, door.local_addr().unwrap());
-            assert_eq!(who, Some(child.id()));
-            assert_eq!(connects.heard_of(child.id()).unwrap().name.unwrap(), b"bash");
+            let maker = connects.connector(own_netns(), local, door.local_addr().unwrap()).unwrap();
+            let heard = connects.heard_of(maker).unwrap();
+            assert_eq!((maker.pid, heard.name.unwrap()), (child.id(), b"bash".to_vec()));
+            assert!(heard.has_ended);
         }
     });
 }
@@ -119,7 +120,7 @@ fn what_never_came_about_leaves_nothing() {
         let door = TcpListener::bind(closed).unwrap();
         let (local, remote) = brief(&door);
         connects.catch_up();
-        assert_eq!(connects.connector(own_netns(), local, remote), Some(std::process::id()));
+        assert_eq!(connects.connector(own_netns(), local, remote).unwrap().pid, std::process::id());
     });
 }
 
@@ -141,7 +142,10 @@ fn who_resets_is_known_by_what_is_left() {
         connects.catch_up();
         let left = |end: SocketAddr, port| SocketAddr::new(end.ip(), port);
         let nowhere = SocketAddr::from(([0; 4], local.port()));
-        assert_eq!(connects.connector(own_netns(), nowhere, left(remote, 0)), Some(std::process::id()));
+        assert_eq!(
+            connects.connector(own_netns(), nowhere, left(remote, 0)).unwrap().pid,
+            std::process::id()
+        );
     });
 }
 

@@ -6,14 +6,15 @@
 use std::net::SocketAddr;
 
 use sock_diag::{Cookie, Protocol, SocketRecord};
-use sockeye_trace::{Connects, ConnectsError, Heard};
+use sockeye_trace::{Connects, Heard, Maker};
 
 /// So many newcomers wait at most: a first sweep meets all there are.
 const MOST_PENDING: usize = 1 << 12;
 
 /// Listens to the connects of one network namespace.
 pub(crate) struct Makers {
-    connects: Result<Connects, ConnectsError>,
+    /// Or why it knows nothing.
+    connects: Result<Connects, String>,
     /// Inode of the namespace.
     netns: u64,
     /// Sockets that were met before the kernel's word of them was read.
@@ -43,19 +44,23 @@ impl Newcomer {
 }
 
 impl Makers {
-    /// Begins to listen, if that is permitted.
-    pub(crate) fn listen(netns: u64) -> Makers {
-        Makers { connects: Connects::listen(), netns, pending: Vec::new() }
+    /// Begins to listen, if that is permitted; None is a namespace that is not known.
+    pub(crate) fn listen(netns: Option<u64>) -> Makers {
+        let connects = match netns {
+            Some(_) => Connects::listen().map_err(|error| error.to_string()),
+            None => Err("/proc does not say which network namespace this is".to_owned()),
+        };
+        Makers { connects, netns: netns.unwrap_or(0), pending: Vec::new() }
     }
 
     /// The process that made this connection, as far as it is known by now. It may have ended.
-    pub(crate) fn of(&self, newcomer: &Newcomer) -> Option<u32> {
+    pub(crate) fn of(&self, newcomer: &Newcomer) -> Option<Maker> {
         self.connects.as_ref().ok()?.connector(self.netns, newcomer.local, newcomer.remote)
     }
 
     /// What the kernel has told of such a process.
-    pub(crate) fn heard_of(&self, pid: u32) -> Option<Heard> {
-        self.connects.as_ref().ok()?.heard_of(pid)
+    pub(crate) fn heard_of(&self, maker: Maker) -> Option<Heard> {
+        self.connects.as_ref().ok()?.heard_of(maker)
     }
 
     /// Is going to be asked for when we [catch up](Self::catch_up); whether it is time to, as many are.
@@ -67,7 +72,7 @@ impl Makers {
     }
 
     /// Reads all that the kernel has told so far: of who was to be asked for again, the processes that made them.
-    pub(crate) fn catch_up(&mut self) -> Vec<(Cookie, u32)> {
+    pub(crate) fn catch_up(&mut self) -> Vec<(Cookie, Maker)> {
         let Ok(connects) = &self.connects else { return Vec::new() };
         connects.catch_up();
         // Whoever was met has connected by now: who is not known now never will be.
@@ -83,8 +88,8 @@ impl Makers {
     }
 
     /// Why it knows nothing.
-    pub(crate) fn why_not(&self) -> Option<&ConnectsError> {
-        self.connects.as_ref().err()
+    pub(crate) fn why_not(&self) -> Option<&str> {
+        self.connects.as_ref().err().map(String::as_str)
     }
 
     /// Connects that were not told.

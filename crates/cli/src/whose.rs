@@ -9,6 +9,7 @@ use std::time::Duration;
 use sock_diag::{Cookie, Protocol, SocketRecord, SocketState};
 use sockeye_core::{Monitor, OwnerId};
 use sockeye_host::owners::{Name, Owner, Owners, Work};
+use sockeye_trace::{Heard, Maker};
 
 use crate::inodes::Inodes;
 use crate::makers::{Makers, Newcomer};
@@ -34,6 +35,14 @@ struct Known {
     cgroup: Option<u64>,
 }
 
+/// What was found out about a process that connected.
+#[derive(Clone, Copy)]
+struct Asked {
+    owner: Option<OwnerId>,
+    /// By then it may have called exec().
+    works: u64,
+}
+
 /// The owners of one or more namespaces' sockets.
 pub(crate) struct Whose {
     facet: Facet,
@@ -46,8 +55,10 @@ pub(crate) struct Whose {
     doors: Vec<(u16, u32)>,
     /// By the port they listen on, as far as they are known.
     doorkeepers: HashMap<u16, Vec<OwnerId>>,
-    /// Makers that were asked for since the last work.
-    by_pid: HashMap<u32, Option<OwnerId>>,
+    /// Processes that connected, as long as something is heard of them.
+    by_maker: HashMap<Maker, Asked>,
+    /// Calls of `work`.
+    works: u64,
     numbers: HashMap<Known, OwnerId>,
     /// By number; number 0 is nobody's.
     known: Vec<Known>,
@@ -111,7 +122,8 @@ impl Whose {
             programs: Programs::default(),
             doors: Vec::new(),
             doorkeepers: HashMap::new(),
-            by_pid: HashMap::new(),
+            by_maker: HashMap::new(),
+            works: 0,
             numbers: HashMap::new(),
             known: vec![Known::default()],
             free: Vec::new(),
@@ -123,14 +135,14 @@ impl Whose {
 
     /// The same for a namespace, by its inode, that is going to be followed: it listens to who connects there.
     pub(crate) fn following(facet: Facet, is_live: bool, netns: Option<u64>) -> Whose {
-        Whose { makers: netns.filter(|_| is_live).map(Makers::listen), ..Whose::new(facet, is_live) }
+        Whose { makers: is_live.then(|| Makers::listen(netns)), ..Whose::new(facet, is_live) }
     }
 
     /// Reads who connected meanwhile: before events are told, so that they find the owners of what has ended.
     pub(crate) fn catch_up(&mut self, keepers: &mut (impl Keepers + ?Sized)) {
         let late = self.makers.as_mut().map(Makers::catch_up).unwrap_or_default();
-        for (cookie, pid) in late {
-            let Some(owner) = self.owner_by_pid(pid) else { continue };
+        for (cookie, maker) in late {
+            let Some(owner) = self.owner_by_maker(maker) else { continue };
             keepers.own(cookie, owner);
             if let (Some(inode), Some(owners)) = (self.inodes.of(cookie), &mut self.owners) {
                 owners.leave(inode);
@@ -148,6 +160,7 @@ impl Whose {
     pub(crate) fn end_sweep(&mut self) {
         if let Some(makers) = &self.makers {
             makers.forget_old();
+            self.by_maker.retain(|maker, _| makers.heard_of(*maker).is_some());
         }
     }
 
@@ -216,36 +229,42 @@ impl Whose {
 
     /// Who made this connection, told by its record or by its destroy event.
     pub(crate) fn maker(&mut self, record: &SocketRecord) -> Option<OwnerId> {
-        let pid = self.makers.as_ref()?.of(&Newcomer::of(record)?)?;
-        self.owner_by_pid(pid)
+        let maker = self.makers.as_ref()?.of(&Newcomer::of(record)?)?;
+        self.owner_by_maker(maker)
     }
 
-    fn owner_by_pid(&mut self, pid: u32) -> Option<OwnerId> {
-        if let Some(known) = self.by_pid.get(&pid) {
-            return *known;
+    fn owner_by_maker(&mut self, maker: Maker) -> Option<OwnerId> {
+        let before = self.by_maker.get(&maker).copied();
+        if let Some(asked) = before.filter(|asked| asked.works == self.works) {
+            return asked.owner;
         }
-        let owner = self.known_by_pid(pid).map(|known| self.number(known));
-        self.by_pid.insert(pid, owner);
+        let heard = self.makers.as_ref()?.heard_of(maker)?;
+        let owner = match before.and_then(|asked| asked.owner) {
+            // Known while it lived.
+            Some(owner) if heard.has_ended => Some(owner),
+            _ => self.known_by_maker(maker, heard).map(|known| self.number(known)),
+        };
+        self.by_maker.insert(maker, Asked { owner, works: self.works });
         owner
     }
 
-    fn known_by_pid(&mut self, pid: u32) -> Option<Known> {
+    fn known_by_maker(&mut self, maker: Maker, heard: Heard) -> Option<Known> {
         let owners = self.owners.as_mut()?;
-        let heard = self.makers.as_ref()?.heard_of(pid);
-        match self.facet {
-            Facet::Process => {}
-            Facet::Cgroup => return Some(Known { cgroup: Some(heard?.cgroup_id?), ..Known::default() }),
-            Facet::User => {
-                let process = owners.process(pid)?;
-                return Some(Known { uid: Some(owners.owner(process)?.uid), ..Known::default() });
+        if self.facet == Facet::Cgroup {
+            return Some(Known { cgroup: Some(heard.cgroup_id?), ..Known::default() });
+        }
+        // Once it has ended, its number may be another's.
+        let process = if heard.has_ended { None } else { owners.process(maker.pid) };
+        match (self.facet, process) {
+            (Facet::User, process) => {
+                Some(Known { uid: Some(owners.owner(process?)?.uid), ..Known::default() })
+            }
+            (_, Some(_)) => Some(Known { process, ..Known::default() }),
+            (_, None) => {
+                let program = self.programs.number(Name::from(heard.name?))?;
+                Some(Known { program: Some(program), cgroup: heard.cgroup_id, ..Known::default() })
             }
         }
-        if let Some(process) = owners.process(pid) {
-            return Some(Known { process: Some(process), ..Known::default() });
-        }
-        let heard = heard?;
-        let program = self.programs.number(Name::from(heard.name?))?;
-        Some(Known { program: Some(program), cgroup: heard.cgroup_id, ..Known::default() })
     }
 
     /// These sockets have ended.
@@ -260,8 +279,7 @@ impl Whose {
     /// Goes on looking for as long as this. Whether somebody is still sought.
     pub(crate) fn work(&mut self, keepers: &mut (impl Keepers + ?Sized), budget: Duration) -> bool {
         self.catch_up(keepers);
-        // Its number may be another's soon.
-        self.by_pid.clear();
+        self.works += 1;
         let Some(owners) = &mut self.owners else { return false };
         let mut is_done = true;
         if self.facet == Facet::Cgroup {
@@ -341,6 +359,7 @@ impl Whose {
         }
         let mut used = keepers.owners();
         used.extend(self.doorkeepers.values().flatten());
+        used.extend(self.by_maker.values().filter_map(|asked| asked.owner));
         let free = &mut self.free;
         self.numbers.retain(|_, number| {
             let keeps = used.contains(number);

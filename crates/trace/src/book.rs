@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 
 use hashbrown::{DefaultHashBuilder, HashMap, HashTable};
 
-use crate::Heard;
 use crate::record::{Happening, What};
+use crate::{Heard, Maker};
 
 /// The most connects that are remembered.
 const MOST_MADE: usize = 1 << 18;
@@ -23,6 +23,10 @@ pub(crate) struct Book {
     made: HashTable<Made>,
     /// By their numbers, which are tids; that of a process's first thread is its pid.
     tasks: HashMap<u32, Task>,
+    /// Those that connected, and whose number was given to another since.
+    former: HashMap<Maker, Task>,
+    /// Tasks that were met so far.
+    met: u32,
     /// Calls of `forget_old`.
     age: u32,
     lost: u64,
@@ -30,7 +34,7 @@ pub(crate) struct Book {
 
 #[derive(Clone, Copy, Debug)]
 struct Try {
-    pid: u32,
+    maker: Maker,
     netns: Option<u64>,
 }
 
@@ -39,19 +43,23 @@ struct Try {
 struct Made {
     /// Of the namespace and both its ends, or what a reset leaves of them. Two with the same 64 bits are taken for one.
     hash: u64,
-    pid: u32,
+    maker: Maker,
     age: u32,
 }
 
 /// A thread. What a process is called and where it belongs is told of its first one.
 #[derive(Clone, Copy, Default, Debug)]
 struct Task {
+    /// Which one with its number it is.
+    generation: u32,
     netns: Option<u64>,
     cgroup: u64,
     name: Option<[u8; 16]>,
     /// When it connected last, or ended.
     age: u32,
     has_ended: bool,
+    /// Its end may have been lost.
+    is_doubtful: bool,
     connects: bool,
 }
 
@@ -94,13 +102,15 @@ impl Book {
                     task_.netns
                 });
                 let age = self.age;
-                if let Some(first) = self.task(pid) {
-                    (first.cgroup, first.age, first.connects) = (cgroup, age, true);
-                }
-                if self.tries.len() < MOST || self.tries.contains_key(&socket) {
-                    self.tries.insert(socket, Try { pid, netns });
-                } else {
-                    self.lost += 1;
+                let has_room = self.tries.len() < MOST || self.tries.contains_key(&socket);
+                match self.task(pid) {
+                    Some(first) if has_room => {
+                        (first.cgroup, first.age, first.connects) = (cgroup, age, true);
+                        first.is_doubtful = false;
+                        let maker = Maker { pid, generation: first.generation };
+                        self.tries.insert(socket, Try { maker, netns });
+                    }
+                    _ => self.lost += 1,
                 }
             }
             What::Connected { socket, local, remote } => {
@@ -117,9 +127,10 @@ impl Book {
                     parent_.name = parent_.name.or_else(|| alive.name(parent));
                     *parent_
                 });
-                self.tasks.remove(&task);
+                self.leave(task);
                 if let Some(task) = self.task(task) {
-                    *task = Task { connects: false, has_ended: false, ..known };
+                    let Task { netns, cgroup, name, .. } = known;
+                    *task = Task { netns, cgroup, name, ..*task };
                 }
             }
             What::Named { pid, name } => {
@@ -135,8 +146,11 @@ impl Book {
             What::Ended { task } => self.end(task),
             What::Lost(records) => {
                 self.lost += records;
-                // Who has ended, or moved, may be among what was lost.
-                self.tasks.clear();
+                // Who has ended, moved, or taken another name may be among what was lost.
+                self.tasks.retain(|_, task| task.connects);
+                for task in self.tasks.values_mut() {
+                    (task.netns, task.name, task.is_doubtful) = (None, None, true);
+                }
             }
         }
     }
@@ -146,16 +160,31 @@ impl Book {
         if self.tasks.len() >= MOST && !self.tasks.contains_key(&number) {
             return None;
         }
-        Some(self.tasks.entry(number).or_default())
+        let met = &mut self.met;
+        Some(self.tasks.entry(number).or_insert_with(|| {
+            *met = met.wrapping_add(1);
+            Task { generation: *met, ..Task::default() }
+        }))
     }
 
-    fn note(&mut self, Try { pid, netns }: Try, local: SocketAddr, remote: SocketAddr) {
+    /// The number is another's from now on.
+    fn leave(&mut self, number: u32) {
+        if let Some(task) = self.tasks.remove(&number)
+            && task.connects
+            && self.former.len() < MOST
+        {
+            let maker = Maker { pid: number, generation: task.generation };
+            self.former.insert(maker, Task { has_ended: true, age: self.age, ..task });
+        }
+    }
+
+    fn note(&mut self, Try { maker, netns }: Try, local: SocketAddr, remote: SocketAddr) {
         // It began before we listened, and ended before it was asked.
         let Some(netns) = netns else { return };
         let whole = self.hash(netns, local, remote);
         let reset = self.hash(netns, local, SocketAddr::new(remote.ip(), 0));
         for hash in [whole, reset] {
-            let made = Made { hash, pid, age: self.age };
+            let made = Made { hash, maker, age: self.age };
             let has_room = self.made.len() < MOST_MADE;
             match self.made.find_mut(hash, |one| one.hash == hash) {
                 Some(before) => *before = made,
@@ -178,14 +207,16 @@ impl Book {
         }
     }
 
-    pub(crate) fn connector(&self, netns: u64, local: SocketAddr, remote: SocketAddr) -> Option<u32> {
+    pub(crate) fn connector(&self, netns: u64, local: SocketAddr, remote: SocketAddr) -> Option<Maker> {
         let hash = self.hash(netns, local, remote);
-        Some(self.made.find(hash, |one| one.hash == hash)?.pid)
+        Some(self.made.find(hash, |one| one.hash == hash)?.maker)
     }
 
-    pub(crate) fn heard_of(&self, pid: u32) -> Option<Heard> {
-        let task = self.tasks.get(&pid)?;
+    pub(crate) fn heard_of(&self, maker: Maker) -> Option<Heard> {
+        let living = self.tasks.get(&maker.pid).filter(|task| task.generation == maker.generation);
+        let task = living.or_else(|| self.former.get(&maker))?;
         Some(Heard {
+            has_ended: task.has_ended,
             name: task.name.map(|name| until_zero(&name).to_vec()),
             cgroup_id: (task.cgroup != 0).then_some(task.cgroup),
         })
@@ -202,7 +233,9 @@ impl Book {
         self.age += 1;
         let age = self.age;
         self.made.retain(|made| made.age + 1 >= age);
-        self.tasks.retain(|_, task| !task.has_ended || task.age + 2 >= age);
+        let is_recent = |task: &Task| task.age + 2 >= age;
+        self.tasks.retain(|_, task| !(task.has_ended || task.is_doubtful) || is_recent(task));
+        self.former.retain(|_, task| is_recent(task));
         if self.made.capacity() > 1 << 12 && self.made.len() * 4 < self.made.capacity() {
             self.made.shrink_to(self.made.len() * 2, |one| one.hash);
         }
@@ -237,7 +270,7 @@ mod tests {
 
     fn pid(book: &Book, port: u16) -> Option<u32> {
         let (local, remote) = ends(port);
-        book.connector(7, local, remote)
+        book.connector(7, local, remote).map(|maker| maker.pid)
     }
 
     /// All are in this namespace, and called this.
@@ -279,8 +312,8 @@ mod tests {
     fn a_reset_connection_is_known_by_what_is_left_of_its_ends() {
         let book = heard([tries(1, 100), connected(1, 5_000)]);
         let left = |port| (SocketAddr::from(([0; 4], port)), SocketAddr::from(([10, 0, 0, 2], 0)));
-        assert_eq!(book.connector(7, left(5_000).0, left(5_000).1), Some(100));
-        assert_eq!(book.connector(7, left(5_001).0, left(5_001).1), None);
+        let pid = |(local, remote)| book.connector(7, local, remote).map(|maker: Maker| maker.pid);
+        assert_eq!([5_000, 5_001].map(|port| pid(left(port))), [Some(100), None]);
     }
 
     #[test]
@@ -296,21 +329,52 @@ mod tests {
         ]);
         assert_eq!([5_000, 5_001].map(|port| pid(&book, port)), [None, Some(100)]);
         let (local, remote) = ends(5_000);
-        assert_eq!(book.connector(8, local, remote), Some(100));
+        assert_eq!(book.connector(8, local, remote).unwrap().pid, 100);
     }
 
     #[test]
     fn a_number_given_out_again_is_another_process() {
         let named = |name: &[u8; 16]| What::Named { pid: 100, name: *name };
-        let book = heard([
-            What::Forked { task: 100, parent: 1 },
+        let forked = What::Forked { task: 100, parent: 1 };
+        let mut book = heard([
+            forked,
             named(b"curl\0\0\0\0\0\0\0\0\0\0\0\0"),
             tries(1, 100),
             connected(1, 5_000),
             What::Ended { task: 100 },
-            What::Forked { task: 100, parent: 1 },
+            forked,
+            named(b"wget\0\0\0\0\0\0\0\0\0\0\0\0"),
+            tries(1, 100),
+            connected(1, 5_001),
         ]);
-        assert_eq!(book.heard_of(100).unwrap().name, None, "nobody's name is better than another's");
+        let who = |book: &Book, port| {
+            let (local, remote) = ends(port);
+            let heard = book.heard_of(book.connector(7, local, remote).unwrap()).unwrap();
+            (heard.has_ended, String::from_utf8(heard.name.unwrap()).unwrap())
+        };
+        assert_eq!(who(&book, 5_000), (true, "curl".to_owned()));
+        assert_eq!(who(&book, 5_001), (false, "wget".to_owned()));
+        (0..4).for_each(|_| book.forget_old());
+        assert!(book.former.is_empty());
+    }
+
+    #[test]
+    fn after_a_loss_nothing_is_taken_for_sure() {
+        let mut book = heard([
+            What::Forked { task: 100, parent: 1 },
+            What::Named { pid: 100, name: *b"curl\0\0\0\0\0\0\0\0\0\0\0\0" },
+            What::Forked { task: 200, parent: 1 },
+            tries(1, 100),
+            connected(1, 5_000),
+            What::Lost(1),
+        ]);
+        let (local, remote) = ends(5_000);
+        let maker = book.connector(7, local, remote).unwrap();
+        assert_eq!(book.heard_of(maker), Some(Heard { has_ended: false, name: None, cgroup_id: None }));
+        assert!(!book.tasks.contains_key(&200));
+        // Whoever goes on connecting is there; of others the end may have been lost.
+        (0..4).for_each(|_| book.forget_old());
+        assert_eq!((book.heard_of(maker), book.tasks.len()), (None, 0));
     }
 
     #[test]
@@ -328,8 +392,11 @@ mod tests {
         ];
         happenings.into_iter().for_each(|what| book.hear(Happening { at: 0, what }));
         book.turn_to(0, &mut All(Some(7), Some(*b"bash\0\0\0\0\0\0\0\0\0\0\0\0")));
-        let name = |pid| book.heard_of(pid).and_then(|heard| heard.name);
-        assert_eq!([100, 101].map(name), [Some(b"bash".to_vec()), Some(b"curl".to_vec())]);
+        let name = |port| {
+            let (local, remote) = ends(port);
+            book.heard_of(book.connector(7, local, remote)?)?.name
+        };
+        assert_eq!([5_000, 5_001].map(name), [Some(b"bash".to_vec()), Some(b"curl".to_vec())]);
     }
 
     #[test]

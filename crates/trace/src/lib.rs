@@ -45,9 +45,19 @@ struct Shared {
     book: Book,
 }
 
+/// A process that connected. Its number may be another's by now: this is that very one.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Maker {
+    /// Its number in our pid namespace.
+    pub pid: u32,
+    generation: u32,
+}
+
 /// What was heard of a process that connects.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Heard {
+    /// It has ended, and `/proc` tells nothing of it, or of another.
+    pub has_ended: bool,
     /// The kernel's name for it, at most 15 bytes, where it took that while we listened; else `/proc` tells. Untrusted.
     pub name: Option<Vec<u8>>,
     /// Its cgroup when it connected last, as records of sockets tell it. None: it was not told (before Linux 5.7).
@@ -97,16 +107,15 @@ impl Connects {
     }
 
     /// The process that connected from `local` to `remote` in the network namespace with this inode, the last time that was
-    /// done, by its number in our pid namespace; it may have ended. Without the remote port, as a reset leaves it, the latest
-    /// from this local port to that address. None when nobody did while we listened, or it is long
-    /// ago. Cost: a look into a hash table.
-    pub fn connector(&self, netns: u64, local: SocketAddr, remote: SocketAddr) -> Option<u32> {
+    /// done; it may have ended. Without the remote port, as a reset leaves it, the latest from this local port to that
+    /// address. None when nobody did while we listened, or it is long ago. Cost: a look into a hash table.
+    pub fn connector(&self, netns: u64, local: SocketAddr, remote: SocketAddr) -> Option<Maker> {
         lock(&self.shared).book.connector(netns, local, remote)
     }
 
-    /// What was heard of a process, also of one that has just ended.
-    pub fn heard_of(&self, pid: u32) -> Option<Heard> {
-        lock(&self.shared).book.heard_of(pid)
+    /// What was heard of a process, also of one that has just ended. None when too many connect, or it is long ago.
+    pub fn heard_of(&self, maker: Maker) -> Option<Heard> {
+        lock(&self.shared).book.heard_of(maker)
     }
 
     /// To be called when everything known so far was asked for: what was known at the last such call is forgotten.
