@@ -8,7 +8,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::ops::ControlFlow;
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::thread::sleep;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
@@ -65,6 +65,11 @@ impl Eye {
     }
 }
 
+/// Nothing is waited for: it is time itself that is told, and so has to go by.
+fn let_pass(time: Duration) {
+    thread::sleep(time);
+}
+
 /// Holds bounds against a time that began between two moments.
 fn holds(age: Age, (before, after): (Instant, Instant)) {
     let (least, most) = (after.elapsed().as_millis() as u64, before.elapsed().as_millis() as u64);
@@ -88,16 +93,16 @@ fn close_wait() {
         let mut eye = Eye::open();
         let (door, mut client, mut server) = pair();
         assert_eq!(eye.ages(StuckKind::CloseWait), []);
-        sleep(Duration::from_millis(400));
+        let_pass(Duration::from_millis(400));
         server.write_all(b"last words").unwrap();
         client.read_exact(&mut [0; 10]).unwrap();
-        sleep(Duration::from_millis(600));
+        let_pass(Duration::from_millis(600));
         let before = Instant::now();
         server.shutdown(Shutdown::Write).unwrap();
         let begun = (before, Instant::now());
         eye.wait_for(StuckKind::CloseWait);
         for _ in 0..5 {
-            sleep(Duration::from_millis(300));
+            let_pass(Duration::from_millis(300));
             let [age] = eye.ages(StuckKind::CloseWait)[..] else { panic!("one socket") };
             holds(age, begun);
             // The silence began with the FIN, the drought with the last words.
@@ -108,7 +113,7 @@ fn close_wait() {
         // Who still sends is answered, and is not stuck.
         client.write_all(b"more").unwrap();
         server.read_exact(&mut [0; 4]).unwrap();
-        sleep(Duration::from_millis(100));
+        let_pass(Duration::from_millis(100));
         let [age] = eye.ages(StuckKind::CloseWait)[..] else { panic!("one socket") };
         assert!(age.min_ms <= 1_000, "{age:?}");
         drop((door, client, server));
@@ -149,7 +154,7 @@ fn syn_sent() {
                 let truth = begun.0.elapsed().as_millis() as u64;
                 assert!(age.min_ms + SLACK_MS >= truth, "{age:?} of {truth}");
             }
-            sleep(Duration::from_millis(250));
+            let_pass(Duration::from_millis(250));
         }
         drop((door, clients));
     });
@@ -179,7 +184,7 @@ fn orphans() {
             holds(age, begun);
             last = age.min_ms;
             assert!(begun.0.elapsed() < Duration::from_secs(30), "its age does not grow: {age:?}");
-            sleep(Duration::from_millis(200));
+            let_pass(Duration::from_millis(200));
         }
         // The peer goes, and so does the orphan.
         drop((door, server));
@@ -203,7 +208,7 @@ fn orphans_in_fin_wait2() {
         let begun = (before, Instant::now());
         eye.wait_for(StuckKind::OrphanFinWait2);
         for _ in 0..5 {
-            sleep(Duration::from_millis(300));
+            let_pass(Duration::from_millis(300));
             // A mini socket has no tcp_info; its record tells.
             let record =
                 eye.all().into_iter().find(|one| StuckKind::of(one) == Some(StuckKind::OrphanFinWait2));

@@ -205,7 +205,13 @@ pub(crate) fn rows_of_all(by: By, books: &[Books<'_>], whose: Option<&Whose>) ->
             add(Key::Netns(place), false, (0, 0, Rates::default()));
         }
     }
-    let mut rows: Vec<Row> = rows.into_iter().map(|(key, sum)| sum.row(key, by, books, whose)).collect();
+    // Owners who had something within the longest window, and nothing of what is shown; a namespace is there without.
+    let tells = |row: &Row| {
+        let has_some = row.live + row.time_wait > 0;
+        has_some || row.opens_per_second > 0.0 || row.closes_per_second > 0.0 || by == By::Netns
+    };
+    let rows = rows.into_iter().map(|(key, sum)| sum.row(key, by, books, whose));
+    let mut rows: Vec<Row> = rows.filter(tells).collect();
     // Stable: equals stay in the order of their names.
     rows.sort_by_key(|row| std::cmp::Reverse(row.live + row.time_wait));
     rows

@@ -113,6 +113,11 @@ impl File {
         let folder =
             absolute("XDG_CONFIG_HOME").or_else(|| absolute("HOME").map(|home| home.join(".config")));
         let Some(path) = folder.map(|folder| folder.join("sockeye/config.toml")) else { return Ok(None) };
+        // Nobody asked for it: a pipe would be waited for.
+        let is_other = |found: &fs::Metadata| !found.is_file() && !found.is_dir();
+        if fs::metadata(&path).as_ref().is_ok_and(is_other) {
+            bail!("cannot read the config file {}: it is no regular file", path.display());
+        }
         match text_of(&path) {
             Ok(text) => Ok(Some(File { path, text })),
             // Who changed user and kept HOME cannot read the other one's, and did not ask for it.
@@ -146,6 +151,10 @@ impl File {
         for (name, value) in table.get_ref() {
             let at = self.at(&name.span());
             let name = name.get_ref().as_ref();
+            if matches!(value.get_ref(), DeValue::Array(array) if array.iter().any(|one| matches!(one.get_ref(), DeValue::Table(_))))
+            {
+                bail!("{at}: [[{name}]] is a list: a section has one pair of brackets, like [{name}]");
+            }
             let DeValue::Table(keys) = value.get_ref() else {
                 bail!(
                     "{at}: {name} stands before any section: put it below [{DEFAULTS}] or a command, like [watch]"
@@ -196,6 +205,7 @@ impl File {
             let known: Vec<String> =
                 commands.iter().flat_map(|command| command.get_arguments()).filter_map(name).collect();
             let nearest = nearest(key, known.iter().map(String::as_str));
+            let key = if key.is_empty() { "\"\"" } else { key };
             bail!("{at}: no option of [{section}] is called {key}; the nearest is {nearest}");
         }
         Ok(found)
@@ -384,6 +394,11 @@ mod tests {
                 ":3: no option of [defaults] is called colour; the nearest is color",
             ),
             ("[watch]\nsort = 'live'", ":2: no option of [watch] is called sort; the nearest is for"),
+            ("[watch]\n\"\" = 1", ":2: no option of [watch] is called \"\"; the nearest is"),
+            (
+                "[[watch]]\ntop = 1",
+                ":1: [[watch]] is a list: a section has one pair of brackets, like [watch]",
+            ),
             ("[wacth]\ntop = 1", ":1: no section is called [wacth]; the nearest is [watch]"),
             (
                 "color = 'never'",

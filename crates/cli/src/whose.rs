@@ -431,6 +431,10 @@ impl Whose {
             let message = "a capture does not hold processes: its sockets are told by user and cgroup";
             note("owners_unknown", message.to_owned());
         }
+        if self.unfound > 0 && self.owners.as_ref().is_some_and(|owners| !owners.sees_processes()) {
+            let message = "no process is to be seen: /proc is masked or not mounted; sockets are told by user and cgroup";
+            note("owners_unknown", message.to_owned());
+        }
         if self.work.denied > 0 && self.unfound > 0 {
             note(
                 "owners_unknown",

@@ -61,3 +61,18 @@ fn a_wrong_file_is_an_error_of_one_line() {
     assert_eq!(sockeye(folder.path(), "--help").0, Some(0));
     assert_eq!(sockeye(folder.path(), "--no-config").0, Some(0));
 }
+
+#[test]
+fn what_is_no_file_is_not_waited_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let home = folder.path().join("sockeye");
+    fs::create_dir(&home).unwrap();
+    let path = home.join("config.toml");
+    nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let (code, out, err) = sockeye(folder.path(), "");
+    let said = format!("sockeye: cannot read the config file {}: it is no regular file\n", path.display());
+    assert_eq!((code, out.as_str(), err), (Some(2), "", said));
+    // What has no end is read to a bound.
+    let (code, _, err) = sockeye(folder.path(), "--config /dev/zero");
+    assert!(code == Some(2) && err.contains("/dev/zero"), "{err}");
+}

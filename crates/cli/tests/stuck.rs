@@ -4,13 +4,13 @@
 
 mod recorded;
 
+use std::fs;
 use std::io::{BufRead, BufReader, ErrorKind, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::num::NonZeroU32;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
-use std::{fs, thread};
 
 use insta::assert_snapshot;
 use nix::errno::Errno;
@@ -20,7 +20,7 @@ use nix::sys::socket::{
 };
 use serde_json::{Value, json};
 use sock_diag::{SocketRecord, SocketState, Timer, TimerKind};
-use sockeye_tests::Namespace;
+use sockeye_tests::{Namespace, wait_for};
 
 use recorded::{Host, run, sockeye};
 
@@ -79,15 +79,7 @@ fn look(arguments: &str) -> Value {
 
 /// Looks again and again until it is as wanted: on a busy machine the time for a look's search may end too early.
 fn look_until(arguments: &str, is_wanted: impl Fn(&Value) -> bool) -> Value {
-    let deadline = Instant::now() + Duration::from_secs(110);
-    loop {
-        let told = look(arguments);
-        if is_wanted(&told) {
-            return told;
-        }
-        assert!(Instant::now() < deadline, "{arguments}: {}", told["warnings"]);
-        thread::sleep(Duration::from_millis(300));
-    }
+    wait_for(arguments, Duration::from_secs(110), || Some(look(arguments)).filter(|told| is_wanted(told)))
 }
 
 /// Whether a warning of this id names this process.

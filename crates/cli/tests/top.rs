@@ -56,7 +56,11 @@ struct Written {
 impl Terminal {
     /// `is_read`: somebody takes what the program writes.
     fn start(args: &[&str], columns: u16, is_read: bool) -> Terminal {
-        let size = Winsize { ws_row: columns / 3, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+        Terminal::sized(args, (columns, columns / 3), is_read)
+    }
+
+    fn sized(args: &[&str], (ws_col, ws_row): (u16, u16), is_read: bool) -> Terminal {
+        let size = Winsize { ws_row, ws_col, ws_xpixel: 0, ws_ypixel: 0 };
         // One after another: no other program inherits this one's terminal.
         let alone = STARTS.lock().unwrap_or_else(PoisonError::into_inner);
         let pty = openpty(Some(&size), None).unwrap();
@@ -99,13 +103,11 @@ impl Terminal {
 
     /// Waits until this is on the screen, which is drawn whole each time: else only what differs is written.
     fn comes_to_show(&mut self, what: &str) {
-        let mut text = String::new();
         wait_until(what, LIMIT, || {
             self.forget();
             self.typed(b"\x0c");
-            thread::sleep(Duration::from_millis(20));
-            text = self.text();
-            text.contains(what)
+            let is_drawn = || self.text().contains(what).then_some(());
+            within(Duration::from_millis(200), is_drawn).is_some()
         });
     }
 
@@ -338,6 +340,34 @@ fn hostile_names_are_harmless_on_every_screen() {
 }
 
 #[test]
+fn a_terminal_that_errs_about_its_size_has_a_screen() {
+    for (size, shown) in
+        [((0, 0), "help"), ((u16::MAX, u16::MAX), "help"), ((1, u16::MAX), ""), ((u16::MAX, 1), "")]
+    {
+        let mut terminal = Terminal::sized(&["top", "200ms"], size, true);
+        wait_until("the terminal's being taken over", LIMIT, || !terminal.is_given_back());
+        terminal.shows(shown);
+        terminal.typed(b"q");
+        assert_eq!(terminal.ends(), Some(0), "{size:?}");
+        assert!(terminal.is_given_back());
+    }
+}
+
+#[test]
+fn a_filter_without_end_is_no_filter() {
+    let mut terminal = Terminal::start(&["top", "200ms"], 120, true);
+    wait_until("the terminal's being taken over", LIMIT, || !terminal.is_given_back());
+    terminal.typed(b"/");
+    for _ in 0..40 {
+        terminal.typed(&[b'('; 1_000]);
+    }
+    // Behind all of them.
+    terminal.typed(b"\x03");
+    assert_eq!(terminal.ends(), Some(0));
+    assert!(terminal.is_given_back());
+}
+
+#[test]
 fn a_namespace_is_looked_into_among_all_of_them() {
     let mut terminal = Terminal::start(&["top", "200ms", "--all-netns"], 120, true);
     terminal.comes_to_show("namespaces:");
@@ -346,8 +376,8 @@ fn a_namespace_is_looked_into_among_all_of_them() {
         wait_until("one namespace's screens", LIMIT, || {
             terminal.forget();
             terminal.typed(b"\r\x0c");
-            thread::sleep(Duration::from_millis(50));
-            terminal.text().contains("Listeners")
+            let is_drawn = || terminal.text().contains("Listeners").then_some(());
+            within(Duration::from_millis(200), is_drawn).is_some()
         });
         terminal.comes_to_show("live");
         terminal.typed(b"7");
@@ -380,7 +410,6 @@ fn keys_are_answered_while_a_sweep_runs() {
                     let end = written.forgotten + new.windows(4).position(|four| four == b"\x1b[2J")? + 4;
                     written.reads.iter().find(|(until, _)| *until >= end).map(|(_, at)| *at)
                 });
-                thread::sleep(Duration::from_millis(u64::from(number % 7) * 11));
                 (answered.duration_since(typed), screen)
             })
             .collect();

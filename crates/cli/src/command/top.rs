@@ -1,6 +1,6 @@
 //! `sockeye top`: the screen's thread. It waits for keys, signals and looks, and draws; following is another thread's work.
 
-use std::io::{self, Read as _};
+use std::io::{self, IsTerminal as _, Read as _};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
@@ -38,7 +38,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// Runs the command.
 pub(crate) fn run(args: &TopArgs) -> anyhow::Result<()> {
     ensure!(
-        crate::terminal::width().is_some(),
+        io::stdout().is_terminal(),
         "top needs a terminal: for a file or a pipe take `sockeye watch` (a line per interval) or `sockeye --json` (one look)"
     );
     let wanted = Arc::new(Wanted::new(args.interval));

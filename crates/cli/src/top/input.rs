@@ -29,7 +29,7 @@ pub(crate) enum Input {
 /// More than any sequence; what is longer is none.
 const LONGEST: usize = 32;
 /// A longer text is no filter.
-const MOST_PASTED: usize = 4_096;
+pub(super) const LONGEST_TEXT: usize = 4_096;
 const PASTE_BEGINS: &[u8] = b"\x1b[200~";
 const PASTE_ENDS: &[u8] = b"\x1b[201~";
 
@@ -165,7 +165,7 @@ fn mouse(parameters: &[u8], last: u8) -> Option<Input> {
 fn pasted(bytes: &[u8]) -> Option<(usize, Option<Input>)> {
     let text = &bytes[PASTE_BEGINS.len()..];
     let Some(end) = text.windows(PASTE_ENDS.len()).position(|window| window == PASTE_ENDS) else {
-        return if text.len() > MOST_PASTED { Some((bytes.len(), None)) } else { None };
+        return if text.len() > LONGEST_TEXT { Some((bytes.len(), None)) } else { None };
     };
     let text: String = String::from_utf8_lossy(&text[..end]).chars().filter(|c| !c.is_control()).collect();
     Some((PASTE_BEGINS.len() + end + PASTE_ENDS.len(), Some(Input::Pasted(text))))

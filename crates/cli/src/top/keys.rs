@@ -6,7 +6,7 @@ use ratatui_core::layout::{Position, Rect};
 use sockeye_core::DestinationId;
 
 use super::filter::NamesAtHand;
-use super::input::Input;
+use super::input::{Input, LONGEST_TEXT};
 use super::view::{Overlay, Screen, View};
 
 /// Intervals that + and - step through.
@@ -283,6 +283,9 @@ fn type_filter(view: &mut View, input: &Input, shown: &Shown) {
             text.truncate(kept.rfind(' ').map_or(0, |space| space + 1));
         }
         _ => return move_cursor(view, input, shown),
+    }
+    if text.len() > LONGEST_TEXT {
+        return;
     }
     let screen = view.screen;
     view.filter_mut().set(text, &shown.names, screen);

@@ -19,6 +19,9 @@ const ENTER: &[u8] = b"\x1b[?1049h\x1b[?25l\x1b[?1000h\x1b[?1006h\x1b[?2004h\x1b
 const ENTER_AGAIN: &[u8] = b"\x1b[?25l\x1b[?1000h\x1b[?1006h\x1b[?2004h\x1b[0m\x1b[2J";
 /// The reverse. CAN ends a sequence of which only half was written.
 const LEAVE: &[u8] = b"\x18\x1b[0m\x1b[?2004l\x1b[?1006l\x1b[?1000l\x1b[?25h\x1b[?1049l";
+/// Terminals that say they are larger err: each cell takes memory.
+const MOST_COLUMNS: u16 = 1_000;
+const MOST_LINES: u16 = 500;
 /// How long a terminal that takes nothing is waited for at the end, milliseconds.
 const PATIENCE_MS: u16 = 200;
 
@@ -163,11 +166,13 @@ impl Tty {
         }
     }
 
-    /// All of the screen.
+    /// All of the screen, or as much of it as anybody can see.
     pub(crate) fn area() -> Rect {
-        let cells =
-            |count: Option<usize>, otherwise| count.and_then(|c| u16::try_from(c).ok()).unwrap_or(otherwise);
-        Rect::new(0, 0, cells(terminal::width(), 80), cells(terminal::height(), 24))
+        let cells = |count: Option<usize>, otherwise, most: u16| {
+            count.map_or(otherwise, |count| u16::try_from(count).unwrap_or(most).min(most))
+        };
+        let (width, height) = (terminal::width(), terminal::height());
+        Rect::new(0, 0, cells(width, 80, MOST_COLUMNS), cells(height, 24, MOST_LINES))
     }
 }
 

@@ -145,6 +145,11 @@ impl Owners {
         self.processes.table.vacate(inode);
     }
 
+    /// Whether processes are to be seen at all: `/proc` may not be mounted, or masked.
+    pub fn sees_processes(&self) -> bool {
+        self.processes.are_seen()
+    }
+
     /// Takes back a [want](Owners::want): the owner is known otherwise.
     pub fn leave(&mut self, inode: u32) {
         self.search.gone(inode);

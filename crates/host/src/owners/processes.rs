@@ -44,6 +44,11 @@ impl Processes {
         }
     }
 
+    /// Whether `/proc` shows processes: where it is masked it does not even show us.
+    pub(super) fn are_seen(&self) -> bool {
+        self.proc.as_ref().is_some_and(|proc| readlinkat_raw(proc, c"self", &mut [0; 16][..]).is_ok())
+    }
+
     /// A listing of `/proc`; None when it is not mounted.
     pub(super) fn list(&self) -> Option<Numbered> {
         Numbered::open(self.proc.as_ref()?, c".").ok()
