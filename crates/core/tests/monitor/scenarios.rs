@@ -180,6 +180,29 @@ fn listeners_bound_and_plain_sockets_are_no_connections() {
 }
 
 #[test]
+fn the_second_child_of_a_request_is_no_connection() {
+    let mut monitor = monitor(true);
+    let child = socket(5, SocketState::Close, 443, 40_000);
+    let unheard = TcpEnd {
+        established: Some(false),
+        is_reset: true,
+        segments_in: Some(0),
+        segments_out: Some(0),
+        ..TcpEnd::default()
+    };
+    monitor.destroyed(&child, Some(unheard), Moment(500), OwnerId::UNKNOWN);
+    assert_eq!(monitor.take_closed().len(), 0);
+    for heard in [TcpEnd { segments_in: Some(1), ..unheard }, TcpEnd { segments_in: None, ..unheard }] {
+        monitor.destroyed(&child, Some(heard), Moment(500), OwnerId::UNKNOWN);
+        assert_eq!(
+            monitor.take_closed().len(),
+            1,
+            "one that ended at once, and one of a kernel that does not say"
+        );
+    }
+}
+
+#[test]
 fn an_attempt_that_was_refused_has_opened_and_closed() {
     let mut monitor = monitor(true);
     let mut refused = socket(5, SocketState::Close, 45_000, 0);
