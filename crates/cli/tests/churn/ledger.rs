@@ -57,6 +57,16 @@ impl Ledger {
         ledger
     }
 
+    /// The closes told of ends between which no connection was made; those that lost their ends are left out.
+    pub(crate) fn strangers<'l>(&self, lines: &'l [Value]) -> Vec<&'l Value> {
+        let end = |line: &Value, side: &str| {
+            let address: IpAddr = line[format!("{side}_address")].as_str()?.parse().ok()?;
+            Some(SocketAddr::new(address, line[format!("{side}_port")].as_u64()? as u16))
+        };
+        let ends = |line: &Value| Some((end(line, "local")?, end(line, "remote")?));
+        lines.iter().filter(|line| ends(line).is_some_and(|ends| !self.by_ends.contains_key(&ends))).collect()
+    }
+
     /// How many there were: as many opens, as many closes.
     pub(crate) fn sockets(&self) -> u64 {
         self.sockets

@@ -149,13 +149,16 @@ fn long_chains_and_raced_dumps_close_nothing_that_lives() {
         assert_eq!(buckets.trim(), "16");
         let load = Load::established(1_000, 2).unwrap();
         let stable = 2 * load.connections() as u64;
+        let closes = Program::start("closes -o jsonl --interval 200ms");
         let watch = Program::start("watch 200ms -o jsonl");
         let (lines, churn) = watched(watch, &ChurnPlan { lives: Lives::Exponential(500 * MS), ..resets(7, 1_500, 8) });
+        let told = closes.end("");
         let (opens, closes) = (sum(&lines, "opens"), sum(&lines, "closes"));
-        let made = Ledger::of(&churn).sockets();
+        let ledger = Ledger::of(&churn);
+        let made = ledger.sockets();
         let most = lines.iter().map(|line| number(line, "unconfirmed")).max().unwrap();
         eprintln!("chains in 16 buckets: {opens} opens and {closes} closes told, {made} made; {most} unconfirmed at most");
-        assert_eq!((opens, closes), (made, made));
+        assert_eq!((opens, closes), (made, made), "nobody made {:#?}", ledger.strangers(&told));
         assert_eq!(number(lines.last().unwrap(), "live"), stable);
     });
 }
