@@ -166,8 +166,6 @@ pub struct TcpEnd {
     pub retransmits: Option<u32>,
     /// Segments sent, SYN among them.
     pub segments_out: Option<u32>,
-    /// Segments received.
-    pub segments_in: Option<u32>,
     /// Whether the end was a reset by this side, an attempt that was refused, or one given up: it left no round trip time.
     pub is_reset: bool,
     /// Whether there was a round trip, so that the handshake was completed.
@@ -192,12 +190,6 @@ impl TcpEnd {
         }
     }
 
-    /// Whether no segment was ever sent or received; a reset by this side looks like that too, but has lost its remote
-    /// port. False where the kernel does not say (before Linux 4.2).
-    pub(crate) fn is_unheard(&self) -> bool {
-        self.segments_in == Some(0) && self.segments_out == Some(0)
-    }
-
     /// Reads what matters.
     pub fn of(info: &TcpInfo<'_>) -> TcpEnd {
         let sent = info.last_data_sent_ms().map(u64::from);
@@ -220,7 +212,6 @@ impl TcpEnd {
             received_bytes: info.received_bytes(),
             retransmits: info.total_retransmits(),
             segments_out: info.segments_out(),
-            segments_in: info.segments_in(),
             is_reset,
             established,
             // A reset clears the time of the last receipt, which then seems to be the machine's start.

@@ -50,9 +50,6 @@ impl Monitor {
         let age = end.and_then(|end| end.min_age_ms);
         match record.protocol {
             Protocol::Tcp if !has_remote => return,
-            // Two packets that end a handshake, on two processors at once, make two children of its request: the second
-            // one finds its place taken, and is freed.
-            Protocol::Tcp if record.id.remote_port != 0 && end.is_some_and(|end| end.is_unheard()) => return,
             // It had ended when the watch began, and a program kept it.
             Protocol::Tcp if age.is_some_and(|age| age > at.latest.ms_since(self.since) + JIFFY_MS) => {
                 return;

@@ -640,7 +640,9 @@ fn is_followed(record: &SocketRecord) -> bool {
         Protocol::Udp => true,
         _ => false,
     };
-    kind && record.id.cookie.0 != 0
+    // A socket that ends loses its port before its state, and a dump may look at it in between (6.18): it is as good as
+    // closed, and must not be taken for one with other ends.
+    kind && record.id.cookie.0 != 0 && record.id.local_port != 0
 }
 
 /// Time since a mini socket took its full socket's place, milliseconds: told by TIME_WAIT alone.

@@ -180,26 +180,24 @@ fn listeners_bound_and_plain_sockets_are_no_connections() {
 }
 
 #[test]
-fn the_second_child_of_a_request_is_no_connection() {
+fn a_socket_that_has_lost_its_port_is_on_its_way_out() {
     let mut monitor = monitor(true);
-    let child = socket(5, SocketState::Close, 443, 40_000);
-    let unheard = TcpEnd {
-        established: Some(false),
-        is_reset: true,
-        segments_in: Some(0),
-        segments_out: Some(0),
-        ..TcpEnd::default()
-    };
-    monitor.destroyed(&child, Some(unheard), Moment(500), OwnerId::UNKNOWN);
-    assert_eq!(monitor.take_closed().len(), 0);
-    for heard in [TcpEnd { segments_in: Some(1), ..unheard }, TcpEnd { segments_in: None, ..unheard }] {
-        monitor.destroyed(&child, Some(heard), Moment(500), OwnerId::UNKNOWN);
-        assert_eq!(
-            monitor.take_closed().len(),
-            1,
-            "one that ended at once, and one of a kernel that does not say"
-        );
-    }
+    let whole =
+        [socket(5, SocketState::Established, 45_000, 80), socket(6, SocketState::Established, 443, 40_000)];
+    sweep(&mut monitor, 1_000, &whole);
+    let torn = whole.map(|mut record| {
+        record.id.local_port = 0;
+        record
+    });
+    let stranger = socket(7, SocketState::Established, 0, 80);
+    monitor.begin_sweep(Moment(2_000));
+    torn.iter().chain([&stranger]).for_each(|record| assert!(!monitor.observe(record)));
+    let missing: Vec<u16> = monitor.missing(9).iter().map(|missing| missing.id.local_port).collect();
+    assert_eq!(missing, [45_000, 443], "looked up by the ends they had");
+    whole.iter().for_each(|record| monitor.settle(record.id.cookie, None, Moment(2_000)));
+    monitor.end_sweep(Moment(2_000), &Counters::default());
+    let churn = monitor.tick(Moment(2_000)).churn.clone().unwrap();
+    assert_eq!((churn.tcp.opened, churn.tcp.closed, churn.tcp.live()), (2, 2, 0));
 }
 
 #[test]

@@ -420,6 +420,12 @@ impl World {
         let mut records = Vec::new();
         for index in 0..self.connections.len() {
             let one = &mut self.connections[index];
+            if one.died.is_some_and(|died| died + 1 == self.now) && one.cookie.is_some() {
+                // It dies while the dump looks at it: its port is gone before its state.
+                let mut torn = record_of(one);
+                torn.id.local_port = 0;
+                records.push(torn);
+            }
             if one.died.is_some() {
                 continue;
             }
