@@ -311,6 +311,25 @@ fn a_masked_proc_leaves_what_the_kernel_tells_by_netlink() {
 }
 
 #[test]
+fn owners_that_cannot_be_told_have_a_reason() {
+    Namespace::new().run(|| {
+        let _open = connections(2);
+        let mut command = sockeye("snapshot --by owner --json");
+        confined::mask(&mut command, c"/proc");
+        let masked = said(command);
+        assert!(masked.contains("no process is to be seen"), "{masked}");
+        // The processes of another pid namespace than ours are seen, and told by their numbers there.
+        let mut command = Command::new("unshare");
+        command.args(["--pid", "--fork", env!("CARGO_BIN_EXE_sockeye")]);
+        command.args(["watch", "200ms", "2", "--by", "owner", "-o", "jsonl"]).stdin(Stdio::null());
+        let elsewhere = said(command);
+        assert!(elsewhere.contains("/proc is not that of our pid namespace"), "{elsewhere}");
+        assert!(!elsewhere.contains("no process is to be seen"), "{elsewhere}");
+        assert!(elsewhere.contains(&format!("\"pid\":{}", std::process::id())), "{elsewhere}");
+    });
+}
+
+#[test]
 fn without_netlink_there_is_an_error_that_says_so() {
     for (errno, words) in [
         (libc::EAFNOSUPPORT, "no netlink sock_diag"),

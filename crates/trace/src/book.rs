@@ -23,7 +23,7 @@ pub(crate) struct Book {
     made: HashTable<Made>,
     /// By their numbers, which are tids; that of a process's first thread is its pid.
     tasks: HashMap<u32, Task>,
-    /// Those that connected, and whose number was given to another since.
+    /// Those that connected, and whose number was given to another since, or may have been.
     former: HashMap<Maker, Task>,
     /// Tasks that were met so far.
     met: u32,
@@ -55,11 +55,9 @@ struct Task {
     netns: Option<u64>,
     cgroup: u64,
     name: Option<[u8; 16]>,
-    /// When it connected last, or ended.
+    /// When it connected last, ended, or its number was given to another.
     age: u32,
     has_ended: bool,
-    /// Its end may have been lost.
-    is_doubtful: bool,
     connects: bool,
 }
 
@@ -106,7 +104,6 @@ impl Book {
                 match self.task(pid) {
                     Some(first) if has_room => {
                         (first.cgroup, first.age, first.connects) = (cgroup, age, true);
-                        first.is_doubtful = false;
                         let maker = Maker { pid, generation: first.generation };
                         self.tries.insert(socket, Try { maker, netns });
                     }
@@ -146,24 +143,31 @@ impl Book {
             What::Ended { task } => self.end(task),
             What::Lost(records) => {
                 self.lost += records;
-                // Who has ended, moved, or taken another name may be among what was lost.
-                self.tasks.retain(|_, task| task.connects);
-                for task in self.tasks.values_mut() {
-                    (task.netns, task.name, task.is_doubtful) = (None, None, true);
+                // Who has ended may be among what was lost, and so may another with its number; a socket that was given up,
+                // and another at its address.
+                for number in self.tasks.keys().copied().collect::<Vec<_>>() {
+                    self.leave(number);
                 }
+                self.tries.clear();
             }
         }
     }
 
-    /// The task with this number; None when there are too many.
+    /// The task with this number, of which something is told; None when there are too many.
     fn task(&mut self, number: u32) -> Option<&mut Task> {
+        let mut before = Task::default();
+        if let Some(ended) = self.tasks.get(&number).filter(|task| task.has_ended) {
+            // The first thread may end before the others do: the process lives on, and is asked again.
+            before = Task { netns: ended.netns, name: ended.name, ..before };
+            self.leave(number);
+        }
         if self.tasks.len() >= MOST && !self.tasks.contains_key(&number) {
             return None;
         }
         let met = &mut self.met;
         Some(self.tasks.entry(number).or_insert_with(|| {
             *met = met.wrapping_add(1);
-            Task { generation: *met, ..Task::default() }
+            Task { generation: *met, ..before }
         }))
     }
 
@@ -234,7 +238,7 @@ impl Book {
         let age = self.age;
         self.made.retain(|made| made.age + 1 >= age);
         let is_recent = |task: &Task| task.age + 2 >= age;
-        self.tasks.retain(|_, task| !(task.has_ended || task.is_doubtful) || is_recent(task));
+        self.tasks.retain(|_, task| !task.has_ended || is_recent(task));
         self.former.retain(|_, task| is_recent(task));
         if self.made.capacity() > 1 << 12 && self.made.len() * 4 < self.made.capacity() {
             self.made.shrink_to(self.made.len() * 2, |one| one.hash);
@@ -359,22 +363,61 @@ mod tests {
     }
 
     #[test]
-    fn after_a_loss_nothing_is_taken_for_sure() {
+    fn after_a_loss_every_number_may_be_another_s() {
         let mut book = heard([
             What::Forked { task: 100, parent: 1 },
             What::Named { pid: 100, name: *b"curl\0\0\0\0\0\0\0\0\0\0\0\0" },
             What::Forked { task: 200, parent: 1 },
             tries(1, 100),
             connected(1, 5_000),
+            tries(2, 200),
             What::Lost(1),
+            connected(2, 5_001),
+            tries(1, 100),
+            connected(1, 5_002),
         ]);
-        let (local, remote) = ends(5_000);
-        let maker = book.connector(7, local, remote).unwrap();
-        assert_eq!(book.heard_of(maker), Some(Heard { has_ended: false, name: None, cgroup_id: None }));
-        assert!(!book.tasks.contains_key(&200));
-        // Whoever goes on connecting is there; of others the end may have been lost.
+        let maker = |book: &Book, port| {
+            let (local, remote) = ends(port);
+            book.connector(7, local, remote)
+        };
+        let [before, after] = [5_000, 5_002].map(|port| maker(&book, port).unwrap());
+        let name = Some(b"curl".to_vec());
+        assert_eq!(book.heard_of(before), Some(Heard { has_ended: true, name, cgroup_id: None }));
+        assert_eq!(book.heard_of(after), Some(Heard { has_ended: false, name: None, cgroup_id: None }));
+        assert!(before != after && before.pid == after.pid);
+        assert_eq!(
+            (maker(&book, 5_001), book.tries.len()),
+            (None, 0),
+            "another may have its socket's address"
+        );
         (0..4).for_each(|_| book.forget_old());
-        assert_eq!((book.heard_of(maker), book.tasks.len()), (None, 0));
+        assert_eq!(
+            (book.heard_of(before), book.heard_of(after).is_some(), book.tasks.len()),
+            (None, true, 1)
+        );
+    }
+
+    #[test]
+    fn a_process_outlives_its_first_thread() {
+        let book = heard([
+            What::Forked { task: 100, parent: 1 },
+            What::Named { pid: 100, name: *b"curl\0\0\0\0\0\0\0\0\0\0\0\0" },
+            What::Forked { task: 101, parent: 100 },
+            tries(1, 100),
+            connected(1, 5_000),
+            What::Ended { task: 100 },
+            What::Tries { socket: 2, pid: 100, task: 101, cgroup: 0 },
+            connected(2, 5_001),
+        ]);
+        let heard = |port| {
+            let (local, remote) = ends(port);
+            let maker = book.connector(7, local, remote).unwrap();
+            (maker.pid, book.heard_of(maker).unwrap())
+        };
+        let name = Some(b"curl".to_vec());
+        for (port, has_ended) in [(5_000, true), (5_001, false)] {
+            assert_eq!(heard(port), (100, Heard { has_ended, name: name.clone(), cgroup_id: None }));
+        }
     }
 
     #[test]

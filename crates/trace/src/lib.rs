@@ -56,7 +56,7 @@ pub struct Maker {
 /// What was heard of a process that connects.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Heard {
-    /// It has ended, and `/proc` tells nothing of it, or of another.
+    /// It has ended, or may have: `/proc` tells nothing of it, or of another.
     pub has_ended: bool,
     /// The kernel's name for it, at most 15 bytes, where it took that while we listened; else `/proc` tells. Untrusted.
     pub name: Option<Vec<u8>>,
@@ -73,6 +73,9 @@ pub enum ConnectsError {
     /// This kernel has no tracepoints, or not this one (before Linux 4.16).
     #[error("this kernel has no tracepoint sock:inet_sock_set_state ({0})")]
     Missing(#[source] io::Error),
+    /// The kernel tells processes by their numbers in our pid namespace, and `/proc` is another's, or not there.
+    #[error("/proc is not that of our pid namespace: mount one (unshare --mount-proc, nsenter --pid)")]
+    OtherProc,
     /// It could not be opened for another reason.
     #[error("perf_event_open: {0}")]
     Failed(#[source] io::Error),
@@ -84,6 +87,9 @@ impl Connects {
     /// # Errors
     /// See [`ConnectsError`].
     pub fn listen() -> Result<Connects, ConnectsError> {
+        if !proc::is_ours() {
+            return Err(ConnectsError::OtherProc);
+        }
         let layout = tracefs::layout().map_err(ConnectsError::from)?;
         let rings = Rings::open(&layout).map_err(ConnectsError::from)?;
         let waiter = Arc::new(rings.waiter().map_err(ConnectsError::Failed)?);

@@ -21,6 +21,11 @@ impl Alive for Proc {
     }
 }
 
+/// Whether its numbers are those of our pid namespace.
+pub(crate) fn is_ours() -> bool {
+    fs::read_link("/proc/self").is_ok_and(|own| own.as_os_str() == std::process::id().to_string().as_str())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -38,7 +43,7 @@ mod tests {
             .join()
             .unwrap();
         assert_eq!(name, Some(*b"odd\nname\0\0\0\0\0\0\0\0"));
-        assert!(netns.is_some());
+        assert!(netns.is_some() && is_ours());
         assert_eq!((Proc.name(u32::MAX), Proc.netns(u32::MAX)), (None, None));
     }
 }

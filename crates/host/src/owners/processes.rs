@@ -44,9 +44,12 @@ impl Processes {
         }
     }
 
-    /// Whether `/proc` shows processes: where it is masked it does not even show us.
+    /// Whether `/proc` shows processes.
     pub(super) fn are_seen(&self) -> bool {
-        self.proc.as_ref().is_some_and(|proc| readlinkat_raw(proc, c"self", &mut [0; 16][..]).is_ok())
+        let mut numbers = Vec::new();
+        let Some(mut listing) = self.list() else { return false };
+        while numbers.is_empty() && listing.list(&mut numbers).unwrap_or(false) {}
+        !numbers.is_empty()
     }
 
     /// A listing of `/proc`; None when it is not mounted.
