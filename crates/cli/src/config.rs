@@ -7,6 +7,7 @@ use std::collections::HashSet;
 use std::ffi::OsString;
 use std::io::{self, ErrorKind, Read};
 use std::ops::Range;
+use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
 use std::{env, fs};
 
@@ -113,10 +114,9 @@ impl File {
         let folder =
             absolute("XDG_CONFIG_HOME").or_else(|| absolute("HOME").map(|home| home.join(".config")));
         let Some(path) = folder.map(|folder| folder.join("sockeye/config.toml")) else { return Ok(None) };
-        // Nobody asked for it: a pipe would be waited for.
-        let is_other = |found: &fs::Metadata| !found.is_file() && !found.is_dir();
-        if fs::metadata(&path).as_ref().is_ok_and(is_other) {
-            bail!("cannot read the config file {}: it is no regular file", path.display());
+        // Nobody asked for it, and it would be waited for.
+        if fs::metadata(&path).is_ok_and(|found| found.file_type().is_fifo()) {
+            bail!("cannot read the config file {}: it is a pipe", path.display());
         }
         match text_of(&path) {
             Ok(text) => Ok(Some(File { path, text })),

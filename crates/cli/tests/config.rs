@@ -70,8 +70,15 @@ fn what_is_no_file_is_not_waited_for() {
     let path = home.join("config.toml");
     nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
     let (code, out, err) = sockeye(folder.path(), "");
-    let said = format!("sockeye: cannot read the config file {}: it is no regular file\n", path.display());
+    let said = format!("sockeye: cannot read the config file {}: it is a pipe\n", path.display());
     assert_eq!((code, out.as_str(), err), (Some(2), "", said));
+    // What is linked to nothing says nothing.
+    fs::remove_file(&path).unwrap();
+    std::os::unix::fs::symlink("/dev/null", &path).unwrap();
+    let (code, _, err) = sockeye(folder.path(), "--version");
+    assert_eq!((code, err.as_str()), (Some(0), ""));
+    let (code, _, err) = sockeye(folder.path(), "");
+    assert_eq!((code, err.as_str()), (Some(0), ""));
     // What has no end is read to a bound.
     let (code, _, err) = sockeye(folder.path(), "--config /dev/zero");
     assert!(code == Some(2) && err.contains("/dev/zero"), "{err}");

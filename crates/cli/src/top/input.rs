@@ -37,6 +37,8 @@ const PASTE_ENDS: &[u8] = b"\x1b[201~";
 #[derive(Default)]
 pub(crate) struct Decoder {
     rest: Vec<u8>,
+    /// A pasted text is too long, and has not ended yet.
+    skips_paste: bool,
 }
 
 impl Decoder {
@@ -44,10 +46,21 @@ impl Decoder {
     pub(crate) fn take(&mut self, bytes: &[u8], mut each: impl FnMut(Input)) {
         self.rest.extend_from_slice(bytes);
         let mut at = 0;
-        while let Some((length, input)) = next(&self.rest[at..]) {
-            at += length;
-            if let Some(input) = input {
-                each(input);
+        loop {
+            let rest = &self.rest[at..];
+            if self.skips_paste || is_too_long(rest) {
+                let end = find_end(rest);
+                self.skips_paste = end.is_none();
+                // Half of the mark may be there.
+                at += end.unwrap_or(rest.len().saturating_sub(PASTE_ENDS.len() - 1));
+                if self.skips_paste {
+                    break;
+                }
+            } else if let Some((length, input)) = next(rest) {
+                at += length;
+                input.into_iter().for_each(&mut each);
+            } else {
+                break;
             }
         }
         self.rest.drain(..at);
@@ -55,7 +68,7 @@ impl Decoder {
 
     /// Whether there is the beginning of something. What stays so for a moment was the key Escape itself.
     pub(crate) fn waits(&self) -> bool {
-        !self.rest.is_empty() && !self.rest.starts_with(PASTE_BEGINS)
+        !self.rest.is_empty() && !self.rest.starts_with(PASTE_BEGINS) && !self.skips_paste
     }
 
     /// Nothing followed: what there is means what it is.
@@ -163,12 +176,22 @@ fn mouse(parameters: &[u8], last: u8) -> Option<Input> {
 }
 
 fn pasted(bytes: &[u8]) -> Option<(usize, Option<Input>)> {
-    let text = &bytes[PASTE_BEGINS.len()..];
-    let Some(end) = text.windows(PASTE_ENDS.len()).position(|window| window == PASTE_ENDS) else {
-        return if text.len() > LONGEST_TEXT { Some((bytes.len(), None)) } else { None };
-    };
-    let text: String = String::from_utf8_lossy(&text[..end]).chars().filter(|c| !c.is_control()).collect();
-    Some((PASTE_BEGINS.len() + end + PASTE_ENDS.len(), Some(Input::Pasted(text))))
+    let end = find_end(bytes)?;
+    let text = &bytes[PASTE_BEGINS.len()..end - PASTE_ENDS.len()];
+    let text: String = String::from_utf8_lossy(text).chars().filter(|c| !c.is_control()).collect();
+    Some((end, Some(Input::Pasted(text))))
+}
+
+/// Whether they begin with a pasted text that no filter is as long as, ended or not.
+fn is_too_long(bytes: &[u8]) -> bool {
+    let longest = PASTE_BEGINS.len() + LONGEST_TEXT + PASTE_ENDS.len();
+    bytes.starts_with(PASTE_BEGINS) && bytes.len() > longest && find_end(&bytes[..longest]).is_none()
+}
+
+/// Where a pasted text's mark of its end is over.
+fn find_end(bytes: &[u8]) -> Option<usize> {
+    let at = bytes.windows(PASTE_ENDS.len()).position(|window| window == PASTE_ENDS)?;
+    Some(at + PASTE_ENDS.len())
 }
 
 #[cfg(test)]
@@ -198,6 +221,20 @@ mod tests {
     }
 
     #[test]
+    fn a_pasted_text_without_measure_is_none_and_no_keys() {
+        let (mut decoder, mut all) = (Decoder::default(), Vec::new());
+        decoder.take(PASTE_BEGINS, |input| all.push(input));
+        for _ in 0..100 {
+            decoder.take(&[b'q'; 1_000], |input| all.push(input));
+            assert!(!decoder.waits() && decoder.rest.len() < 2 * LONGEST_TEXT);
+        }
+        decoder.take(b"\x1b[20", |input| all.push(input));
+        assert!(!decoder.waits());
+        decoder.take(b"1~x", |input| all.push(input));
+        assert_eq!(all, [Input::Char('x')]);
+    }
+
+    #[test]
     fn a_lone_escape_is_one_after_a_moment() {
         let (mut decoder, mut all) = (Decoder::default(), Vec::new());
         decoder.take(b"\x1b", |input| all.push(input));
@@ -213,7 +250,9 @@ mod tests {
             parts in proptest::collection::vec(
                 prop_oneof![
                     Just(b"\x1b[A".to_vec()), Just(b"\x1b[<0;10;20M".to_vec()), Just("é".as_bytes().to_vec()),
-                    Just(b"\x1b[200~a b\x1b[201~".to_vec()), Just(b"x".to_vec()),
+                    Just(b"\x1b[200~a b\x1b[201~".to_vec()), Just(b"x".to_vec()), Just(b"\x1b[200~".to_vec()),
+                    (LONGEST_TEXT - 2..LONGEST_TEXT + 3)
+                        .prop_map(|length| [PASTE_BEGINS, &vec![b'a'; length], PASTE_ENDS].concat()),
                     proptest::collection::vec(any::<u8>(), 0..8),
                 ],
                 0..12,

@@ -168,11 +168,7 @@ impl Tty {
 
     /// All of the screen, or as much of it as anybody can see.
     pub(crate) fn area() -> Rect {
-        let cells = |count: Option<usize>, otherwise, most: u16| {
-            count.map_or(otherwise, |count| u16::try_from(count).unwrap_or(most).min(most))
-        };
-        let (width, height) = (terminal::width(), terminal::height());
-        Rect::new(0, 0, cells(width, 80, MOST_COLUMNS), cells(height, 24, MOST_LINES))
+        area_of(terminal::width(), terminal::height())
     }
 }
 
@@ -186,6 +182,13 @@ impl Drop for Tty {
     fn drop(&mut self) {
         self.leave();
     }
+}
+
+fn area_of(width: Option<usize>, height: Option<usize>) -> Rect {
+    let cells = |count: Option<usize>, otherwise, most: u16| {
+        count.map_or(otherwise, |count| u16::try_from(count).unwrap_or(most).min(most))
+    };
+    Rect::new(0, 0, cells(width, 80, MOST_COLUMNS), cells(height, 24, MOST_LINES))
 }
 
 /// Before a panic of any thread is told, the terminal is given back: else its words would be lost with the screen.
@@ -220,4 +223,21 @@ fn give_back(terminal: &mut File) {
     }
     // Not what is drained first: a terminal that takes nothing would be waited for.
     let _ = tcsetattr(&*terminal, SetArg::TCSANOW, &before);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_screen_is_never_larger_than_anybody_can_see() {
+        let size = |width, height| {
+            let area = area_of(width, height);
+            (area.width, area.height)
+        };
+        assert_eq!(size(None, None), (80, 24));
+        assert_eq!(size(Some(120), Some(40)), (120, 40));
+        assert_eq!(size(Some(usize::MAX), Some(1)), (MOST_COLUMNS, 1));
+        assert_eq!(size(Some(1), Some(65_535)), (1, MOST_LINES));
+    }
 }
