@@ -4,7 +4,8 @@
 
 use std::hash::BuildHasher;
 
-use hashbrown::{DefaultHashBuilder, HashTable};
+use foldhash::quality::RandomState;
+use hashbrown::HashTable;
 use sock_diag::Cookie;
 
 /// Where a cookie's inode is. The kernel counts cookies up, and their low half is kept: two sockets with the same are four
@@ -12,7 +13,7 @@ use sock_diag::Cookie;
 #[derive(Default)]
 pub(crate) struct Inodes {
     rows: HashTable<Row>,
-    hasher: DefaultHashBuilder,
+    hasher: RandomState,
 }
 
 #[derive(Clone, Copy)]

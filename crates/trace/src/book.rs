@@ -3,7 +3,8 @@
 use std::hash::BuildHasher;
 use std::net::SocketAddr;
 
-use hashbrown::{DefaultHashBuilder, HashMap, HashTable};
+use foldhash::quality::RandomState;
+use hashbrown::{HashMap, HashTable};
 
 use crate::record::{Happening, What};
 use crate::{Heard, Maker};
@@ -17,7 +18,7 @@ const MOST: usize = 1 << 16;
 pub(crate) struct Book {
     /// Heard and not taken in yet.
     heard: Vec<Happening>,
-    hasher: DefaultHashBuilder,
+    hasher: RandomState,
     /// Who tries, by socket.
     tries: HashMap<u64, Try>,
     made: HashTable<Made>,

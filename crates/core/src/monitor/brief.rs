@@ -3,7 +3,8 @@
 
 use std::hash::BuildHasher;
 
-use hashbrown::{DefaultHashBuilder, HashTable};
+use foldhash::quality::RandomState;
+use hashbrown::HashTable;
 
 use crate::moment::{Moment, When};
 
@@ -19,7 +20,7 @@ const LONG_MS: u64 = 120_000;
 
 /// Traces that have not met their counterpart.
 pub(super) struct Briefs {
-    hasher: DefaultHashBuilder,
+    hasher: RandomState,
     events: HashTable<Ended>,
     waiting: HashTable<Waiting>,
 }
@@ -47,7 +48,7 @@ struct Waiting {
 
 impl Briefs {
     pub(super) fn new() -> Briefs {
-        Briefs { hasher: DefaultHashBuilder::default(), events: HashTable::new(), waiting: HashTable::new() }
+        Briefs { hasher: RandomState::default(), events: HashTable::new(), waiting: HashTable::new() }
     }
 
     pub(super) fn tuple(&self, ends: &BothEnds) -> Tuple {

@@ -12,21 +12,21 @@ use std::collections::VecDeque;
 use std::hash::BuildHasher;
 use std::num::NonZeroU32;
 
-use hashbrown::{DefaultHashBuilder, HashMap, HashSet, HashTable};
+use hashbrown::{HashMap, HashSet, HashTable};
 use sock_diag::Cookie;
 
 use super::cgroup_paths::CgroupPaths;
 use super::numbered::Numbered;
 use super::processes::Processes;
 use super::reading::{Depth, Reading, Step};
-use super::table::{FEW, Origin, Process};
+use super::table::{FEW, InodeHasher, Origin, Process};
 
 /// The state of all three.
 #[derive(Default, Debug)]
 pub(super) struct Search {
     /// By inode.
     wanted: HashTable<Want>,
-    hasher: DefaultHashBuilder,
+    hasher: InodeHasher,
     /// Those of which nobody is left are free.
     cohorts: Vec<Cohort>,
     /// The cohorts that began in the pass that began last: others may still join them.
@@ -40,7 +40,7 @@ pub(super) struct Search {
     /// Origins whose last thorough search ended without a find: the next one asks nobody of another cgroup and user.
     strangers: HashSet<Origin>,
     /// Sockets sought in vain.
-    nobodys: HashSet<u32>,
+    nobodys: HashSet<u32, InodeHasher>,
     answers: Vec<(Cookie, Option<NonZeroU32>)>,
 }
 

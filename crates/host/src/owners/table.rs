@@ -5,7 +5,7 @@
 use std::hash::BuildHasher;
 use std::num::NonZeroU32;
 
-use hashbrown::{DefaultHashBuilder, HashMap, HashTable};
+use hashbrown::{HashMap, HashTable};
 
 use super::numbered::Target;
 use super::slots::{Place, Slot, Slots};
@@ -91,10 +91,14 @@ pub(super) struct Table {
     pub(super) slots: Slots,
     /// A place of each socket, by its inode, which stands there.
     holders: HashTable<Place>,
-    hasher: DefaultHashBuilder,
+    hasher: InodeHasher,
     /// Of sockets that several descriptors are open for: all places but the one in `holders`.
     shared: HashMap<u32, Vec<Place>>,
 }
+
+/// The kernel counts inodes up. Under one seed of twenty the faster hasher puts such numbers into crowds, in which every
+/// removal leaves a mark that takes room: the tables grew to twice their size for nothing.
+pub(super) type InodeHasher = foldhash::quality::RandomState;
 
 /// Room for so many sockets is not worth giving back.
 pub(super) const FEW: usize = 4096;
