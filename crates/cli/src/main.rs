@@ -14,6 +14,7 @@ mod generated;
 mod help;
 mod holders;
 mod inodes;
+mod instant;
 mod makers;
 mod names;
 mod programs;
