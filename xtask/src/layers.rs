@@ -15,7 +15,8 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("sockeye-core", &["sockeye-sock-diag"]),
     ("sockeye-host", &["sockeye-sock-diag", "sockeye-core"]),
     ("sockeye-trace", &[]),
-    ("sockeye", &["sockeye-sock-diag", "sockeye-core", "sockeye-host", "sockeye-trace"]),
+    ("sockeye-gate", &[]),
+    ("sockeye", &["sockeye-sock-diag", "sockeye-core", "sockeye-host", "sockeye-trace", "sockeye-gate"]),
 ];
 
 /// Members that may use every crate of [`LAYERS`].

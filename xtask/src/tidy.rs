@@ -20,6 +20,7 @@ const UNSAFE_FILES: &[(&str, &str)] = &[
     ("crates/cli/src/terminal.rs", "ioctl TIOCGWINSZ"),
     ("crates/cli/tests/confined/mod.rs", "between fork and exec: mounts, namespaces, seccomp, limits"),
     ("crates/trace/src/rings.rs", "ioctl PERF_EVENT_IOC_SET_FILTER; a descriptor lent as a number"),
+    ("crates/host/src/isolation.rs", "ioctl SIOCSIFFLAGS for lo"),
     ("crates/host/src/port_probe.rs", "setsockopt IP_LOCAL_PORT_RANGE"),
     ("crates/host/tests/kernel.rs", "unshare between fork and exec; SIOCSIFFLAGS for lo"),
     ("crates/sock_diag/src/events.rs", "getsockopt SO_MEMINFO"),

@@ -1,0 +1,163 @@
+//! What a command did with sockets, as numbers with their doubt.
+
+use std::net::{IpAddr, SocketAddr};
+
+/// A number that is known, or the bounds it lies between.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Count {
+    /// At least.
+    pub min: u64,
+    /// At most.
+    pub max: u64,
+}
+
+impl Count {
+    /// A number that is known.
+    pub const fn exactly(number: u64) -> Count {
+        Count { min: number, max: number }
+    }
+
+    /// Between two.
+    pub fn between(min: u64, max: u64) -> Count {
+        Count { min, max: max.max(min) }
+    }
+
+    /// Whether there is no doubt.
+    pub const fn is_exact(self) -> bool {
+        self.min == self.max
+    }
+}
+
+/// How long connections lived that have ended, milliseconds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Lived {
+    /// How many have ended.
+    pub completed: u64,
+    /// Percentiles of these; None without any.
+    pub p50_ms: Option<u64>,
+    /// As above.
+    pub p90_ms: Option<u64>,
+    /// As above.
+    pub p99_ms: Option<u64>,
+    /// How much longer the median may be: whoever says it is too short has to be sure.
+    pub p50_doubt_ms: u64,
+}
+
+/// What a socket was that should have been closed.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum LeakKind {
+    /// A connection that was open when its process ended.
+    Open,
+    /// A connection whose other side had closed long ago.
+    CloseWait,
+    /// A socket that was bound and never used.
+    BoundIdle,
+    /// A connection that a process holds which outlived the command.
+    LeftRunning,
+}
+
+impl LeakKind {
+    /// The word of JSON.
+    pub const fn name(self) -> &'static str {
+        match self {
+            LeakKind::Open => "open",
+            LeakKind::CloseWait => "close_wait",
+            LeakKind::BoundIdle => "bound_idle",
+            LeakKind::LeftRunning => "left_running",
+        }
+    }
+
+    /// For people.
+    pub const fn text(self) -> &'static str {
+        match self {
+            LeakKind::Open => "still open when its process ended",
+            LeakKind::CloseWait => "never closed after the other side did",
+            LeakKind::BoundIdle => "bound, never connected, never closed",
+            LeakKind::LeftRunning => "held by a process that outlived the command",
+        }
+    }
+}
+
+/// Sockets of one kind towards one place that were not closed.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Leak {
+    /// In which way.
+    pub kind: LeakKind,
+    /// The other end, without the local one: ports of connect() differ from run to run. None for bound sockets.
+    pub remote: Option<SocketAddr>,
+    /// Whose; empty where nobody knows.
+    pub owner: String,
+    /// How many.
+    pub count: u64,
+}
+
+/// Connections that one destination got.
+#[derive(Clone, PartialEq, Debug)]
+pub struct DestinationAccount {
+    /// From where.
+    pub local_address: IpAddr,
+    /// Where to.
+    pub remote: SocketAddr,
+    /// Connections begun.
+    pub opens: Count,
+    /// Of these, ended.
+    pub closes: u64,
+    /// Most at once that any look saw.
+    pub peak_live: u64,
+    /// Most ports in use at once that any look saw, TIME_WAIT included.
+    pub peak_ports: u64,
+    /// Greatest share of the usable ports that any look saw taken, 0–1.
+    pub peak_occupancy: f64,
+    /// Sockets in TIME_WAIT at the end.
+    pub time_wait_left: u64,
+    /// At most so many requests per connection, by the segments with data each way; None where no end told.
+    pub requests_at_most: Option<f64>,
+    /// How long they lived.
+    pub lived: Lived,
+    /// Sockets of it that were not closed.
+    pub leaked: u64,
+    /// Who opened them, most first.
+    pub owners: Vec<(String, u64)>,
+}
+
+/// What a command did from its start to its end.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct Account {
+    /// From start to end, milliseconds.
+    pub duration_ms: u64,
+    /// Connections begun by connect(), failed ones too.
+    pub opens: Count,
+    /// Connections a listener took on.
+    pub accepts: Count,
+    /// Connections that ended, of both kinds.
+    pub closes: u64,
+    /// Most connections at once that any look saw, of both kinds.
+    pub peak_live: u64,
+    /// Most ports towards one destination that any look saw in use.
+    pub peak_ports: u64,
+    /// Greatest occupancy of any destination, 0–1.
+    pub peak_occupancy: f64,
+    /// Sockets in TIME_WAIT at the end.
+    pub time_wait_left: u64,
+    /// At most so many requests per connection begun; None where no end told.
+    pub requests_at_most: Option<f64>,
+    /// Who closed first: this host's end that connected, the other, a reset, not known.
+    pub closed_by: [u64; 4],
+    /// How long connections lived that were begun here.
+    pub lived: Lived,
+    /// What was not closed, most first.
+    pub leaks: Vec<Leak>,
+    /// Whether each leak was seen for certain; otherwise some are told by when their process ended.
+    pub leaks_exact: bool,
+    /// Most opens first.
+    pub destinations: Vec<DestinationAccount>,
+    /// What was not seen, and why; and what else to know.
+    pub notes: Vec<String>,
+}
+
+impl Account {
+    /// Sockets that were not closed.
+    pub fn leaked(&self) -> u64 {
+        self.leaks.iter().map(|leak| leak.count).sum()
+    }
+}
