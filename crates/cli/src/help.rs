@@ -41,6 +41,41 @@ Examples:
   sockeye ports 40000-40100 -t
   sockeye ports --json | jq '.runs[] | select(.holder == \"free\")'";
 
+pub(crate) const RUN_HELP: &str = "\
+How to read it:
+  The command runs with its own input and outputs, and gets the signals that
+  sockeye gets. What its connections came to goes to stderr when it has ended.
+  In its own namespace the kernel counts each connect() and accept: OPENED is
+  exact. Only loopback is there, and the port settings are this host's.
+
+  AT ONCE     connections at once, as looks ten times a second saw it
+  PORTS       ports in use at once, TIME_WAIT included
+  EXCHANGES   requests with their answers per connection, by the segments with
+              data each way: pipelined requests count as one, large ones as more
+  not closed  connections that were open and idle when their process ended,
+              bound sockets never used, and what outlives the command
+
+  A rule is broken when its number is too high for certain; when that is in
+  doubt, it is told as doubtful and does not fail.
+
+A budget file:
+  max_leaked = 0
+  [[destination]]
+  to = \"*:5432\"              also 10.0.0.0/8:443, 10.0.9.12:*
+  max_opens = 10
+  lifetime_p50_min = \"5s\"
+
+Examples:
+  sockeye run --isolate -- make test
+  sockeye run --isolate --max-opens 10 --to '*:5432' -- cargo test
+  sockeye run --isolate --budget connections.toml --export-junit out.xml -- ./bench
+  sockeye run --isolate --save connections.baseline -- make test
+  sockeye run --isolate --baseline connections.baseline --tolerance 10% -- make test
+
+Exit codes: the command's own, 128 and the number of the signal that ended it; 1
+a rule is broken, 124 its time was up, 126 it cannot be executed, 127 there is
+none, 2 wrong usage or an error of sockeye.";
+
 pub(crate) const SNAPSHOT_HELP: &str = "\
 How to read it:
   IN USE      ports of the pool this destination has taken, TIME_WAIT included,

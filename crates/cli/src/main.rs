@@ -20,6 +20,7 @@ mod names;
 mod programs;
 mod quantity;
 mod render;
+mod run;
 mod stop;
 mod stuck;
 mod surroundings;
@@ -53,30 +54,32 @@ fn main() -> ExitCode {
         }
     };
     let done = match &line.command {
-        None => command::snapshot::run(&line.snapshot).map(passed),
-        Some(Command::Closes(args)) => command::closes::run(args).map(passed),
-        Some(Command::Headroom(args)) => command::headroom::run(args),
-        Some(Command::Lifetimes(args)) => command::lifetimes::run(args).map(passed),
-        Some(Command::Ports(args)) => command::ports::run(args).map(passed),
-        Some(Command::Snapshot(args)) => command::snapshot::run(args).map(passed),
-        Some(Command::Sockets(args)) => command::sockets::run(args).map(passed),
-        Some(Command::Top(args)) => command::top::run(args).map(passed),
-        Some(Command::Watch(args)) => command::watch::run(args).map(passed),
+        None => command::snapshot::run(&line.snapshot).map(done),
+        Some(Command::Closes(args)) => command::closes::run(args).map(done),
+        Some(Command::Headroom(args)) => command::headroom::run(args).map(passed),
+        Some(Command::Lifetimes(args)) => command::lifetimes::run(args).map(done),
+        Some(Command::Ports(args)) => command::ports::run(args).map(done),
+        Some(Command::Run(args)) => command::run::run(args),
+        Some(Command::Snapshot(args)) => command::snapshot::run(args).map(done),
+        Some(Command::Sockets(args)) => command::sockets::run(args).map(done),
+        Some(Command::Top(args)) => command::top::run(args).map(done),
+        Some(Command::Watch(args)) => command::watch::run(args).map(done),
     };
-    match done {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::from(NOT_PASSED),
-        Err(error) => failed(&error),
-    }
+    done.map_or_else(|error| failed(&error), ExitCode::from)
+}
+
+/// What a command that judges nothing exits with.
+fn done((): ()) -> u8 {
+    0
+}
+
+/// What one exits with that has only to say whether something holds.
+fn passed(passed: bool) -> u8 {
+    if passed { 0 } else { NOT_PASSED }
 }
 
 /// Says why.
 fn failed(error: &anyhow::Error) -> ExitCode {
     let _ = writeln!(std::io::stderr(), "sockeye: {error:#}");
     ExitCode::from(FAILED)
-}
-
-/// What a command that judges nothing has to say.
-fn passed((): ()) -> bool {
-    true
 }

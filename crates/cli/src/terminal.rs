@@ -29,12 +29,17 @@ impl Palette {
         reset: "\x1b[0m",
     };
 
+    /// Of standard output.
     pub(crate) fn choose(choice: ColorChoice) -> Palette {
+        Palette::choose_on(choice, &io::stdout())
+    }
+
+    pub(crate) fn choose_on(choice: ColorChoice, output: &impl IsTerminal) -> Palette {
         let wanted = match choice {
             ColorChoice::Always => true,
             ColorChoice::Never => false,
             ColorChoice::Auto => {
-                io::stdout().is_terminal()
+                output.is_terminal()
                     && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty())
                     && std::env::var_os("TERM").is_none_or(|v| v != "dumb")
             }

@@ -166,6 +166,10 @@ pub struct TcpEnd {
     pub retransmits: Option<u32>,
     /// Segments sent, SYN among them.
     pub segments_out: Option<u32>,
+    /// Segments with payload sent; an answer to each is at least one received. Since Linux 4.6.
+    pub data_segments_out: Option<u32>,
+    /// Segments with payload received. Since Linux 4.6.
+    pub data_segments_in: Option<u32>,
     /// Whether the end was a reset by this side, an attempt that was refused, or one given up: it left no round trip time.
     pub is_reset: bool,
     /// Whether there was a round trip, so that the handshake was completed.
@@ -212,6 +216,8 @@ impl TcpEnd {
             received_bytes: info.received_bytes(),
             retransmits: info.total_retransmits(),
             segments_out: info.segments_out(),
+            data_segments_out: info.data_segments_out(),
+            data_segments_in: info.data_segments_in(),
             is_reset,
             established,
             // A reset clears the time of the last receipt, which then seems to be the machine's start.

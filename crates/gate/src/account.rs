@@ -28,19 +28,26 @@ impl Count {
     }
 }
 
-/// How long connections lived that have ended, milliseconds.
+/// A time that lies between two, milliseconds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Span {
+    /// At least.
+    pub min_ms: u64,
+    /// At most.
+    pub max_ms: u64,
+}
+
+/// How long connections lived that have ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Lived {
     /// How many have ended.
     pub completed: u64,
-    /// Percentiles of these; None without any.
-    pub p50_ms: Option<u64>,
-    /// As above.
-    pub p90_ms: Option<u64>,
-    /// As above.
-    pub p99_ms: Option<u64>,
-    /// How much longer the median may be: whoever says it is too short has to be sure.
-    pub p50_doubt_ms: u64,
+    /// Half of these lived no longer; None without any.
+    pub p50: Option<Span>,
+    /// Nine tenths of these.
+    pub p90: Option<Span>,
+    /// 99 of 100.
+    pub p99: Option<Span>,
 }
 
 /// What a socket was that should have been closed.
@@ -110,8 +117,9 @@ pub struct DestinationAccount {
     pub peak_occupancy: f64,
     /// Sockets in TIME_WAIT at the end.
     pub time_wait_left: u64,
-    /// At most so many requests per connection, by the segments with data each way; None where no end told.
-    pub requests_at_most: Option<f64>,
+    /// Requests with their answers per connection: as many as there were segments with data each way at most. Pipelined
+    /// requests count as one. None where no end told.
+    pub exchanges: Option<f64>,
     /// How long they lived.
     pub lived: Lived,
     /// Sockets of it that were not closed.
@@ -139,8 +147,8 @@ pub struct Account {
     pub peak_occupancy: f64,
     /// Sockets in TIME_WAIT at the end.
     pub time_wait_left: u64,
-    /// At most so many requests per connection begun; None where no end told.
-    pub requests_at_most: Option<f64>,
+    /// The same of all connections begun.
+    pub exchanges: Option<f64>,
     /// Who closed first: this host's end that connected, the other, a reset, not known.
     pub closed_by: [u64; 4],
     /// How long connections lived that were begun here.

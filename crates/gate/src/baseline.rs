@@ -346,7 +346,7 @@ mod tests {
                     peak_ports: 0,
                     peak_occupancy: 0.0,
                     time_wait_left: 0,
-                    requests_at_most: None,
+                    exchanges: None,
                     lived: Lived::default(),
                     leaked: 0,
                     owners: Vec::new(),

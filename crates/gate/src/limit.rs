@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::account::{Account, Count, DestinationAccount};
+use crate::account::{Account, Count, DestinationAccount, Lived};
 use crate::place::Place;
 
 /// One of the numbers that a budget may limit.
@@ -18,7 +18,7 @@ pub enum Limit {
     MaxOccupancy,
     /// Sockets in TIME_WAIT at the end.
     MaxTimeWait,
-    /// Requests per connection.
+    /// Requests with their answers per connection, in the mean.
     MinReuse,
     /// The median of lifetimes.
     LifetimeP50Min,
@@ -98,7 +98,7 @@ impl Limit {
             Limit::MaxPorts => "ports in use towards one destination",
             Limit::MaxOccupancy => "share of the ports in use towards one destination",
             Limit::MaxTimeWait => "sockets left in TIME_WAIT",
-            Limit::MinReuse => "requests per connection",
+            Limit::MinReuse => "requests with answers per connection",
             Limit::LifetimeP50Min => "median lifetime",
             Limit::MaxLeaked => "sockets not closed",
         }
@@ -159,8 +159,7 @@ impl Limit {
             Limit::MaxTimeWait => Some(sum(|one| one.time_wait_left)),
             Limit::MaxLeaked => Some(sum(|one| one.leaked)),
             // The least reused, and the one whose connections are the briefest.
-            Limit::MinReuse => least(there.iter().filter_map(|one| one.requests_at_most))
-                .map(|most| Measure { min: 0.0, max: most }),
+            Limit::MinReuse => least(there.iter().filter_map(|one| one.exchanges)).map(Measure::exactly),
             Limit::LifetimeP50Min => {
                 let medians = there.iter().filter_map(|one| median(&one.lived));
                 medians.min_by(|a, b| a.max.total_cmp(&b.max))
@@ -176,15 +175,14 @@ impl Limit {
             Limit::MaxOccupancy => Some(Measure::exactly(account.peak_occupancy)),
             Limit::MaxTimeWait => Some(Measure::exactly(account.time_wait_left as f64)),
             Limit::MaxLeaked => Some(Measure::exactly(account.leaked() as f64)),
-            Limit::MinReuse => account.requests_at_most.map(|most| Measure { min: 0.0, max: most }),
+            Limit::MinReuse => account.exchanges.map(Measure::exactly),
             Limit::LifetimeP50Min => median(&account.lived),
         }
     }
 }
 
-fn median(lived: &crate::account::Lived) -> Option<Measure> {
-    let p50 = lived.p50_ms?;
-    Some(Measure { min: p50 as f64, max: (p50 + lived.p50_doubt_ms) as f64 })
+fn median(lived: &Lived) -> Option<Measure> {
+    lived.p50.map(|p50| Measure { min: p50.min_ms as f64, max: p50.max_ms as f64 })
 }
 
 fn least(numbers: impl Iterator<Item = f64>) -> Option<f64> {

@@ -4,6 +4,7 @@ pub(crate) mod closes;
 pub(crate) mod headroom;
 pub(crate) mod lifetimes;
 pub(crate) mod ports;
+pub(crate) mod run;
 pub(crate) mod snapshot;
 pub(crate) mod sockets;
 pub(crate) mod top;

@@ -58,7 +58,7 @@ pub(super) struct Live {
     pub(super) calls: Option<UnixStream>,
     /// Someone has wished the end.
     pub(super) stopped: bool,
-    budget: Option<Budget>,
+    pub(super) budget: Option<Budget>,
     pub(super) interval_ms: u64,
     /// Ticks are due at whole intervals from here.
     start: Moment,

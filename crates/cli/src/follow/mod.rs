@@ -250,6 +250,11 @@ impl Follow {
         known.or_else(|| whose.as_mut()?.holder(record))
     }
 
+    /// Ticks so far.
+    pub(crate) fn ticks(&self) -> u64 {
+        self.ticks
+    }
+
     /// The last moment that the monitor knows of.
     pub(crate) fn now(&self) -> Moment {
         self.watched.now

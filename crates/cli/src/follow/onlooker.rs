@@ -39,6 +39,13 @@ impl Follow {
         }
     }
 
+    /// From the next tick on, each has a sweep, whatever it costs.
+    pub(crate) fn lift_budget(&mut self) {
+        if let Some(live) = &mut self.live {
+            live.budget = None;
+        }
+    }
+
     /// Whoever writes to it wants a tick now. A replay has no waits to end.
     ///
     /// # Errors

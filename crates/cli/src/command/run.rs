@@ -1,0 +1,213 @@
+//! `sockeye run`: runs a command in a network namespace of its own, accounts for its connections, and holds it to budgets.
+
+use std::fs;
+use std::io::{self, Write as _};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use sockeye_core::LifetimesBy;
+use sockeye_gate::{Account, Baseline, Budget, Verdict};
+use sockeye_host::{Counters, isolate};
+
+use crate::NOT_PASSED;
+use crate::args::{FeedArgs, RunArgs};
+use crate::by::former_owner;
+use crate::follow::{Follow, Pace};
+use crate::render::{run_json, run_junit, run_markdown, run_table};
+use crate::run::child::{self, Child, Exit, NotStarted, Patience, Signals};
+use crate::run::descent::descendants;
+use crate::run::tally::{Finish, Tally};
+use crate::terminal::{Harmless, Palette};
+use crate::whose::Facet;
+
+/// From look to look while the command runs.
+const INTERVAL: Duration = Duration::from_millis(100);
+/// From look to look while what it left settles.
+const LAST_INTERVAL: Duration = Duration::from_millis(20);
+/// The kernel tells of ends from a work queue, late on a busy machine; looks confirm what is not told.
+const SETTLING: Duration = Duration::from_secs(2);
+/// A look walks the host's whole table of connections, however few are ours.
+const CPU_BUDGET: f64 = 0.1;
+
+/// The exit codes of `env`, `nohup` and shells.
+const NOT_EXECUTABLE: u8 = 126;
+const NOT_FOUND: u8 = 127;
+
+/// Runs the command. What this process is to exit with.
+pub(crate) fn run(args: &RunArgs) -> anyhow::Result<u8> {
+    // What is typed wrong is said before anything runs.
+    let budget = budget(args)?;
+    let baseline = args.baseline.as_deref().map(read_baseline).transpose()?;
+    isolate()?;
+    let signals = Signals::hold()?;
+    let mut counters_unread = Vec::new();
+    let before = Counters::read(&mut counters_unread);
+    let pace = Pace { interval: INTERVAL, count: None, for_: None, cpu_budget: Some(CPU_BUDGET) };
+    let mut follow = Follow::open_with_owners(&FeedArgs::default(), &pace, Some(Facet::Process))?;
+    follow.keep_closed();
+    follow.monitor().keep_lifetimes(LifetimesBy::Ends);
+    let ephemeral = follow.surroundings().core_settings().pool().range();
+    let caller = follow.caller().context("making a pipe")?;
+
+    let began = Instant::now();
+    let patience = Patience { timeout: args.timeout, kill_after: args.kill_after };
+    let child = match child::start(&args.command, patience, signals, caller) {
+        Ok(child) => child,
+        Err(reason) => return Ok(not_started(args, &reason)),
+    };
+    let mut tally = Tally::default();
+    let (exit, ended) = attend(&mut follow, &mut tally, child)?;
+    follow.lift_budget();
+    follow.set_interval(LAST_INTERVAL);
+    let mut left_running = descendants().len();
+    if left_running > 0 && (args.kill_left || exit == Exit::TimedOut) {
+        // Before they are ended: what they hold was left open.
+        follow_once(&mut follow, &mut tally)?;
+        left_running = if child::end_the_rest(SETTLING) { descendants().len() } else { 0 };
+    }
+    settle(&mut follow, &mut tally, left_running)?;
+    let after = Counters::read(&mut counters_unread);
+
+    let now = follow.now();
+    let lifetimes = follow.monitor().lifetimes(now).context("lifetimes are not kept")?;
+    let notes = notes(&follow, left_running);
+    let account = tally.account(Finish {
+        report: follow.monitor().report_mut(),
+        lifetimes: &lifetimes,
+        counters: Some([before, after]),
+        duration_ms: ended.duration_since(began).as_millis() as u64,
+        left_running,
+        notes,
+    });
+    follow.finish()?;
+    let mut verdict = Verdict::of(&account, &budget);
+    if let Some(baseline) = &baseline {
+        verdict.compare(&account, baseline, &args.tolerance.clone().unwrap_or_default());
+    }
+    tell(args, &account, &verdict, exit)?;
+    if let Some(path) = &args.save {
+        write_whole(path, &Baseline::of(&account, ephemeral.first..=ephemeral.last).text())?;
+    }
+    Ok(match exit {
+        Exit::TimedOut => exit.code(),
+        _ if !verdict.passes() => NOT_PASSED,
+        _ => exit.code(),
+    })
+}
+
+/// Looks on until the command has ended, and takes in what is told by then.
+fn attend(follow: &mut Follow, tally: &mut Tally, child: Child) -> anyhow::Result<(Exit, Instant)> {
+    while !child.has_ended() {
+        follow_once(follow, tally)?;
+    }
+    Ok(child.end())
+}
+
+/// Until every end that the kernel has to tell is told: at once, but on a busy machine.
+fn settle(follow: &mut Follow, tally: &mut Tally, left_running: usize) -> anyhow::Result<()> {
+    let deadline = Instant::now() + SETTLING;
+    // A look that began after the end, whatever the one before was made of.
+    let mut looks = 0;
+    loop {
+        looks += u64::from(follow_once(follow, tally)?);
+        let churn = follow.monitor().report_mut().churn.clone().unwrap_or_default();
+        let is_settled = churn.unconfirmed == 0
+            && (left_running > 0 || churn.tcp.live() == 0)
+            && churn.coverage.counted.is_none_or(|counted| churn.coverage.seen >= counted);
+        if (looks >= 2 && is_settled) || Instant::now() > deadline {
+            return Ok(());
+        }
+    }
+}
+
+/// One batch of ends, or one look. Whether it was a look.
+fn follow_once(follow: &mut Follow, tally: &mut Tally) -> anyhow::Result<bool> {
+    let before = follow.ticks();
+    let batch = follow.next_closed()?.context("the watch has ended before the command")?;
+    for closed in &batch {
+        let owner = follow.whose().and_then(|whose| former_owner(closed, whose));
+        tally.ended(closed, owner.as_ref());
+    }
+    let looked = follow.ticks() > before;
+    if looked {
+        tally.looked(follow.monitor().report_mut());
+    }
+    Ok(looked)
+}
+
+fn notes(follow: &Follow, left_running: usize) -> Vec<String> {
+    let mut notes: Vec<String> = follow.notes().iter().map(|note| note.message.clone()).collect();
+    if left_running > 0 {
+        notes.push(format!(
+            "{left_running} {} of the command still running in its namespace; --kill-left ends what is left",
+            if left_running == 1 { "process is" } else { "processes are" }
+        ));
+    }
+    notes
+}
+
+fn budget(args: &RunArgs) -> anyhow::Result<Budget> {
+    let mut budget = Budget { rules: args.limits.rules(&args.to) };
+    if let Some(path) = &args.budget {
+        let read = || -> anyhow::Result<Budget> { Ok(Budget::parse(&fs::read_to_string(path)?)?) };
+        budget
+            .rules
+            .extend(read().with_context(|| format!("cannot use the budget {}", path.display()))?.rules);
+    }
+    Ok(budget)
+}
+
+fn read_baseline(path: &Path) -> anyhow::Result<Baseline> {
+    let read = || -> anyhow::Result<Baseline> { Ok(Baseline::parse(&fs::read_to_string(path)?)?) };
+    read().with_context(|| {
+        format!("cannot use the baseline {} (`sockeye run --save` writes one)", path.display())
+    })
+}
+
+fn not_started(args: &RunArgs, reason: &NotStarted) -> u8 {
+    let name = args.command.first().map(|name| name.to_string_lossy()).unwrap_or_default();
+    let (error, code) = match reason {
+        NotStarted::NotFound(error) => (error, NOT_FOUND),
+        NotStarted::NotExecutable(error) => (error, NOT_EXECUTABLE),
+    };
+    let _ = writeln!(io::stderr(), "sockeye: cannot run {}: {error}", Harmless(&name));
+    code
+}
+
+/// The table for whoever is there, and the files that were asked for.
+fn tell(args: &RunArgs, account: &Account, verdict: &Verdict, exit: Exit) -> anyhow::Result<()> {
+    let palette = Palette::choose_on(args.color.when, &io::stderr());
+    let mut text = run_table::render(account, verdict, exit, palette);
+    if std::env::var_os("GITHUB_ACTIONS").is_some_and(|value| value == "true") {
+        text += &run_markdown::annotations(verdict);
+    }
+    // The command's result does not depend on whether anybody reads ours.
+    let _ = io::stderr().write_all(text.as_bytes());
+    let command: Vec<String> = args.command.iter().map(|word| word.to_string_lossy().into_owned()).collect();
+    for (path, text) in [
+        (&args.export_json, run_json::render(account, verdict, &command, exit)?),
+        (&args.export_junit, run_junit::render(account, verdict, &command)?),
+        (&args.export_markdown, run_markdown::render(account, verdict, &command, exit)),
+    ] {
+        if let Some(path) = path {
+            write_whole(path, &text)?;
+        }
+    }
+    Ok(())
+}
+
+/// A file that appears when it is whole; pipes and devices are written to.
+fn write_whole(path: &Path, text: &str) -> anyhow::Result<()> {
+    let write = || -> io::Result<()> {
+        if fs::metadata(path).is_ok_and(|known| !known.is_file()) {
+            return fs::write(path, text);
+        }
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let mut file = tempfile::Builder::new().prefix(".sockeye").tempfile_in(folder)?;
+        file.write_all(text.as_bytes())?;
+        file.persist(path).map_err(|kept| kept.error)?;
+        Ok(())
+    };
+    write().with_context(|| format!("cannot write {}", path.display()))
+}

@@ -1,0 +1,265 @@
+//! What a command's sockets did, added up while it runs: ends as they are told, peaks as each look finds them.
+//!
+//! Leaves to others: whether that is too much (`sockeye_gate`).
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::SocketAddr;
+
+use sock_diag::{Protocol, SocketState};
+use sockeye_core::{
+    Bounded, Closed, ClosedBy, DestinationId, Direction, Group, GroupLifetimes, LifetimeReport, Percentiles,
+    Report,
+};
+use sockeye_gate::{Account, Count, DestinationAccount, Leak, LeakKind, Lived, Span};
+use sockeye_host::Counters;
+
+use super::descent::is_ending;
+use crate::by::FormerOwner;
+
+/// A connection that nothing was sent on for so long before its process ended was open for no reason.
+const IDLE_MS: u64 = 100;
+/// Owners that are told apart for each destination.
+const MOST_OWNERS: usize = 64;
+
+/// What is known so far.
+#[derive(Default)]
+pub(crate) struct Tally {
+    towards: BTreeMap<DestinationId, Towards>,
+    closes: u64,
+    closed_by: [u64; 4],
+    exchanges: Exchanges,
+    peak_live: u64,
+    leaks: BTreeMap<(LeakKind, Option<SocketAddr>, String), u64>,
+    /// Bound sockets without connection, at the last two looks.
+    bound: [u32; 2],
+    /// Ends of connections whose process was ending, which were idle.
+    by_timing: bool,
+}
+
+/// Of one destination.
+#[derive(Default)]
+struct Towards {
+    closes: u64,
+    peak_live: u64,
+    peak_ports: u64,
+    peak_occupancy: f64,
+    exchanges: Exchanges,
+    leaked: u64,
+    owners: HashMap<String, u64>,
+}
+
+/// Segments with data, to and fro: a request and its answer take one of each at least.
+#[derive(Clone, Copy, Default)]
+struct Exchanges {
+    connections: u64,
+    at_most: u64,
+}
+
+impl Exchanges {
+    fn add(&mut self, closed: &Closed) {
+        // A reset clears the counts.
+        let Some(end) = closed.end.filter(|end| !end.is_reset && closed.direction == Direction::Outgoing)
+        else {
+            return;
+        };
+        if let (Some(out), Some(in_)) = (end.data_segments_out, end.data_segments_in) {
+            self.connections += 1;
+            self.at_most += u64::from(out.min(in_));
+        }
+    }
+
+    fn per_connection(self) -> Option<f64> {
+        (self.connections > 0).then(|| self.at_most as f64 / self.connections as f64)
+    }
+}
+
+/// What was true when it was over.
+pub(crate) struct Finish<'a> {
+    pub(crate) report: &'a Report,
+    pub(crate) lifetimes: &'a LifetimeReport,
+    /// The namespace's counters before the command began and after it ended; None where it shares them with others.
+    pub(crate) counters: Option<[Counters; 2]>,
+    pub(crate) duration_ms: u64,
+    /// Processes of the command that go on.
+    pub(crate) left_running: usize,
+    pub(crate) notes: Vec<String>,
+}
+
+impl Tally {
+    /// A look at the sockets while the command ran.
+    pub(crate) fn looked(&mut self, report: &Report) {
+        let live = report.churn.as_ref().map_or(0, |churn| churn.tcp.live());
+        self.peak_live = self.peak_live.max(live);
+        self.bound = [report.bound_sockets, self.bound[0]];
+        for destination in &report.destinations {
+            let towards = self.towards.entry(destination.id).or_default();
+            towards.peak_live = towards.peak_live.max(destination.traffic.live.into());
+            towards.peak_ports = towards.peak_ports.max(destination.in_use.into());
+            towards.peak_occupancy = towards.peak_occupancy.max(destination.occupancy());
+        }
+    }
+
+    /// A connection has ended. To be told while its process still can be asked whether it is ending.
+    pub(crate) fn ended(&mut self, closed: &Closed, owner: Option<&FormerOwner>) {
+        self.closes += 1;
+        let by = match closed.closed_by {
+            ClosedBy::Local => 0,
+            ClosedBy::Remote => 1,
+            ClosedBy::Reset => 2,
+            ClosedBy::Unknown => 3,
+        };
+        self.closed_by[by] += 1;
+        self.exchanges.add(closed);
+        let kind = leak(closed).filter(|_| owner.and_then(|owner| owner.name.pid).is_some_and(is_ending));
+        let label = owner.map(|owner| owner.label.clone()).unwrap_or_default();
+        if let Some(kind) = kind {
+            self.by_timing = true;
+            let remote = closed.remote.filter(|_| closed.direction == Direction::Outgoing);
+            *self.leaks.entry((kind, remote, label.clone())).or_default() += 1;
+        }
+        if let Group::Destination(id) = closed.group() {
+            let towards = self.towards.entry(id).or_default();
+            towards.closes += 1;
+            towards.exchanges.add(closed);
+            towards.leaked += u64::from(kind.is_some());
+            if !label.is_empty()
+                && (towards.owners.len() < MOST_OWNERS || towards.owners.contains_key(&label))
+            {
+                *towards.owners.entry(label).or_default() += 1;
+            }
+        }
+    }
+
+    /// All of it.
+    pub(crate) fn account(mut self, finish: Finish<'_>) -> Account {
+        self.tell_left(&finish);
+        let churn = finish.report.churn.clone().unwrap_or_default();
+        let counted = finish.counters.map(|[before, after]| {
+            let since =
+                |count: fn(&Counters) -> Option<u64>| Some(count(&after)?.saturating_sub(count(&before)?));
+            (since(|counters| counters.active_opens), since(|counters| counters.passive_opens))
+        });
+        // The kernel counts each; what was seen beyond that was seen before it was counted.
+        let exactly = |seen: u64, counted: Option<u64>| match counted {
+            Some(counted) => Count::exactly(counted),
+            None => Count::between(seen, seen),
+        };
+        let (active, passive) = counted.unwrap_or_default();
+        let opens = exactly(churn.outgoing.opened, active);
+        let by_destination = destinations(finish.lifetimes);
+        let told: u64 = by_destination.iter().map(|(_, group)| group.connections()).sum();
+        let unseen = opens.max.saturating_sub(told);
+        let waiting: HashMap<DestinationId, u64> =
+            finish.report.destinations.iter().map(|one| (one.id, one.traffic.time_wait.into())).collect();
+        let mut destinations: Vec<DestinationAccount> = by_destination
+            .into_iter()
+            .map(|(id, group)| {
+                let towards = self.towards.remove(&id).unwrap_or_default();
+                let mut owners: Vec<(String, u64)> = towards.owners.into_iter().collect();
+                owners.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
+                let seen = group.connections();
+                DestinationAccount {
+                    local_address: id.local_address,
+                    remote: SocketAddr::new(id.remote_address, id.remote_port),
+                    opens: Count::between(seen, seen + unseen),
+                    closes: towards.closes,
+                    // Each was there at some time, whatever looks saw.
+                    peak_live: towards.peak_live.max(u64::from(seen > 0)),
+                    peak_ports: towards.peak_ports,
+                    peak_occupancy: towards.peak_occupancy,
+                    time_wait_left: waiting.get(&id).copied().unwrap_or(0),
+                    exchanges: towards.exchanges.per_connection(),
+                    lived: lived(group),
+                    leaked: towards.leaked,
+                    owners,
+                }
+            })
+            .collect();
+        destinations.sort_by_key(|one| (std::cmp::Reverse(one.opens.min), one.remote, one.local_address));
+        let mut leaks: Vec<Leak> = self
+            .leaks
+            .into_iter()
+            .map(|((kind, remote, owner), count)| Leak { kind, remote, owner, count })
+            .collect();
+        leaks.sort_by_key(|leak| std::cmp::Reverse(leak.count));
+        Account {
+            duration_ms: finish.duration_ms,
+            opens,
+            accepts: exactly(churn.incoming.opened, passive),
+            closes: self.closes,
+            peak_live: self.peak_live.max(u64::from(self.closes > 0)),
+            peak_ports: destinations.iter().map(|one| one.peak_ports).max().unwrap_or(0),
+            peak_occupancy: destinations.iter().map(|one| one.peak_occupancy).fold(0.0, f64::max),
+            time_wait_left: finish.report.sockets.in_state(Protocol::Tcp, SocketState::TimeWait).into(),
+            exchanges: self.exchanges.per_connection(),
+            closed_by: self.closed_by,
+            lived: lived(&finish.lifetimes.total),
+            leaks,
+            leaks_exact: !self.by_timing,
+            destinations,
+            notes: finish.notes,
+        }
+    }
+
+    /// What is there when the command has ended.
+    fn tell_left(&mut self, finish: &Finish<'_>) {
+        let report = finish.report;
+        let forgotten = self.bound[0].min(self.bound[1]);
+        match finish.left_running {
+            // Bound sockets tell nobody of their end: those of the last looks ended with their process.
+            0 if forgotten > 0 => {
+                self.leaks.insert((LeakKind::BoundIdle, None, String::new()), forgotten.into());
+                self.by_timing = true;
+            }
+            0 => {}
+            _ => {
+                for one in report.destinations.iter().filter(|one| one.traffic.live > 0) {
+                    let remote = SocketAddr::new(one.id.remote_address, one.id.remote_port);
+                    let live = u64::from(one.traffic.live);
+                    *self.leaks.entry((LeakKind::LeftRunning, Some(remote), String::new())).or_default() +=
+                        live;
+                    self.towards.entry(one.id).or_default().leaked += live;
+                }
+                if report.bound_sockets > 0 {
+                    let bound = u64::from(report.bound_sockets);
+                    self.leaks.insert((LeakKind::BoundIdle, None, String::new()), bound);
+                }
+            }
+        }
+    }
+}
+
+/// What a connection was that its process, which was ending, had not closed itself: nobody closes what has been idle for
+/// long at the very moment of its own end. One that was accepted stays open as long as its client likes.
+fn leak(closed: &Closed) -> Option<LeakKind> {
+    let end = closed.end?;
+    let is_long = |ms: Option<u64>| ms.is_some_and(|ms| ms >= IDLE_MS);
+    let has_waited = closed.closed_by == ClosedBy::Remote && is_long(end.heard_ms);
+    match closed.direction {
+        _ if has_waited => Some(LeakKind::CloseWait),
+        Direction::Outgoing if is_long(end.min_age_ms) => Some(LeakKind::Open),
+        _ => None,
+    }
+}
+
+fn destinations(lifetimes: &LifetimeReport) -> Vec<(DestinationId, &GroupLifetimes)> {
+    let groups = lifetimes.groups.iter();
+    groups
+        .filter_map(|group| match group.group {
+            Some(Group::Destination(id)) => Some((id, group)),
+            _ => None,
+        })
+        .collect()
+}
+
+fn lived(group: &GroupLifetimes) -> Lived {
+    let at = |which: fn(&Percentiles) -> Bounded| {
+        group.completed_ms.as_ref().map(|all| Span { min_ms: which(all).min_ms, max_ms: which(all).max_ms })
+    };
+    Lived {
+        completed: group.completed,
+        p50: at(|all| all.p50),
+        p90: at(|all| all.p90),
+        p99: at(|all| all.p99),
+    }
+}
