@@ -14,7 +14,6 @@ mod generated;
 mod help;
 mod holders;
 mod inodes;
-mod instant;
 mod makers;
 mod names;
 mod programs;

@@ -15,7 +15,7 @@ use crate::args::{FeedArgs, RunArgs};
 use crate::by::former_owner;
 use crate::follow::{Follow, Pace};
 use crate::render::{run_json, run_junit, run_markdown, run_table};
-use crate::run::child::{self, Child, Exit, NotStarted, Patience, Signals};
+use crate::run::child::{self, Exit, NotStarted, Patience, Signals};
 use crate::run::descent::descendants;
 use crate::run::tally::{Finish, Tally};
 use crate::terminal::{Harmless, Palette};
@@ -57,14 +57,19 @@ pub(crate) fn run(args: &RunArgs) -> anyhow::Result<u8> {
         Err(reason) => return Ok(not_started(args, &reason)),
     };
     let mut tally = Tally::default();
-    let (exit, ended) = attend(&mut follow, &mut tally, child)?;
+    while !child.has_ended() {
+        follow_once(&mut follow, &mut tally, true)?;
+    }
+    let (exit, ended) = child.end();
     follow.lift_budget();
     follow.set_interval(LAST_INTERVAL);
+    while !follow_once(&mut follow, &mut tally, false)? {}
     let mut left_running = descendants().len();
-    if left_running > 0 && (args.kill_left || exit == Exit::TimedOut) {
-        // Before they are ended: what they hold was left open.
-        follow_once(&mut follow, &mut tally)?;
-        left_running = if child::end_the_rest(SETTLING) { descendants().len() } else { 0 };
+    if left_running > 0 {
+        tally.left(follow.monitor().report_mut());
+        if args.kill_left || exit == Exit::TimedOut {
+            left_running = if child::end_the_rest(SETTLING) { descendants().len() } else { 0 };
+        }
     }
     settle(&mut follow, &mut tally, left_running)?;
     let after = Counters::read(&mut counters_unread);
@@ -77,7 +82,6 @@ pub(crate) fn run(args: &RunArgs) -> anyhow::Result<u8> {
         lifetimes: &lifetimes,
         counters: Some([before, after]),
         duration_ms: ended.duration_since(began).as_millis() as u64,
-        left_running,
         notes,
     });
     follow.finish()?;
@@ -96,21 +100,13 @@ pub(crate) fn run(args: &RunArgs) -> anyhow::Result<u8> {
     })
 }
 
-/// Looks on until the command has ended, and takes in what is told by then.
-fn attend(follow: &mut Follow, tally: &mut Tally, child: Child) -> anyhow::Result<(Exit, Instant)> {
-    while !child.has_ended() {
-        follow_once(follow, tally)?;
-    }
-    Ok(child.end())
-}
-
 /// Until every end that the kernel has to tell is told: at once, but on a busy machine.
 fn settle(follow: &mut Follow, tally: &mut Tally, left_running: usize) -> anyhow::Result<()> {
     let deadline = Instant::now() + SETTLING;
     // A look that began after the end, whatever the one before was made of.
     let mut looks = 0;
     loop {
-        looks += u64::from(follow_once(follow, tally)?);
+        looks += u64::from(follow_once(follow, tally, false)?);
         let churn = follow.monitor().report_mut().churn.clone().unwrap_or_default();
         let is_settled = churn.unconfirmed == 0
             && (left_running > 0 || churn.tcp.live() == 0)
@@ -122,7 +118,7 @@ fn settle(follow: &mut Follow, tally: &mut Tally, left_running: usize) -> anyhow
 }
 
 /// One batch of ends, or one look. Whether it was a look.
-fn follow_once(follow: &mut Follow, tally: &mut Tally) -> anyhow::Result<bool> {
+fn follow_once(follow: &mut Follow, tally: &mut Tally, is_running: bool) -> anyhow::Result<bool> {
     let before = follow.ticks();
     let batch = follow.next_closed()?.context("the watch has ended before the command")?;
     for closed in &batch {
@@ -131,7 +127,7 @@ fn follow_once(follow: &mut Follow, tally: &mut Tally) -> anyhow::Result<bool> {
     }
     let looked = follow.ticks() > before;
     if looked {
-        tally.looked(follow.monitor().report_mut());
+        tally.looked(follow.monitor().report_mut(), is_running);
     }
     Ok(looked)
 }
@@ -139,9 +135,9 @@ fn follow_once(follow: &mut Follow, tally: &mut Tally) -> anyhow::Result<bool> {
 fn notes(follow: &Follow, left_running: usize) -> Vec<String> {
     let mut notes: Vec<String> = follow.notes().iter().map(|note| note.message.clone()).collect();
     if left_running > 0 {
+        let (processes, are) = if left_running == 1 { ("process", "is") } else { ("processes", "are") };
         notes.push(format!(
-            "{left_running} {} of the command still running in its namespace; --kill-left ends what is left",
-            if left_running == 1 { "process is" } else { "processes are" }
+            "{left_running} {processes} of the command {are} still running; --kill-left ends what is left"
         ));
     }
     notes

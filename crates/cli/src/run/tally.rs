@@ -34,6 +34,8 @@ pub(crate) struct Tally {
     bound: [u32; 2],
     /// Ends of connections whose process was ending, which were idle.
     by_timing: bool,
+    /// What outlives the command has been told.
+    has_left: bool,
 }
 
 /// Of one destination.
@@ -80,17 +82,17 @@ pub(crate) struct Finish<'a> {
     /// The namespace's counters before the command began and after it ended; None where it shares them with others.
     pub(crate) counters: Option<[Counters; 2]>,
     pub(crate) duration_ms: u64,
-    /// Processes of the command that go on.
-    pub(crate) left_running: usize,
     pub(crate) notes: Vec<String>,
 }
 
 impl Tally {
-    /// A look at the sockets while the command ran.
-    pub(crate) fn looked(&mut self, report: &Report) {
+    /// A look at the sockets.
+    pub(crate) fn looked(&mut self, report: &Report, is_running: bool) {
         let live = report.churn.as_ref().map_or(0, |churn| churn.tcp.live());
         self.peak_live = self.peak_live.max(live);
-        self.bound = [report.bound_sockets, self.bound[0]];
+        if is_running {
+            self.bound = [report.bound_sockets, self.bound[0]];
+        }
         for destination in &report.destinations {
             let towards = self.towards.entry(destination.id).or_default();
             towards.peak_live = towards.peak_live.max(destination.traffic.live.into());
@@ -110,7 +112,9 @@ impl Tally {
         };
         self.closed_by[by] += 1;
         self.exchanges.add(closed);
-        let kind = leak(closed).filter(|_| owner.and_then(|owner| owner.name.pid).is_some_and(is_ending));
+        // What is left running has been told.
+        let is_ending = || owner.and_then(|owner| owner.name.pid).is_some_and(is_ending);
+        let kind = leak(closed).filter(|_| !self.has_left && is_ending());
         let label = owner.map(|owner| owner.label.clone()).unwrap_or_default();
         if let Some(kind) = kind {
             self.by_timing = true;
@@ -132,7 +136,12 @@ impl Tally {
 
     /// All of it.
     pub(crate) fn account(mut self, finish: Finish<'_>) -> Account {
-        self.tell_left(&finish);
+        // Bound sockets tell nobody of their end: those of the last looks ended with their process.
+        let forgotten = self.bound[0].min(self.bound[1]);
+        if !self.has_left && forgotten > 0 {
+            self.leaks.insert((LeakKind::BoundIdle, None, String::new()), forgotten.into());
+            self.by_timing = true;
+        }
         let churn = finish.report.churn.clone().unwrap_or_default();
         let counted = finish.counters.map(|[before, after]| {
             let since =
@@ -201,30 +210,18 @@ impl Tally {
         }
     }
 
-    /// What is there when the command has ended.
-    fn tell_left(&mut self, finish: &Finish<'_>) {
-        let report = finish.report;
-        let forgotten = self.bound[0].min(self.bound[1]);
-        match finish.left_running {
-            // Bound sockets tell nobody of their end: those of the last looks ended with their process.
-            0 if forgotten > 0 => {
-                self.leaks.insert((LeakKind::BoundIdle, None, String::new()), forgotten.into());
-                self.by_timing = true;
-            }
-            0 => {}
-            _ => {
-                for one in report.destinations.iter().filter(|one| one.traffic.live > 0) {
-                    let remote = SocketAddr::new(one.id.remote_address, one.id.remote_port);
-                    let live = u64::from(one.traffic.live);
-                    *self.leaks.entry((LeakKind::LeftRunning, Some(remote), String::new())).or_default() +=
-                        live;
-                    self.towards.entry(one.id).or_default().leaked += live;
-                }
-                if report.bound_sockets > 0 {
-                    let bound = u64::from(report.bound_sockets);
-                    self.leaks.insert((LeakKind::BoundIdle, None, String::new()), bound);
-                }
-            }
+    /// The command has ended and others go on that it started: what they hold is left, whatever becomes of it.
+    pub(crate) fn left(&mut self, report: &Report) {
+        self.has_left = true;
+        for one in report.destinations.iter().filter(|one| one.traffic.live > 0) {
+            let remote = SocketAddr::new(one.id.remote_address, one.id.remote_port);
+            let live = u64::from(one.traffic.live);
+            *self.leaks.entry((LeakKind::LeftRunning, Some(remote), String::new())).or_default() += live;
+            self.towards.entry(one.id).or_default().leaked += live;
+        }
+        if report.bound_sockets > 0 {
+            let bound = u64::from(report.bound_sockets);
+            self.leaks.insert((LeakKind::BoundIdle, None, String::new()), bound);
         }
     }
 }
