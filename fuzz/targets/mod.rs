@@ -7,6 +7,7 @@ mod attributes;
 mod capture;
 mod datagram;
 mod filter;
+mod gate;
 mod mounts;
 mod oracle;
 mod owner;
@@ -24,6 +25,7 @@ pub(crate) const TARGETS: &[Target] = &[
     ("capture", capture::run),
     ("datagram", datagram::run),
     ("filter", filter::run),
+    ("gate", gate::run),
     ("mounts", mounts::run),
     ("oracle", oracle::run),
     ("owner", owner::run),

@@ -95,7 +95,7 @@ fn generate() {
     let counted = fs::read_to_string("/proc/thread-self/net/snmp").unwrap();
     let tcp: Vec<&str> = counted.lines().filter(|line| line.starts_with("Tcp:")).collect();
     let at = tcp[0].split(' ').position(|name| name == "ActiveOpens").unwrap();
-    println!("kernel {}", tcp[1].split(' ').nth(at).unwrap());
+    writeln!(std::io::stdout(), "kernel {}", tcp[1].split(' ').nth(at).unwrap()).unwrap();
 }
 
 /// `sockeye run --isolate` with these options over the generator, wrapped in a shell's words or not; and its JSON.

@@ -45,7 +45,7 @@ pub(crate) fn render(account: &Account, verdict: &Verdict, command: &[String]) -
 fn case(xml: &mut Writer<Vec<u8>>, finding: &Finding) -> anyhow::Result<()> {
     let mut case = BytesStart::new("testcase");
     case.push_attribute(("classname", "sockeye"));
-    case.push_attribute(("name", finding.rule.as_str()));
+    case.push_attribute(("name", Harmless(&finding.rule).to_string().as_str()));
     let said = Harmless(&sentence(finding)).to_string();
     let (tag, body) = match finding.outcome {
         Outcome::Broken => ("failure", evidence(finding)),
@@ -68,4 +68,75 @@ fn case(xml: &mut Writer<Vec<u8>>, finding: &Finding) -> anyhow::Result<()> {
 fn evidence(finding: &Finding) -> String {
     let lines: Vec<String> = finding.evidence.iter().map(|line| Harmless(line).to_string()).collect();
     lines.join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::render::run_markdown::{self, annotations};
+    use crate::render::{run_json, run_table};
+    use crate::run::child::Exit;
+    use crate::terminal::Palette;
+    use proptest::prelude::*;
+    use quick_xml::Reader;
+    use sockeye_gate::{Leak, LeakKind, Measure, Unit};
+
+    /// A verdict in which every text comes from outside.
+    fn hostile(text: &str) -> (Account, Verdict) {
+        let finding = Finding {
+            rule: text.to_owned(),
+            text: "connections opened",
+            unit: Unit::Count,
+            value: Some(Measure::exactly(3.0)),
+            allowed: 2.0,
+            is_minimum: false,
+            baseline: None,
+            outcome: Outcome::Broken,
+            evidence: vec![text.to_owned(), "plain".to_owned()],
+        };
+        let leak = Leak { kind: LeakKind::Open, remote: None, owner: text.to_owned(), count: 1 };
+        let account = Account { leaks: vec![leak], notes: vec![text.to_owned()], ..Account::default() };
+        (account, Verdict { findings: vec![finding] })
+    }
+
+    proptest! {
+        /// Names of processes and commands are other people's bytes.
+        #[test]
+        fn no_text_breaks_a_format(text in "(\\PC|[<>&'\"|`%:,\\]\\[!#*_-]|\\x1b|\n|\r|\u{0}|\u{202e}){0,30}") {
+            let (account, verdict) = hostile(&text);
+            let command = [text.clone()];
+
+            let xml = render(&account, &verdict, &command).unwrap();
+            let mut reader = Reader::from_str(&xml);
+            let mut cases = 0;
+            loop {
+                match reader.read_event().unwrap() {
+                    Event::Start(tag) => {
+                        cases += u32::from(tag.name().as_ref() == "testcase");
+                        tag.attributes().for_each(|attribute| drop(attribute.unwrap()));
+                    }
+                    Event::Eof => break,
+                    _ => {}
+                }
+            }
+            prop_assert_eq!(cases, 1);
+
+            let markdown = run_markdown::render(&account, &verdict, &command, Exit::Code(0));
+            let row = markdown.lines().find(|line| line.contains('❌') && line.starts_with('|')).unwrap();
+            prop_assert_eq!(row.matches('|').count(), 6, "{}", row);
+            prop_assert!(!markdown.contains("<") && !markdown.contains('`'));
+
+            let annotations = annotations(&verdict);
+            prop_assert_eq!(annotations.lines().count(), 1, "{:?}", annotations);
+            prop_assert_eq!(annotations.split("::").next(), Some(""));
+
+            let table = run_table::render(&account, &verdict, Exit::Code(0), Palette::PLAIN);
+            let json = run_json::render(&account, &verdict, &command, Exit::Code(0)).unwrap();
+            for shown in [&xml, &markdown, &annotations, &table, &json] {
+                prop_assert!(shown.chars().all(|c| c == '\n' || !c.is_control()), "{:?}", shown);
+            }
+            let back: serde_json::Value = serde_json::from_str(&json).unwrap();
+            prop_assert_eq!(back["command"][0].as_str(), Some(text.as_str()));
+        }
+    }
 }

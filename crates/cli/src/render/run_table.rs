@@ -179,7 +179,7 @@ pub(super) fn sentence(finding: &Finding) -> String {
     };
     format!(
         "{}: {value} {}, {limit} {} allowed{baseline}{advice}",
-        finding.rule,
+        Harmless(&finding.rule),
         finding.text,
         show(finding.allowed)
     )
