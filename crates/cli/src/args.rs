@@ -17,8 +17,8 @@ use crate::by::By;
 use crate::config::ConfigArgs;
 use crate::follow::Pace;
 use crate::help::{
-    CLOSES_HELP, HEADROOM_HELP, LIFETIMES_HELP, PORTS_HELP, RUN_HELP, SNAPSHOT_HELP, SOCKETS_HELP, TOP_HELP,
-    WATCH_HELP,
+    CHECK_HELP, CLOSES_HELP, HEADROOM_HELP, LIFETIMES_HELP, PORTS_HELP, RUN_HELP, SNAPSHOT_HELP,
+    SOCKETS_HELP, TOP_HELP, WATCH_HELP,
 };
 use crate::quantity::{duration, interval, share};
 
@@ -57,6 +57,7 @@ Examples:
   sockeye ports 41234                      who holds a port
   sockeye top                              the whole picture, live
   sockeye watch 5                          a line every 5 s
+  sockeye check -c occupancy=80%           for a monitoring system
   sockeye closes                           each connection as it ends
   sockeye lifetimes --for 1m               how long connections live
   sockeye run --isolate --max-opens 100 -- make test
@@ -66,10 +67,14 @@ Examples:
   sockeye --replay now.sockeye             … and look at it again, here or elsewhere
 
 Exit codes: 0 done, 1 no more connect() succeeds (headroom) or a budget is broken
-(run), 2 wrong usage or an error.";
+(run), 2 wrong usage or an error. check has those of monitoring plugins: 0, 1, 2
+and 3.";
 
 #[derive(Subcommand, Debug)]
 pub(crate) enum Command {
+    /// Thresholds as a monitoring plugin: one line with performance data, and exit code 0, 1, 2 or 3
+    #[command(after_help = CHECK_HELP)]
+    Check(CheckArgs),
     /// A line per closed connection, as it happens: how long it lived, bytes both ways, who closed it
     #[command(after_help = CLOSES_HELP)]
     Closes(ClosesArgs),
@@ -189,6 +194,21 @@ pub(crate) enum ColorChoice {
     Auto,
     Always,
     Never,
+}
+
+#[derive(Args, Debug, Clone, Default)]
+pub(crate) struct CheckArgs {
+    /// WARNING when the metric is beyond this: occupancy=50%, headroom=5000:, stuck=0; several, or with commas between them
+    #[arg(short, long, value_name = "METRIC=RANGE")]
+    pub(crate) warning: Vec<String>,
+    /// CRITICAL when the metric is beyond this
+    #[arg(short, long, value_name = "METRIC=RANGE")]
+    pub(crate) critical: Vec<String>,
+    /// Count opens and closes for so long: 5s, 1m; without it closes are those of the last minute that left a TIME_WAIT
+    #[arg(long = "for", value_name = "DURATION", value_parser = interval)]
+    pub(crate) for_: Option<Duration>,
+    #[command(flatten)]
+    pub(crate) feed: FeedArgs,
 }
 
 #[derive(Args, Debug, Clone)]

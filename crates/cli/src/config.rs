@@ -310,7 +310,7 @@ fn nearest<'n>(word: &str, known: impl Iterator<Item = &'n str>) -> &'n str {
 }
 
 /// What clap has to say, without its usage.
-fn first_paragraph(error: &clap::Error) -> String {
+pub(crate) fn first_paragraph(error: &clap::Error) -> String {
     let text = error.to_string();
     let lines = text.lines().take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more"));
     let joined = lines.map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" ");

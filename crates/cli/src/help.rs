@@ -1,5 +1,33 @@
 //! What `--help` says behind the options of each command: how to read it, examples, exit codes.
 
+pub(crate) const CHECK_HELP: &str = "\
+Metrics:
+  occupancy    of the fullest destination, in per cent of its ports
+  headroom     connects left to the destination that has the fewest
+  ports        in use towards one destination, TIME_WAIT included
+  time_wait    sockets in TIME_WAIT
+  close_wait   sockets whose other side has closed, and this one has not
+  opens        connections a second; needs --for
+  closes       the same of closes
+  stuck        sockets in a passing state for long: a leak, a peer that is gone
+
+Ranges, as all monitoring plugins have them:
+  80           alert above 80 (and below 0)      10:20   outside of 10 to 20
+  10:          alert below 10                    @10:20  inside, ends included
+  ~:5          alert above 5
+
+Without -w and -c: -w occupancy=50%,stuck=0 -c occupancy=80%. Half is where
+connect() begins to search both halves of the range, and slows down.
+
+Examples:
+  sockeye check
+  sockeye check -w occupancy=50% -c occupancy=80% -c headroom=1000:
+  sockeye check --for 5s -w opens=200 -c opens=400,stuck=100
+  sockeye check -N web -c close_wait=500
+
+Exit codes: 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN: an error or wrong usage. The
+answer is one line with performance data, then lines with what else is known.";
+
 pub(crate) const HEADROOM_HELP: &str = "\
 How to read it:
   The number is how many connect() to this destination succeed now, one after

@@ -25,6 +25,7 @@ mod stuck;
 mod surroundings;
 mod sweep;
 mod terminal;
+mod threshold;
 mod top;
 mod whose;
 
@@ -39,12 +40,18 @@ const NOT_PASSED: u8 = 1;
 const FAILED: u8 = 2;
 
 fn main() -> ExitCode {
+    // Whoever asks for a check reads wrong usage where it reads the answer.
+    let is_check = std::env::args_os().nth(1).is_some_and(|word| word == "check");
     let arguments = match config::arguments(std::env::args_os()) {
         Ok(arguments) => arguments,
+        Err(error) if is_check => return command::check::unknown(&format!("{error:#}")).into(),
         Err(error) => return failed(&error),
     };
     let line = match args::parse(arguments) {
         Ok(line) => line,
+        Err(error) if is_check && error.use_stderr() => {
+            return command::check::unknown(&config::first_paragraph(&error)).into();
+        }
         Err(error) => {
             // clap writes help and version to stdout, usage errors to stderr.
             let written = terminal::ignore_closed_pipe(error.print());
@@ -54,6 +61,7 @@ fn main() -> ExitCode {
     };
     let done = match &line.command {
         None => command::snapshot::run(&line.snapshot).map(done),
+        Some(Command::Check(args)) => Ok(command::check::run(args)),
         Some(Command::Closes(args)) => command::closes::run(args).map(done),
         Some(Command::Headroom(args)) => command::headroom::run(args).map(passed),
         Some(Command::Lifetimes(args)) => command::lifetimes::run(args).map(done),

@@ -1,5 +1,6 @@
 //! One file per command: settings in, exit code out.
 
+pub(crate) mod check;
 pub(crate) mod closes;
 pub(crate) mod headroom;
 pub(crate) mod lifetimes;
