@@ -16,6 +16,7 @@ mod address;
 mod bindable;
 mod churn;
 mod closed;
+mod compare;
 mod counts;
 mod curve;
 mod destination;
@@ -45,6 +46,10 @@ mod warning;
 pub use bindable::Bindable;
 pub use churn::{AccountRow, Churn, Coverage, Flow, OriginRow, RATE_WINDOWS_S, Rates};
 pub use closed::{Closed, ClosedBy, Direction, Evidence, TcpEnd};
+pub use compare::{
+    Change, LifetimeComparison, LifetimeSample, RateComparison, Ratio, Verdict, compare_lifetimes,
+    compare_rates,
+};
 pub use counts::SocketCounts;
 pub use curve::{Curve, TIME_WAIT_MS, WINDOW_SECONDS};
 pub use destination::{Destination, DestinationId, SortKey};
