@@ -29,6 +29,7 @@ mod listener;
 mod moment;
 mod monitor;
 mod owner_id;
+mod period;
 mod pool;
 mod port_map;
 mod port_origin;
@@ -62,6 +63,10 @@ pub use listener::{Listener, Traffic};
 pub use moment::{Lifetime, Moment, When};
 pub use monitor::{Missing, Monitor};
 pub use owner_id::OwnerId;
+pub use period::{
+    Bucket, ClosedSample, DestinationHistory, DestinationRest, DestinationSample, EndedBy, OwnerHistory,
+    OwnerRest, Period, PoolSample, PortUses, RemarkHistory, TickSample, Totals,
+};
 pub use pool::{Pool, PortRange};
 pub use port_map::{PortHolder, PortMap};
 pub use port_origin::PortOrigin;

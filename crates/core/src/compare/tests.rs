@@ -120,7 +120,7 @@ fn alarms(
 fn the_test_keeps_its_promise_of_false_alarms() {
     for (seed, shape) in [(1, Shape::Exponential), (2, Shape::LogNormal)] {
         let (significant, told) = alarms(seed, 2_000, [200, 300], [400.0; 2], [0; 2], shape);
-        println!("exact: p < 0.05 of {significant}, told {told}");
+        eprintln!("exact: p < 0.05 of {significant}, told {told}");
         // Two thousand pairs: 5 % give or take three standard errors.
         assert!((0.035..=0.065).contains(&significant), "{significant}");
         assert!(told <= 0.015, "{told}");
@@ -132,7 +132,7 @@ fn the_same_where_births_are_known_to_sweeps_only() {
     // Where one side's bounds are wide and the other's are not, p-values are too small; what is told must hold all the same.
     for (seed, sweeps, most) in [(3, [1_000, 1_000], 0.08), (4, [1_000, 0], 0.12), (5, [250, 2_000], 0.25)] {
         let (significant, told) = alarms(seed, 200, [300, 300], [400.0; 2], sweeps, Shape::LogNormal);
-        println!("sweeps of {sweeps:?} ms: p < 0.05 of {significant}, told {told}");
+        eprintln!("sweeps of {sweeps:?} ms: p < 0.05 of {significant}, told {told}");
         assert!(significant <= most, "{sweeps:?}: {significant}");
         assert!(told <= 0.03, "{sweeps:?}: {told}");
     }
@@ -141,10 +141,10 @@ fn the_same_where_births_are_known_to_sweeps_only() {
 #[test]
 fn a_change_of_a_fifth_is_found() {
     let (_, told) = alarms(6, 200, [2_000; 2], [500.0, 400.0], [0; 2], Shape::Exponential);
-    println!("exact: found {told}");
+    eprintln!("exact: found {told}");
     assert!(told >= 0.85, "{told}");
     let (_, told) = alarms(7, 40, [2_000; 2], [500.0, 250.0], [1_000; 2], Shape::LogNormal);
-    println!("half, sweeps of 1 s: found {told}");
+    eprintln!("half, sweeps of 1 s: found {told}");
     assert!(told >= 0.85, "{told}");
 }
 
@@ -162,7 +162,7 @@ fn intervals_of_the_ratio_hold_the_truth() {
             width += (max / ratio.min).ln() / f64::from(pairs);
         }
         let share = f64::from(held) / f64::from(pairs);
-        println!("sweeps of {sweep_ms} ms: {share} of the intervals hold the truth, mean width {width}");
+        eprintln!("sweeps of {sweep_ms} ms: {share} of the intervals hold the truth, mean width {width}");
         assert!(share >= least, "{share}");
     }
 }
@@ -301,7 +301,7 @@ fn bursts_are_no_change_of_rate() {
         let [a, b] = [&before, &after].map(|counts| counts.iter().sum::<u64>() as f64);
         poisson_alarms += u32::from((a - b).abs() / (a + b).sqrt() > 1.96);
     }
-    println!("of {pairs}: {alarms} with p < 0.05; as Poisson counts {poisson_alarms}");
+    eprintln!("of {pairs}: {alarms} with p < 0.05; as Poisson counts {poisson_alarms}");
     assert!(alarms <= 75, "{alarms}");
     assert!(poisson_alarms > 700, "{poisson_alarms}");
 }
