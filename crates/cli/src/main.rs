@@ -54,6 +54,7 @@ fn main() -> ExitCode {
     let done = match &line.command {
         None => command::snapshot::run(&line.snapshot).map(passed),
         Some(Command::Closes(args)) => command::closes::run(args).map(passed),
+        Some(Command::Diff(args)) => command::diff::run(args),
         Some(Command::Headroom(args)) => command::headroom::run(args),
         Some(Command::Lifetimes(args)) => command::lifetimes::run(args).map(passed),
         Some(Command::Ports(args)) => command::ports::run(args).map(passed),

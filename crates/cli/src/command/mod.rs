@@ -1,6 +1,7 @@
 //! One file per command: settings in, exit code out.
 
 pub(crate) mod closes;
+pub(crate) mod diff;
 pub(crate) mod headroom;
 pub(crate) mod lifetimes;
 pub(crate) mod ports;

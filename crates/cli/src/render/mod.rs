@@ -3,6 +3,9 @@
 pub(crate) mod closes_csv;
 pub(crate) mod closes_json;
 pub(crate) mod closes_table;
+pub(crate) mod diff_json;
+pub(crate) mod diff_saved;
+pub(crate) mod diff_table;
 pub(crate) mod exhaustion;
 pub(crate) mod group_json;
 pub(crate) mod group_table;

@@ -90,6 +90,25 @@ impl LifetimeSample {
         self.censored.iter().sum()
     }
 
+    /// What was recorded, as bins tell it, shortest first: recorded anew with [`record_many`](LifetimeSample::record_many) it
+    /// is the same sample, for a file.
+    pub fn rows(&self) -> Vec<(Lifetime, u64)> {
+        let mut rows: Vec<(Lifetime, u64)> = self
+            .pairs
+            .iter()
+            .map(|([first, last], count)| {
+                let max_ms = self.scale.start(last + 1) - 1;
+                (Lifetime { min_ms: self.scale.start(*first), max_ms: Some(max_ms) }, *count)
+            })
+            .collect();
+        let open = self.censored.iter().enumerate().filter(|(_, count)| **count > 0);
+        rows.extend(open.map(|(bin, count)| {
+            (Lifetime { min_ms: Scale::FINEST.start(bin as u16), max_ms: None }, *count)
+        }));
+        rows.sort_unstable_by_key(|(lifetime, _)| (lifetime.min_ms, lifetime.max_ms));
+        rows
+    }
+
     /// Percentiles of the completed ones with their bounds; None without any. Bins are 3.2 % wide, or as wide as memory
     /// makes them; bounds are those of the bins.
     ///

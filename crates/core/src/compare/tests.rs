@@ -267,6 +267,15 @@ proptest! {
     }
 }
 
+proptest! {
+    #[test]
+    fn rows_are_the_sample(all in lives()) {
+        let mut again = LifetimeSample::new();
+        of(&all).rows().into_iter().for_each(|(lifetime, count)| again.record_many(lifetime, count));
+        prop_assert_eq!(again.rows(), of(&all).rows());
+    }
+}
+
 /// Of scipy: `ttest_ind(before, after, equal_var=False)`.
 #[test]
 fn rates_are_compared_as_welch_does() {
