@@ -3,9 +3,9 @@
 use std::path::Path;
 use std::process::{Command, Output};
 
-fn sockeye(args: &[&str], folder: &Path) -> Output {
+fn sockeye(args: &[&str], folder: &Path) -> std::io::Result<Output> {
     let mut command = Command::new(env!("CARGO_BIN_EXE_sockeye"));
-    command.args(args).arg("--no-config").env_remove("NO_COLOR").current_dir(folder).output().unwrap()
+    command.args(args).arg("--no-config").env_remove("NO_COLOR").current_dir(folder).output()
 }
 
 fn text(bytes: &[u8]) -> String {
@@ -16,11 +16,11 @@ fn text(bytes: &[u8]) -> String {
 fn snapshots_of_this_host_compare() {
     let folder = tempfile::tempdir().unwrap();
     for name in ["a.json", "b.json"] {
-        let told = sockeye(&["--json"], folder.path());
+        let told = sockeye(&["--json"], folder.path()).unwrap();
         assert!(told.status.success(), "{}", text(&told.stderr));
         std::fs::write(folder.path().join(name), told.stdout).unwrap();
     }
-    let told = sockeye(&["diff", "a.json", "b.json", "--json"], folder.path());
+    let told = sockeye(&["diff", "a.json", "b.json", "--json"], folder.path()).unwrap();
     assert_eq!(told.status.code(), Some(0), "{}", text(&told.stderr));
     let object: serde_json::Value = serde_json::from_slice(&told.stdout).unwrap();
     assert_eq!(
@@ -32,7 +32,7 @@ fn snapshots_of_this_host_compare() {
     // Every place of a snapshot that is looked at is there.
     let known = ["sockets", "established", "close_wait", "time_wait", "closes_per_second", "held", "usable"];
     assert_eq!(ids, known);
-    let same = sockeye(&["diff", "a.json", "a.json", "--fail-on", "sockets"], folder.path());
+    let same = sockeye(&["diff", "a.json", "a.json", "--fail-on", "sockets"], folder.path()).unwrap();
     assert_eq!(same.status.code(), Some(0), "{}", text(&same.stdout));
 }
 
@@ -48,7 +48,7 @@ fn exit_codes_tell_a_change_from_an_error() {
     std::fs::write(folder.path().join("long.json"), bars([100, 900])).unwrap();
     std::fs::write(folder.path().join("short.json"), bars([900, 100])).unwrap();
     let code = |args: &[&str]| {
-        let told = sockeye(args, folder.path());
+        let told = sockeye(args, folder.path()).unwrap();
         (told.status.code(), text(&told.stdout), text(&told.stderr))
     };
     let (shorter, told, _) = code(&["diff", "long.json", "short.json", "--fail-on", "lifetimes"]);

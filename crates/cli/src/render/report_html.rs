@@ -4,20 +4,14 @@
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 use sockeye_core::{Bounded, Bucket, Moment, Percentiles};
 
-use super::lifetimes_table::{between, duration, label};
-use super::report_chart::{Chart, Key, Line, Mark, cells, linear, logarithmic, sparkline};
+use super::lifetimes_table::duration;
+use super::report_chart::{Chart, Key, Line, Mark, linear, sparkline};
 use super::report_view::{ReportView, clock, destination_label, length, minute};
 use super::snapshot_screen::{grouped, three_digits};
+use super::{report_lifetimes_html, report_ports_html};
 
 /// Rows of the tables beside charts: buckets are put together until no more are left.
 const MOST_ROWS: usize = 40;
-/// Columns of the picture of ports.
-const COLUMNS: usize = 64;
-/// The picture has no more cells: about 15 rows.
-const MOST_CELLS: usize = COLUMNS * 15;
-/// From no use to the most.
-const SHADES: usize = 6;
-
 /// The whole page.
 pub(crate) fn render(view: &ReportView<'_>) -> String {
     let title = view.title();
@@ -53,9 +47,9 @@ pub(crate) fn render(view: &ReportView<'_>) -> String {
                     (pool(view))
                     (destinations(view))
                     (churn(view))
-                    (lifetimes(view))
+                    (report_lifetimes_html::section(view))
                     (owners(view))
-                    (ports(view))
+                    (report_ports_html::section(view))
                     (notes(view))
                 }
                 footer {
@@ -299,123 +293,6 @@ fn churn(view: &ReportView<'_>) -> Markup {
     }
 }
 
-fn lifetimes(view: &ReportView<'_>) -> Markup {
-    let total = &view.lifetimes.total;
-    let most = total.bars.iter().map(|bar| bar.count).max().unwrap_or(0);
-    let mut upto = 0;
-    html! {
-        section id="lifetimes" aria-labelledby="lifetimes-title" {
-            h2 id="lifetimes-title" { "Lifetimes" }
-            p class="lead" {
-                "How long the connections lived that ended: " (grouped(total.completed)) " with both ends seen"
-                @if total.older > 0 { ", and " (grouped(total.older)) " that had begun before the recording" } "."
-            }
-            @if total.completed == 0 { p { "No connection began and ended while it was recorded." } }
-            @else {
-                div class="two" {
-                    div class="scroll" {
-                        table class="bars" {
-                            caption { "Histogram of lifetimes" }
-                            thead { tr { th scope="col" { "Lived" } th scope="col" class="text" aria-hidden="true" {} th scope="col" { "Connections" } th scope="col" { "Up to here" } } }
-                            tbody {
-                                @for bar in &total.bars {
-                                    tr {
-                                        th scope="row" { (label(bar)) }
-                                        td class="bar" aria-hidden="true" { @if bar.count > 0 { div style=(format!("width:{:.1}%", bar.count as f64 * 100.0 / most as f64)) {} } }
-                                        td { (grouped(bar.count)) }
-                                        td { (percent({ upto += bar.count; upto as f64 / total.completed as f64 })) }
-                                    }
-                                }
-                            }
-                        }
-                    }
-                    div class="scroll" {
-                        table {
-                            caption { "Percentiles, and between which bounds the truth lies" }
-                            thead { tr { th scope="col" { "Share" } th scope="col" { "Lived at most" } th scope="col" { "Between" } } }
-                            tbody {
-                                @if let Some(percentiles) = total.completed_ms {
-                                    @for (name, bounded) in ["50%", "90%", "99%", "99.9%"].into_iter().zip(percentiles.each()) {
-                                        tr { th scope="row" { (name) } td { (duration(bounded.ms)) } td { (between(bounded)) } }
-                                    }
-                                }
-                            }
-                        }
-                    }
-                }
-                (percentiles_over_time(view))
-            }
-        }
-    }
-}
-
-fn percentiles_over_time(view: &ReportView<'_>) -> Markup {
-    let told = || view.percentiles.iter().flatten();
-    let least = told().map(|p| p.p50.ms).min().unwrap_or(1);
-    let most = told().map(|p| p.p99.ms).max().unwrap_or(1);
-    let ([low, high], marks) = logarithmic(least, most, round_duration);
-    let height = |ms: u64| ((ms.max(1) as f64).log10() - low) / (high - low);
-    let line = |class, pick: fn(&Percentiles) -> Bounded| Line {
-        heights: view.percentiles.iter().map(|p| p.as_ref().map(|p| height(pick(p).ms))).collect(),
-        class,
-        down_to: None,
-    };
-    let doubt = Line {
-        heights: view.percentiles.iter().map(|p| p.as_ref().map(|p| height(p.p50.max_ms))).collect(),
-        class: "band",
-        down_to: Some(
-            view.percentiles.iter().map(|p| p.as_ref().map_or(0.0, |p| height(p.p50.min_ms))).collect(),
-        ),
-    };
-    let chart = Chart {
-        period: view.period,
-        says: format!(
-            "Percentiles of lifetimes over time, by when connections ended. Medians from {} upwards, 99th percentiles up to {}. The numbers are in the table below.",
-            duration(least),
-            duration(most)
-        ),
-        marks,
-        lines: vec![doubt, line("l3", |p| p.p99), line("l2", |p| p.p90), line("l1", |p| p.p50)],
-        keys: vec![
-            Key { class: "l1", name: "half of them (p50)" },
-            Key { class: "band", name: "doubt about p50" },
-            Key { class: "l2", name: "90%" },
-            Key { class: "l3", name: "99%" },
-        ],
-        tip: Box::new(|place| match &view.percentiles[place] {
-            Some(p) => {
-                format!("p50 {}, p90 {}, p99 {}", duration(p.p50.ms), duration(p.p90.ms), duration(p.p99.ms))
-            }
-            None => "no connection ended".to_owned(),
-        }),
-    };
-    let places = chunk(view.percentiles.len());
-    html! {
-        h3 { "Percentiles over time" }
-        (chart.draw())
-        details {
-            summary { "The numbers as a table" }
-            div class="scroll" tabindex="0" role="region" aria-label="Percentiles over time" {
-                table {
-                    caption { "Percentiles of lifetimes over time: of the part of each row with the longest median" }
-                    thead { tr { th scope="col" { "From (UTC)" } th scope="col" { "Ended" } th scope="col" { "p50" } th scope="col" { "p90" } th scope="col" { "p99" } } }
-                    tbody {
-                        @for (part, percentiles) in view.period.buckets().chunks(places).zip(view.percentiles.chunks(places)) {
-                            @let told = percentiles.iter().flatten().max_by_key(|p| p.p50.ms);
-                            @let text = |pick: fn(&Percentiles) -> Bounded| told.map_or("—".to_owned(), |p| duration(pick(p).ms));
-                            tr {
-                                th scope="row" { (time_of(view, &part[0])) }
-                                td { (grouped(part.iter().map(|bucket| bucket.lifetimes().completed()).sum::<u64>())) }
-                                td { (text(|p| p.p50)) } td { (text(|p| p.p90)) } td { (text(|p| p.p99)) }
-                            }
-                        }
-                    }
-                }
-            }
-        }
-    }
-}
-
 fn owners(view: &ReportView<'_>) -> Markup {
     let cell = |percentiles: Option<Percentiles>, pick: fn(&Percentiles) -> Bounded| {
         percentiles.as_ref().map_or("—".to_owned(), |percentiles| duration(pick(percentiles).ms))
@@ -452,86 +329,6 @@ fn owners(view: &ReportView<'_>) -> Markup {
                                 }
                             }
                             @if view.listeners().next().is_none() { tr { td colspan="4" class="text" { "none" } } }
-                        }
-                    }
-                }
-            }
-        }
-    }
-}
-
-fn ports(view: &ReportView<'_>) -> Markup {
-    let Some((pool, _)) = view.period.pool() else {
-        return html! {
-            section id="ports" aria-labelledby="ports-title" {
-                h2 id="ports-title" { "Ports" }
-                p { "The recording does not tell the range of ephemeral ports." }
-            }
-        };
-    };
-    let (range, uses) = (pool.range, view.period.ports());
-    let all: Vec<u16> = range.ports().collect();
-    let mut each = 1;
-    while all.len() > each * MOST_CELLS {
-        each *= 2;
-    }
-    let counts: Vec<u64> =
-        all.chunks(each).map(|cell| cell.iter().map(|port| u64::from(uses.of(*port))).sum()).collect();
-    let most = counts.iter().copied().max().unwrap_or(0);
-    // None, and five steps, each as many times more as the one before: a few busy cells must not make the others alike.
-    let upto = |step: usize| (most as f64).powf(step as f64 / (SHADES - 1) as f64).round() as u64;
-    let shade = |count: u64| match count {
-        0 => 0,
-        count => (1..SHADES).find(|step| count <= upto(*step)).unwrap_or(SHADES - 1),
-    };
-    let rows = counts.len().div_ceil(COLUMNS).max(1);
-    let of_parity = |parity: u16| {
-        all.iter().filter(|port| **port & 1 == parity).map(|port| u64::from(uses.of(*port))).sum::<u64>()
-    };
-    let preferred = range.first & 1;
-    let (first, second) = (of_parity(preferred), of_parity(1 - preferred));
-    let parity_name = |parity: u16| if parity == 0 { "even" } else { "odd" };
-    let (told, used) = if all.is_empty() { (0, 0) } else { uses.within(range.ports()) };
-    let slices = all.len().div_ceil(16).max(1);
-    html! {
-        section id="ports" aria-labelledby="ports-title" {
-            h2 id="ports-title" { "Ports" }
-            p class="lead" {
-                "How often each part of " (range) " was used by outgoing connections that ended. "
-                (grouped(used)) " of " (grouped(range.count())) " ports were used at all."
-                @if told > 0 {
-                    " connect() takes the " (parity_name(preferred)) " half first: it has " (share(first, told)) ", the other "
-                    (share(second, told)) "."
-                }
-            }
-            svg class="ports" role="img" viewBox=(format!("0 0 {COLUMNS} {rows}")) aria-label=(format!("Picture of the ports {range}, darker where they were used more often. The numbers are in the table below.")) {
-                (cells(counts.iter().enumerate().map(|(place, count)| (place % COLUMNS, place / COLUMNS, shade(*count))), SHADES))
-            }
-            div class="ends" aria-hidden="true" { span { (range.first) } span { (range.last) } }
-            ul class="shades" {
-                @for step in 0..SHADES {
-                    @let least = if step <= 1 { step as u64 } else { upto(step - 1) + 1 };
-                    @let most = if step == 0 { 0 } else { upto(step).min(most) };
-                    @if least <= most {
-                        li {
-                            svg viewBox="0 0 1 1" aria-hidden="true" { rect width="1" height="1" class=(format!("s{step}")) {} }
-                            @if step == 0 { "unused" } @else if least == most { (grouped(most)) } @else { (grouped(least)) "–" (grouped(most)) }
-                        }
-                    }
-                }
-                li { "connections by cell of " (each) @if each == 1 { " port" } @else { " ports" } }
-            }
-            details {
-                summary { "The numbers as a table" }
-                div class="scroll" tabindex="0" role="region" aria-label="Use of ports" {
-                    table {
-                        caption { "Use of ports, in parts of the range" }
-                        thead { tr { th scope="col" { "Ports" } th scope="col" { "Connections" } th scope="col" { "Ports used" } } }
-                        tbody {
-                            @for part in all.chunks(slices) {
-                                @let (count, used) = uses.within(part[0]..=part[part.len() - 1]);
-                                tr { th scope="row" { (part[0]) "–" (part[part.len() - 1]) } td { (grouped(count)) } td { (grouped(used)) } }
-                            }
                         }
                     }
                 }
@@ -607,11 +404,11 @@ fn at_text(view: &ReportView<'_>, at: Moment) -> String {
     clock(at, 60_000, length > 86_400_000)
 }
 
-fn chunk(buckets: usize) -> usize {
+pub(super) fn chunk(buckets: usize) -> usize {
     buckets.div_ceil(MOST_ROWS).max(1)
 }
 
-fn time_of(view: &ReportView<'_>, bucket: &Bucket) -> String {
+pub(super) fn time_of(view: &ReportView<'_>, bucket: &Bucket) -> String {
     let length = view.period.end().ms_since(view.period.begin());
     let step = if view.period.bucket_ms().is_multiple_of(60_000) { 60_000 } else { 1_000 };
     match length > 86_400_000 {
@@ -638,11 +435,11 @@ fn verdict(occupancy: f64) -> &'static str {
     }
 }
 
-fn percent(ratio: f64) -> String {
+pub(super) fn percent(ratio: f64) -> String {
     format!("{:.1}%", ratio * 100.0)
 }
 
-fn share(part: u64, whole: u64) -> String {
+pub(super) fn share(part: u64, whole: u64) -> String {
     percent(part as f64 / whole.max(1) as f64)
 }
 
@@ -658,14 +455,6 @@ fn short(value: f64) -> String {
     let text = format!("{scaled:.2}");
     let trimmed = if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.') } else { &text };
     format!("{trimmed}{unit}")
-}
-
-/// Powers of ten of milliseconds.
-fn round_duration(ms: u64) -> String {
-    match ms {
-        0..1_000 => format!("{ms} ms"),
-        _ => format!("{} s", grouped(ms / 1_000)),
-    }
 }
 
 #[cfg(test)]
