@@ -14,10 +14,11 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub(crate) use self::run::RunArgs;
 use crate::by::By;
+use crate::command::diff::FailOn;
 use crate::config::ConfigArgs;
 use crate::follow::Pace;
 use crate::help::{
-    CHECK_HELP, CLOSES_HELP, HEADROOM_HELP, LIFETIMES_HELP, PORTS_HELP, RUN_HELP, SNAPSHOT_HELP,
+    CHECK_HELP, CLOSES_HELP, DIFF_HELP, HEADROOM_HELP, LIFETIMES_HELP, PORTS_HELP, RUN_HELP, SNAPSHOT_HELP,
     SOCKETS_HELP, TOP_HELP, WATCH_HELP,
 };
 use crate::quantity::{duration, interval, share};
@@ -78,6 +79,9 @@ pub(crate) enum Command {
     /// A line per closed connection, as it happens: how long it lived, bytes both ways, who closed it
     #[command(after_help = CLOSES_HELP)]
     Closes(ClosesArgs),
+    /// What is different between two saved outputs: connections, ports, lifetimes; fails when that is too much
+    #[command(after_help = DIFF_HELP)]
+    Diff(DiffArgs),
     /// How many more connections to one destination succeed now, why not more, and when none will
     #[command(after_help = HEADROOM_HELP)]
     Headroom(HeadroomArgs),
@@ -291,6 +295,26 @@ impl PaceArgs {
     pub(crate) fn pace(&self, interval: Duration, count: Option<u64>) -> Pace {
         Pace { interval, count, for_: self.for_, cpu_budget: self.cpu_budget }
     }
+}
+
+#[derive(Args, Debug, Clone)]
+pub(crate) struct DiffArgs {
+    /// The earlier one: JSON of snapshot, report, lifetimes or run
+    #[arg(value_name = "A")]
+    pub(crate) before: PathBuf,
+    /// The later one, of the same command
+    #[arg(value_name = "B")]
+    pub(crate) after: PathBuf,
+    /// Exit with 1 when this got worse, by more than a share if one is given: opens=10%, lifetimes; may be given again
+    #[arg(long, value_name = "WHAT[=SHARE]", value_parser = FailOn::parse)]
+    pub(crate) fail_on: Vec<FailOn>,
+    /// Show at most N destinations; without it the table shows 10, JSON all
+    #[arg(long, value_name = "N")]
+    pub(crate) top: Option<usize>,
+    #[command(flatten)]
+    pub(crate) output: ReportOutput,
+    #[command(flatten)]
+    pub(crate) color: ColorArgs,
 }
 
 #[derive(Args, Debug, Clone)]

@@ -468,15 +468,10 @@ mod tests {
             .fold(String::new(), |text, line| text + line + "\n");
         assert!(live.matches('=').count() > 10, "{live}");
         let commands = CommandLine::command();
-        for name in commands.get_subcommands().map(Command::get_name) {
-            let needed = match name {
-                "headroom" => "10.0.9.12:443",
-                "run" => "--isolate true",
-                _ => "",
-            };
-            let line = format!("sockeye {name} {needed}");
-            with(&live, &line).unwrap_or_else(|error| panic!("{name}: {error}"));
-            with(example, &line).unwrap();
+        let needs_nothing = |command: &&Command| !command.get_arguments().any(Arg::is_required_set);
+        for name in commands.get_subcommands().filter(needs_nothing).map(Command::get_name) {
+            with(&live, &format!("sockeye {name}")).unwrap_or_else(|error| panic!("{name}: {error}"));
+            with(example, &format!("sockeye {name}")).unwrap();
         }
     }
 }

@@ -219,6 +219,27 @@ Examples:
   sockeye lifetimes --for 5m --json | jq .percentiles_ms.p99
   sockeye lifetimes --for 1h --interval 5s --hlog lifetimes.hlog";
 
+pub(crate) const DIFF_HELP: &str = "\
+What is compared, as far as both files tell it (and --fail-on calls it):
+  sockets established close_wait time_wait live   sockets, or the most of them
+  opens accepts opens_per_second closes_per_second
+  held usable headroom ports                      ports
+  time_wait_left leaked                           what a run leaves
+  lifetimes                                       fails when they are shorter
+
+Lifetimes are called shorter or longer only when chance rarely does that (the
+log-rank test, p < 0.01) and the ratio of their medians lies beyond 5 % with its
+whole 95 % interval. Connections still open count, too. Opens per second of two
+reports are compared by how much they vary within each.
+
+Exit codes: 0 done; 1 something of --fail-on is so; 2 an error, a number that
+--fail-on asks for and the files do not tell among them.
+
+Examples:
+  sockeye --json > before.json; …; sockeye --json > after.json
+  sockeye diff before.json after.json
+  sockeye diff main.json branch.json --fail-on opens=10% --fail-on lifetimes";
+
 pub(crate) const WATCH_HELP: &str = "\
 How to read it:
   TIME              when the interval ended, in UTC

@@ -63,6 +63,7 @@ fn main() -> ExitCode {
         None => command::snapshot::run(&line.snapshot).map(done),
         Some(Command::Check(args)) => Ok(command::check::run(args)),
         Some(Command::Closes(args)) => command::closes::run(args).map(done),
+        Some(Command::Diff(args)) => command::diff::run(args).map(passed),
         Some(Command::Headroom(args)) => command::headroom::run(args).map(passed),
         Some(Command::Lifetimes(args)) => command::lifetimes::run(args).map(done),
         Some(Command::Ports(args)) => command::ports::run(args).map(done),

@@ -16,6 +16,7 @@ mod address;
 mod bindable;
 mod churn;
 mod closed;
+mod compare;
 mod counts;
 mod curve;
 mod destination;
@@ -28,6 +29,7 @@ mod listener;
 mod moment;
 mod monitor;
 mod owner_id;
+mod period;
 mod pool;
 mod port_map;
 mod port_origin;
@@ -45,6 +47,10 @@ mod warning;
 pub use bindable::Bindable;
 pub use churn::{AccountRow, Churn, Coverage, Flow, OriginRow, RATE_WINDOWS_S, Rates};
 pub use closed::{Closed, ClosedBy, Direction, Evidence, TcpEnd};
+pub use compare::{
+    Change, LifetimeComparison, LifetimeSample, RateComparison, Ratio, Verdict, compare_lifetimes,
+    compare_rates,
+};
 pub use counts::SocketCounts;
 pub use curve::{Curve, TIME_WAIT_MS, WINDOW_SECONDS};
 pub use destination::{Destination, DestinationId, SortKey};
@@ -57,6 +63,10 @@ pub use listener::{Listener, Traffic};
 pub use moment::{Lifetime, Moment, When};
 pub use monitor::{Missing, Monitor};
 pub use owner_id::OwnerId;
+pub use period::{
+    Bucket, ClosedSample, DestinationHistory, DestinationRest, DestinationSample, EndedBy, OwnerHistory,
+    OwnerRest, Period, PoolSample, PortUses, RemarkHistory, TickSample, Totals,
+};
 pub use pool::{Pool, PortRange};
 pub use port_map::{PortHolder, PortMap};
 pub use port_origin::PortOrigin;

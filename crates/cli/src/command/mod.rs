@@ -2,6 +2,7 @@
 
 pub(crate) mod check;
 pub(crate) mod closes;
+pub(crate) mod diff;
 pub(crate) mod headroom;
 pub(crate) mod lifetimes;
 pub(crate) mod ports;

@@ -36,7 +36,7 @@ struct GroupRow<'a> {
 }
 
 #[derive(Serialize)]
-struct Told<'a> {
+pub(super) struct Told<'a> {
     completed: u64,
     /// Ended, but begun before the watch.
     older: u64,
@@ -59,7 +59,7 @@ struct Told<'a> {
 }
 
 /// The percentiles that are known, by name.
-struct Named<T>([Option<T>; 4]);
+pub(super) struct Named<T>([Option<T>; 4]);
 
 impl<T: Serialize> Serialize for Named<T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -135,7 +135,7 @@ pub(crate) fn render(
     Ok(String::from_utf8(text)?)
 }
 
-fn told(row: &GroupLifetimes) -> Told<'_> {
+pub(super) fn told(row: &GroupLifetimes) -> Told<'_> {
     let percentiles = row.completed_ms.map(|percentiles| percentiles.each());
     fn named<T>(of: [Bounded; 4], value: impl Fn(Bounded) -> T) -> Named<T> {
         Named(of.map(|bounded| Some(value(bounded))))

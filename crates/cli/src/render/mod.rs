@@ -3,6 +3,9 @@
 pub(crate) mod closes_csv;
 pub(crate) mod closes_json;
 pub(crate) mod closes_table;
+pub(crate) mod diff_json;
+pub(crate) mod diff_saved;
+pub(crate) mod diff_table;
 pub(crate) mod exhaustion;
 pub(crate) mod group_json;
 pub(crate) mod group_table;
@@ -18,6 +21,20 @@ mod paragraph;
 pub(crate) mod ports_json;
 pub(crate) mod ports_screen;
 mod remark_json;
+#[cfg_attr(not(test), allow(dead_code, reason = "the command that reads recordings is on its way"))]
+mod report_chart;
+#[cfg_attr(not(test), allow(dead_code, reason = "the command that reads recordings is on its way"))]
+pub(crate) mod report_html;
+#[cfg_attr(not(test), allow(dead_code, reason = "the command that reads recordings is on its way"))]
+pub(crate) mod report_json;
+#[cfg_attr(not(test), allow(dead_code, reason = "the command that reads recordings is on its way"))]
+mod report_lifetimes_html;
+#[cfg_attr(not(test), allow(dead_code, reason = "the command that reads recordings is on its way"))]
+mod report_ports_html;
+#[cfg_attr(not(test), allow(dead_code, reason = "the command that reads recordings is on its way"))]
+pub(crate) mod report_screen;
+#[cfg_attr(not(test), allow(dead_code, reason = "the command that reads recordings is on its way"))]
+pub(crate) mod report_view;
 pub(crate) mod run_json;
 pub(crate) mod run_junit;
 pub(crate) mod run_markdown;

@@ -353,7 +353,7 @@ pub(super) fn bar(ratio: f64) -> String {
 }
 
 /// `▁▁▂▃▅▇█`, the greatest value a full cell.
-fn sparkline(values: &[u32]) -> String {
+pub(super) fn sparkline(values: &[u32]) -> String {
     const LEVELS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
     let greatest = values.iter().copied().max().unwrap_or(0).max(1);
     let level = |value: u32| (u64::from(value) * 7).div_ceil(u64::from(greatest)) as usize;

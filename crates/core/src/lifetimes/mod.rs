@@ -3,8 +3,8 @@
 //!
 //! What is kept of one group is `tally`'s, how its distribution is estimated `survival`'s.
 
-mod scale;
-mod survival;
+pub(crate) mod scale;
+pub(crate) mod survival;
 mod tally;
 
 use std::collections::BTreeMap;

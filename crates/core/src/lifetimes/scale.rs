@@ -2,44 +2,44 @@
 //! relative width.
 
 /// The longest lifetime told apart from longer ones: 24 h.
-pub(super) const LONGEST_MS: u64 = 86_400_000;
+pub(crate) const LONGEST_MS: u64 = 86_400_000;
 
 /// Bins of which `1 << bits` share an octave: no bin is wider than 1 / `1 << bits` of its values.
 ///
 /// Scales nest: a bin of a coarser one is made of whole bins of a finer one.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Scale {
+pub(crate) struct Scale {
     bits: u32,
 }
 
 impl Scale {
     /// For estimates, 32 bins an octave: within 3.2 %, single milliseconds below 64.
-    pub(super) const FINEST: Scale = Scale { bits: 5 };
+    pub(crate) const FINEST: Scale = Scale { bits: 5 };
     /// 128 bins an octave: within 0.8 %, as HdrHistogram has them for two significant digits.
-    pub(super) const BOUNDS: Scale = Scale { bits: 7 };
+    pub(crate) const BOUNDS: Scale = Scale { bits: 7 };
     const COARSEST_BITS: u32 = 2;
 
     /// The scale with bins twice as wide; None when there is none.
-    pub(super) fn coarser(self) -> Option<Scale> {
+    pub(crate) fn coarser(self) -> Option<Scale> {
         (self.bits > Scale::COARSEST_BITS).then_some(Scale { bits: self.bits - 1 })
     }
 
     /// The bin of a value; longer ones than 24 h are in the last.
-    pub(super) fn bin(self, ms: u64) -> u16 {
+    pub(crate) fn bin(self, ms: u64) -> u16 {
         let ms = ms.min(LONGEST_MS);
         let octave = ms.checked_ilog2().unwrap_or(0).saturating_sub(self.bits);
         ((octave << self.bits) + (ms >> octave) as u32) as u16
     }
 
     /// The smallest value of a bin.
-    pub(super) fn start(self, bin: u16) -> u64 {
+    pub(crate) fn start(self, bin: u16) -> u64 {
         let bin = u64::from(bin);
         let octave = (bin >> self.bits).saturating_sub(1);
         (bin - (octave << self.bits)) << octave
     }
 
     /// The number of bins.
-    pub(super) fn len(self) -> usize {
+    pub(crate) fn len(self) -> usize {
         usize::from(self.bin(LONGEST_MS)) + 1
     }
 }

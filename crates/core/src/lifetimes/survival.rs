@@ -11,14 +11,14 @@ use super::scale::Scale;
 
 /// Connections that ended in one of the bins `first..=last`.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Span {
-    pub(super) first: u16,
-    pub(super) last: u16,
-    pub(super) count: u32,
+pub(crate) struct Span {
+    pub(crate) first: u16,
+    pub(crate) last: u16,
+    pub(crate) count: u32,
 }
 
 /// An estimated distribution of lifetimes.
-pub(super) struct Survival {
+pub(crate) struct Survival {
     scale: Scale,
     /// Share of the connections that end in each bin; their sum is below 1 when some outlive all that was observed.
     masses: Vec<f64>,
@@ -35,7 +35,7 @@ const ROUNDING: f64 = 1e-9;
 
 impl Survival {
     /// Of completed connections and of censored ones, by the bin they had reached.
-    pub(super) fn estimate(scale: Scale, completed: &[Span], censored: &[u64]) -> Survival {
+    pub(crate) fn estimate(scale: Scale, completed: &[Span], censored: &[u64]) -> Survival {
         // Before anything is known every millisecond within the bounds is as likely as another: of one connection alone the
         // middle is told.
         let widths = (0..scale.len() as u16).map(|bin| (scale.start(bin + 1) - scale.start(bin)) as f64);
@@ -51,7 +51,7 @@ impl Survival {
     }
 
     /// How many connections ended in each bin, if each is spread over its span as this estimate has it.
-    fn spread(&self, completed: &[Span]) -> Vec<f64> {
+    pub(crate) fn spread(&self, completed: &[Span]) -> Vec<f64> {
         let mut before = Vec::with_capacity(self.masses.len() + 1);
         before.push(0.0);
         before.extend(self.masses.iter().scan(0.0, |sum, mass| {
@@ -79,8 +79,13 @@ impl Survival {
         ended
     }
 
+    /// Share of the connections that end in each bin of its scale.
+    pub(crate) fn masses(&self) -> &[f64] {
+        &self.masses
+    }
+
     /// Share of the connections that live less than `ms`; within a bin all milliseconds are alike.
-    pub(super) fn share_below(&self, ms: u64) -> f64 {
+    pub(crate) fn share_below(&self, ms: u64) -> f64 {
         let bin = self.scale.bin(ms);
         let (start, end) = (self.scale.start(bin), self.scale.start(bin + 1));
         let whole: f64 = self.masses[..usize::from(bin)].iter().sum();
@@ -89,7 +94,7 @@ impl Survival {
 
     /// The lifetime that this share (0–1) of the connections does not exceed, milliseconds; None when the curve does not
     /// come down to it.
-    pub(super) fn quantile(&self, share: f64) -> Option<u64> {
+    pub(crate) fn quantile(&self, share: f64) -> Option<u64> {
         let mut before = 0.0;
         for (bin, mass) in self.masses.iter().enumerate() {
             let after = before + mass;
