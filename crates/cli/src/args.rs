@@ -57,12 +57,13 @@ Examples:
   sockeye watch 5                          a line every 5 s
   sockeye closes                           each connection as it ends
   sockeye lifetimes --for 1m               how long connections live
+  sockeye diff before.json after.json      what has changed
   sockeye sockets -tan state time-wait     sockets, with the filters of ss
   sockeye --capture now.sockeye            keep what the kernel said …
   sockeye --replay now.sockeye             … and look at it again, here or elsewhere
 
-Exit codes: 0 done, 1 no more connect() succeeds (headroom), 2 wrong usage or an
-error.";
+Exit codes: 0 done, 1 no more connect() succeeds (headroom) or got worse (diff),
+2 wrong usage or an error.";
 
 #[derive(Subcommand, Debug)]
 pub(crate) enum Command {
