@@ -61,15 +61,16 @@ Examples:
   sockeye check -c occupancy=80%           for a monitoring system
   sockeye closes                           each connection as it ends
   sockeye lifetimes --for 1m               how long connections live
+  sockeye diff before.json after.json      what has changed
   sockeye run --isolate --max-opens 100 -- make test
                                            fail when a test opens more
   sockeye sockets -tan state time-wait     sockets, with the filters of ss
   sockeye --capture now.sockeye            keep what the kernel said …
   sockeye --replay now.sockeye             … and look at it again, here or elsewhere
 
-Exit codes: 0 done, 1 no more connect() succeeds (headroom) or a budget is broken
-(run), 2 wrong usage or an error. check has those of monitoring plugins: 0, 1, 2
-and 3.";
+Exit codes: 0 done, 1 no more connect() succeeds (headroom), a rule is broken
+(run) or something got worse (diff), 2 wrong usage or an error. check has those
+of monitoring plugins: 0, 1, 2 and 3.";
 
 #[derive(Subcommand, Debug)]
 pub(crate) enum Command {
