@@ -304,8 +304,8 @@ fn owners(view: &ReportView<'_>) -> Markup {
             div class="two" {
                 div class="scroll" {
                     table {
-                        caption { "Owners" }
-                        thead { tr { th scope="col" { "Owner" } th scope="col" { "Ended" } th scope="col" { "p50 lifetime" } th scope="col" { "p99" } } }
+                        caption { "Owners, and how long their connections lived" }
+                        thead { tr { th scope="col" { "Owner" } th scope="col" { "Ended" } th scope="col" { "p50" } th scope="col" { "p99" } } }
                         tbody {
                             @for row in view.owners.iter().take(view.top) {
                                 tr {
@@ -319,8 +319,8 @@ fn owners(view: &ReportView<'_>) -> Markup {
                 }
                 div class="scroll" {
                     table {
-                        caption { "Listeners" }
-                        thead { tr { th scope="col" { "Port" } th scope="col" { "Ended" } th scope="col" { "p50 lifetime" } th scope="col" { "p99" } } }
+                        caption { "Listeners, and how long their connections lived" }
+                        thead { tr { th scope="col" { "Port" } th scope="col" { "Ended" } th scope="col" { "p50" } th scope="col" { "p99" } } }
                         tbody {
                             @for (port, row) in view.listeners().take(view.top) {
                                 tr {
