@@ -273,6 +273,11 @@ fn signals_are_passed_on() {
         let status = within(LIMIT, || child.try_wait().unwrap()).expect("it goes on");
         assert_eq!(status.code(), Some(code), "{signal}");
     }
+    // Of a parent that ignores the ends of its children.
+    let mut deaf = Command::new("sh");
+    deaf.args(["-c", "trap '' CHLD; exec \"$@\"", "sh", env!("CARGO_BIN_EXE_sockeye"), "run", "--isolate"]);
+    let said: Said = deaf.args(["--", "sh", "-c", "exit 3"]).stdin(Stdio::null()).output().unwrap().into();
+    assert_eq!(said.code, 3, "{said:?}");
     let (said, _) = run("lose 1", "", Some("kill -9 $$"));
     assert_eq!(said.code, 128 + 9, "{said:?}");
 }

@@ -5,6 +5,7 @@ use std::io::{self, Write as _};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::process::Command;
+use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -16,6 +17,8 @@ use nix::sys::signal::{SigSet, Signal, kill};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
+use signal_hook::consts::SIGCHLD;
+use signal_hook::flag;
 
 use super::descent::signal_all;
 
@@ -82,6 +85,9 @@ impl Signals {
         let mut set: SigSet = PASSED_ON.into_iter().collect();
         set.add(Signal::SIGCHLD);
         set.thread_block().context("holding signals back")?;
+        // Whoever started us may ignore the ends of children, which then are told to nobody. Any handler undoes that; this
+        // one never runs, as the signal is held back.
+        flag::register(SIGCHLD, Arc::default()).context("hearing of the command's end")?;
         set_child_subreaper(true).context("becoming the reaper of the command's children")?;
         Ok(Signals(SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC).context("reading signals")?))
     }
