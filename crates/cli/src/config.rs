@@ -286,8 +286,8 @@ fn excluded(id: &str, taken: &HashSet<&str>, command: &Command) -> bool {
         })
 }
 
-/// `--config FILE watch` as `watch --config FILE`: clap, told that options exclude commands, takes no option before one.
-fn command_first(mut typed: Vec<OsString>, root: &Command) -> Vec<OsString> {
+/// Where the first word stands that is not about the config file.
+fn after_config(typed: &[OsString]) -> usize {
     let mut place = 1;
     while let Some(word) = typed.get(place).and_then(|word| word.to_str()) {
         match word {
@@ -297,6 +297,18 @@ fn command_first(mut typed: Vec<OsString>, root: &Command) -> Vec<OsString> {
             _ => break,
         }
     }
+    place
+}
+
+/// The word that names a command, if the first one does.
+pub(crate) fn command_typed(typed: impl IntoIterator<Item = OsString>) -> Option<OsString> {
+    let typed: Vec<OsString> = typed.into_iter().collect();
+    typed.get(after_config(&typed)).cloned()
+}
+
+/// `--config FILE watch` as `watch --config FILE`: clap, told that options exclude commands, takes no option before one.
+fn command_first(mut typed: Vec<OsString>, root: &Command) -> Vec<OsString> {
+    let place = after_config(&typed);
     let is_command = |word: &OsString| root.get_subcommands().any(|command| word == command.get_name());
     if typed.get(place).is_some_and(is_command) {
         typed[1..=place].rotate_right(1);

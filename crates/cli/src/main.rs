@@ -41,7 +41,7 @@ const FAILED: u8 = 2;
 
 fn main() -> ExitCode {
     // Whoever asks for a check reads wrong usage where it reads the answer.
-    let is_check = std::env::args_os().nth(1).is_some_and(|word| word == "check");
+    let is_check = config::command_typed(std::env::args_os()).is_some_and(|word| word == "check");
     let arguments = match config::arguments(std::env::args_os()) {
         Ok(arguments) => arguments,
         Err(error) if is_check => return command::check::unknown(&format!("{error:#}")).into(),

@@ -119,6 +119,7 @@ fn whatever_goes_wrong_is_unknown_and_says_why() {
         ("check -w", "a value is required for '--warning"),
         ("check --replay /nowhere/capture", "No such file"),
         ("check -N no-such-namespace", "no-such-namespace"),
+        ("--no-config check --nonsense", "unexpected argument '--nonsense'"),
         ("check --config /nowhere/config", "cannot read the config file"),
     ] {
         let said = run(arguments);

@@ -73,6 +73,15 @@ fn generate() {
             });
             thread::sleep(IDLE);
         }
+        "half" => {
+            // Accepted, and not closed though the client has.
+            let own = TcpListener::bind(("127.0.0.1", PORT + 1)).unwrap();
+            for _ in 0..number {
+                drop(TcpStream::connect(("127.0.0.1", PORT + 1)).unwrap());
+                mem::forget(own.accept().unwrap());
+            }
+            thread::sleep(IDLE);
+        }
         "bomb" => {
             for _ in 0..number / 10 {
                 let [program, arguments @ ..] = generator();
@@ -166,6 +175,13 @@ fn a_leak_is_found() {
     assert_opens(&said, &told, 7);
     assert_eq!((&told["leaked"], &told["leaks"][0]["kind"]), (&7.into(), &"open".into()), "{told}");
     assert_eq!(told["leaks"][0]["remote_port"], PORT);
+}
+
+#[test]
+fn what_the_other_side_has_closed_is_a_leak_on_this_one() {
+    let (said, told) = run("half 4", "--max-leaked 3", None);
+    assert_eq!(said.code, 1, "{said:?}");
+    assert_eq!((&told["leaked"], &told["leaks"][0]["kind"]), (&4.into(), &"close_wait".into()), "{told}");
 }
 
 #[test]

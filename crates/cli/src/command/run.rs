@@ -15,7 +15,7 @@ use crate::args::{FeedArgs, RunArgs};
 use crate::by::former_owner;
 use crate::follow::{Follow, Pace};
 use crate::render::{run_json, run_junit, run_markdown, run_table};
-use crate::run::child::{self, Exit, NotStarted, Patience, Signals};
+use crate::run::child::{self, Child, Exit, NotStarted, Patience, Signals};
 use crate::run::descent::descendants;
 use crate::run::tally::{Finish, Tally};
 use crate::terminal::{Harmless, Palette};
@@ -58,12 +58,12 @@ pub(crate) fn run(args: &RunArgs) -> anyhow::Result<u8> {
     };
     let mut tally = Tally::default();
     while !child.has_ended() {
-        follow_once(&mut follow, &mut tally, true)?;
+        follow_once(&mut follow, &mut tally, Some(&child))?;
     }
     let (exit, ended) = child.end();
     follow.lift_budget();
     follow.set_interval(LAST_INTERVAL);
-    while !follow_once(&mut follow, &mut tally, false)? {}
+    while !follow_once(&mut follow, &mut tally, None)? {}
     let mut left_running = descendants().len();
     if left_running > 0 {
         tally.left(follow.monitor().report_mut());
@@ -106,7 +106,7 @@ fn settle(follow: &mut Follow, tally: &mut Tally, left_running: usize) -> anyhow
     // A look that began after the end, whatever the one before was made of.
     let mut looks = 0;
     loop {
-        looks += u64::from(follow_once(follow, tally, false)?);
+        looks += u64::from(follow_once(follow, tally, None)?);
         let churn = follow.monitor().report_mut().churn.clone().unwrap_or_default();
         let is_settled = churn.unconfirmed == 0
             && (left_running > 0 || churn.tcp.live() == 0)
@@ -118,7 +118,7 @@ fn settle(follow: &mut Follow, tally: &mut Tally, left_running: usize) -> anyhow
 }
 
 /// One batch of ends, or one look. Whether it was a look.
-fn follow_once(follow: &mut Follow, tally: &mut Tally, is_running: bool) -> anyhow::Result<bool> {
+fn follow_once(follow: &mut Follow, tally: &mut Tally, child: Option<&Child>) -> anyhow::Result<bool> {
     let before = follow.ticks();
     let batch = follow.next_closed()?.context("the watch has ended before the command")?;
     for closed in &batch {
@@ -127,6 +127,7 @@ fn follow_once(follow: &mut Follow, tally: &mut Tally, is_running: bool) -> anyh
     }
     let looked = follow.ticks() > before;
     if looked {
+        let is_running = child.is_some_and(|child| !child.has_ended());
         tally.looked(follow.monitor().report_mut(), is_running);
     }
     Ok(looked)

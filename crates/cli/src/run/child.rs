@@ -6,6 +6,7 @@ use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::process::Command;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -96,6 +97,8 @@ impl Signals {
 /// A command that runs.
 pub(crate) struct Child {
     herald: JoinHandle<(Exit, Instant)>,
+    /// Said before the caller is called.
+    has_ended: Arc<AtomicBool>,
 }
 
 impl Child {
@@ -107,7 +110,7 @@ impl Child {
 
     /// Whether it has ended.
     pub(crate) fn has_ended(&self) -> bool {
-        self.herald.is_finished()
+        self.has_ended.load(Ordering::SeqCst)
     }
 }
 
@@ -129,9 +132,12 @@ pub(crate) fn start(
         _ => NotStarted::NotExecutable(error),
     })?;
     let pid = Pid::from_raw(child.id() as i32);
+    let has_ended = Arc::new(AtomicBool::new(false));
+    let says_so = Arc::clone(&has_ended);
     let herald = thread::Builder::new().name("herald".to_owned()).spawn(move || {
         let exit = attend(pid, patience, &signals.0);
         let ended = Instant::now();
+        says_so.store(true, Ordering::SeqCst);
         // Nobody listens any more when the watch has failed.
         let _ = caller.write_all(b"!");
         (exit, ended)
@@ -141,7 +147,7 @@ pub(crate) fn start(
         let _ = kill(pid, Signal::SIGKILL);
         NotStarted::NotExecutable(error)
     })?;
-    Ok(Child { herald })
+    Ok(Child { herald, has_ended })
 }
 
 /// Passes signals on and waits, until the command has ended.

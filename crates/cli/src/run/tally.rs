@@ -30,8 +30,9 @@ pub(crate) struct Tally {
     exchanges: Exchanges,
     peak_live: u64,
     leaks: BTreeMap<(LeakKind, Option<SocketAddr>, String), u64>,
-    /// Bound sockets without connection, at the last two looks.
+    /// Bound sockets without connection, and those in CLOSE_WAIT, at the last two looks before the end.
     bound: [u32; 2],
+    half_closed: [u32; 2],
     /// Ends of connections whose process was ending, which were idle.
     by_timing: bool,
     /// What outlives the command has been told.
@@ -91,7 +92,9 @@ impl Tally {
         let live = report.churn.as_ref().map_or(0, |churn| churn.tcp.live());
         self.peak_live = self.peak_live.max(live);
         if is_running {
+            let half_closed = report.sockets.in_state(Protocol::Tcp, SocketState::CloseWait);
             self.bound = [report.bound_sockets, self.bound[0]];
+            self.half_closed = [half_closed, self.half_closed[0]];
         }
         for destination in &report.destinations {
             let towards = self.towards.entry(destination.id).or_default();
@@ -114,18 +117,21 @@ impl Tally {
         self.exchanges.add(closed);
         // What is left running has been told.
         let is_ending = || owner.and_then(|owner| owner.name.pid).is_some_and(is_ending);
-        let kind = leak(closed).filter(|_| !self.has_left && is_ending());
+        let is_leaked = !self.has_left && was_idle(closed) && is_ending();
         let label = owner.map(|owner| owner.label.clone()).unwrap_or_default();
-        if let Some(kind) = kind {
+        if is_leaked {
             self.by_timing = true;
-            let remote = closed.remote.filter(|_| closed.direction == Direction::Outgoing);
-            *self.leaks.entry((kind, remote, label.clone())).or_default() += 1;
+            let kind = match closed.closed_by {
+                ClosedBy::Remote => LeakKind::CloseWait,
+                _ => LeakKind::Open,
+            };
+            *self.leaks.entry((kind, closed.remote, label.clone())).or_default() += 1;
         }
         if let Group::Destination(id) = closed.group() {
             let towards = self.towards.entry(id).or_default();
             towards.closes += 1;
             towards.exchanges.add(closed);
-            towards.leaked += u64::from(kind.is_some());
+            towards.leaked += u64::from(is_leaked);
             if !label.is_empty()
                 && (towards.owners.len() < MOST_OWNERS || towards.owners.contains_key(&label))
             {
@@ -136,12 +142,7 @@ impl Tally {
 
     /// All of it.
     pub(crate) fn account(mut self, finish: Finish<'_>) -> Account {
-        // Bound sockets tell nobody of their end: those of the last looks ended with their process.
-        let forgotten = self.bound[0].min(self.bound[1]);
-        if !self.has_left && forgotten > 0 {
-            self.leaks.insert((LeakKind::BoundIdle, None, String::new()), forgotten.into());
-            self.by_timing = true;
-        }
+        self.tell_forgotten();
         let churn = finish.report.churn.clone().unwrap_or_default();
         let counted = finish.counters.map(|[before, after]| {
             let since =
@@ -174,7 +175,7 @@ impl Tally {
                     closes: towards.closes,
                     // Each was there at some time, whatever looks saw.
                     peak_live: towards.peak_live.max(u64::from(seen > 0)),
-                    peak_ports: towards.peak_ports,
+                    peak_ports: towards.peak_ports.max(u64::from(seen > 0)),
                     peak_occupancy: towards.peak_occupancy,
                     time_wait_left: waiting.get(&id).copied().unwrap_or(0),
                     exchanges: towards.exchanges.per_connection(),
@@ -210,6 +211,21 @@ impl Tally {
         }
     }
 
+    /// What two looks have found ended with its process, whoever was to close it: bound sockets tell nobody of their end, and
+    /// of those that were accepted nothing else tells whether the client had closed long ago.
+    fn tell_forgotten(&mut self) {
+        let told: u64 =
+            self.leaks.iter().filter(|(leak, _)| leak.0 == LeakKind::CloseWait).map(|(_, n)| n).sum();
+        let half_closed = u64::from(self.half_closed[0].min(self.half_closed[1])).saturating_sub(told);
+        let bound = u64::from(self.bound[0].min(self.bound[1]));
+        for (kind, count) in [(LeakKind::BoundIdle, bound), (LeakKind::CloseWait, half_closed)] {
+            if !self.has_left && count > 0 {
+                *self.leaks.entry((kind, None, String::new())).or_default() += count;
+                self.by_timing = true;
+            }
+        }
+    }
+
     /// The command has ended and others go on that it started: what they hold is left, whatever becomes of it.
     pub(crate) fn left(&mut self, report: &Report) {
         self.has_left = true;
@@ -226,17 +242,16 @@ impl Tally {
     }
 }
 
-/// What a connection was that its process, which was ending, had not closed itself: nobody closes what has been idle for
-/// long at the very moment of its own end. One that was accepted stays open as long as its client likes.
-fn leak(closed: &Closed) -> Option<LeakKind> {
-    let end = closed.end?;
-    let is_long = |ms: Option<u64>| ms.is_some_and(|ms| ms >= IDLE_MS);
-    let has_waited = closed.closed_by == ClosedBy::Remote && is_long(end.heard_ms);
-    match closed.direction {
-        _ if has_waited => Some(LeakKind::CloseWait),
-        Direction::Outgoing if is_long(end.min_age_ms) => Some(LeakKind::Open),
-        _ => None,
-    }
+/// Whether nothing was sent or received for long before a connection that was opened here ended: if its process was ending,
+/// too, nobody had closed it. One that was accepted stays open as long as its client likes.
+fn was_idle(closed: &Closed) -> bool {
+    let Some(end) = closed.end.filter(|_| closed.direction == Direction::Outgoing) else { return false };
+    // Ages are as of the event, which may come late: by as much as an acknowledged FIN is old.
+    let late = match closed.is_orderly() {
+        Some(true) => end.heard_ms.unwrap_or(0),
+        _ => 0,
+    };
+    end.min_age_ms.is_some_and(|age| age.saturating_sub(late) >= IDLE_MS)
 }
 
 fn destinations(lifetimes: &LifetimeReport) -> Vec<(DestinationId, &GroupLifetimes)> {
