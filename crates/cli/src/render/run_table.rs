@@ -22,21 +22,25 @@ pub(crate) fn render(account: &Account, verdict: &Verdict, exit: Exit, palette: 
     );
     let _ = writeln!(
         text,
-        "  opened {} · accepted {} · most at once {} · most ports {} ({}) · TIME-WAIT left {} · not closed {}",
+        "  opened {} · accepted {} · most at once {} · not closed {}",
         count(account.opens),
         count(account.accepts),
         number(account.peak_live),
+        number(account.leaked()),
+    );
+    let _ = writeln!(
+        text,
+        "  most ports {} ({}) · TIME-WAIT left {}",
         number(account.peak_ports),
         Unit::Share.show(account.peak_occupancy),
         number(account.time_wait_left),
-        number(account.leaked()),
     );
     if account.closes > 0 {
         let [local, remote, reset, unknown] = account.closed_by.map(number);
+        let _ = writeln!(text, "  lifetimes {}", lifetimes(account));
         let _ = writeln!(
             text,
-            "  lifetimes {} · closed first by this end {local}, the other {remote}, a reset {reset}, not known {unknown}",
-            lifetimes(account)
+            "  closed first by this end {local}, the other {remote}, a reset {reset}, not known {unknown}"
         );
     }
     destinations(&mut text, &account.destinations, palette);
