@@ -312,6 +312,15 @@ fn signals_are_passed_on() {
 }
 
 #[test]
+fn a_command_that_fails_and_opens_nothing_is_told_where_it_was() {
+    let said = |script: &str| -> Said {
+        sockeye("run --isolate -- sh -c").arg(script).stdin(Stdio::null()).output().unwrap().into()
+    };
+    assert!(said("exit 3").stderr.contains("only loopback is in that namespace"));
+    assert!(!said("exit 0").stderr.contains("only loopback"));
+}
+
+#[test]
 fn what_cannot_be_run_is_told_as_shells_do() {
     let code = |word: &str| {
         let said: Said = sockeye("run --isolate --").arg(word).output().unwrap().into();
