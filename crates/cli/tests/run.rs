@@ -73,6 +73,11 @@ fn generate() {
             });
             thread::sleep(IDLE);
         }
+        "rush" => (0..number).for_each(|_| {
+            let forgotten = connect();
+            ask(&forgotten);
+            mem::forget(forgotten);
+        }),
         "half" => {
             // Accepted, and not closed though the client has.
             let own = TcpListener::bind(("127.0.0.1", PORT + 1)).unwrap();
@@ -175,6 +180,14 @@ fn a_leak_is_found() {
     assert_opens(&said, &told, 7);
     assert_eq!((&told["leaked"], &told["leaks"][0]["kind"]), (&7.into(), &"open".into()), "{told}");
     assert_eq!(told["leaks"][0]["remote_port"], PORT);
+}
+
+#[test]
+fn what_ends_with_a_busy_process_is_not_told_as_closed_for_certain() {
+    let (said, told) = run("rush 7", "", None);
+    assert_eq!(said.code, 0, "{said:?}");
+    assert_opens(&said, &told, 7);
+    assert_eq!(told["leaked_exact"], false, "{told}");
 }
 
 #[test]
@@ -296,6 +309,15 @@ fn signals_are_passed_on() {
     assert_eq!(said.code, 3, "{said:?}");
     let (said, _) = run("lose 1", "", Some("kill -9 $$"));
     assert_eq!(said.code, 128 + 9, "{said:?}");
+}
+
+#[test]
+fn a_command_that_fails_and_opens_nothing_is_told_where_it_was() {
+    let said = |script: &str| -> Said {
+        sockeye("run --isolate -- sh -c").arg(script).stdin(Stdio::null()).output().unwrap().into()
+    };
+    assert!(said("exit 3").stderr.contains("only loopback is in that namespace"));
+    assert!(!said("exit 0").stderr.contains("only loopback"));
 }
 
 #[test]

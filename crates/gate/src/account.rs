@@ -155,7 +155,7 @@ pub struct Account {
     pub lived: Lived,
     /// What was not closed, most first.
     pub leaks: Vec<Leak>,
-    /// Whether each leak was seen for certain; otherwise some are told by when their process ended.
+    /// Whether each leak was seen for certain and none was missed; otherwise some are told by when their process ended.
     pub leaks_exact: bool,
     /// Most opens first.
     pub destinations: Vec<DestinationAccount>,

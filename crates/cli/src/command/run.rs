@@ -77,7 +77,7 @@ pub(crate) fn run(args: &RunArgs) -> anyhow::Result<u8> {
     let now = follow.now();
     let lifetimes = follow.monitor().lifetimes(now).context("lifetimes are not kept")?;
     let notes = notes(&follow, left_running);
-    let account = tally.account(Finish {
+    let mut account = tally.account(Finish {
         report: follow.monitor().report_mut(),
         lifetimes: &lifetimes,
         counters: Some([before, after]),
@@ -85,6 +85,11 @@ pub(crate) fn run(args: &RunArgs) -> anyhow::Result<u8> {
         notes,
     });
     follow.finish()?;
+    if exit.code() != 0 && account.opens.max == 0 {
+        account.notes.push(
+            "only loopback is in that namespace: what is elsewhere cannot be reached from it".to_owned(),
+        );
+    }
     let mut verdict = Verdict::of(&account, &budget);
     if let Some(baseline) = &baseline {
         verdict.compare(&account, baseline, &args.tolerance.clone().unwrap_or_default());

@@ -33,7 +33,7 @@ pub(crate) struct Tally {
     /// Bound sockets without connection, and those in CLOSE_WAIT, at the last two looks before the end.
     bound: [u32; 2],
     half_closed: [u32; 2],
-    /// Ends of connections whose process was ending, which were idle.
+    /// Something ended when nobody could tell that its process went on: whether it had been closed is told by timing.
     by_timing: bool,
     /// What outlives the command has been told.
     has_left: bool,
@@ -116,11 +116,12 @@ impl Tally {
         self.closed_by[by] += 1;
         self.exchanges.add(closed);
         // What is left running has been told.
-        let is_ending = || owner.and_then(|owner| owner.name.pid).is_some_and(is_ending);
-        let is_leaked = !self.has_left && was_idle(closed) && is_ending();
+        let pid = owner.and_then(|owner| owner.name.pid);
+        let is_leaked = !self.has_left && was_idle(closed) && pid.is_some_and(is_ending);
+        // Busy to the last, or of a process that nobody had met: a leak all the same, for all that is known.
+        self.by_timing = self.by_timing || (!self.has_left && pid.is_none_or(is_ending));
         let label = owner.map(|owner| owner.label.clone()).unwrap_or_default();
         if is_leaked {
-            self.by_timing = true;
             let kind = match closed.closed_by {
                 ClosedBy::Remote => LeakKind::CloseWait,
                 _ => LeakKind::Open,
