@@ -1,0 +1,170 @@
+//! Where what is in a recording's directory: names of files, and which version wrote them.
+//!
+//! A segment is a stretch of time with a sequence number N. While it is written, or was not rolled yet, it is
+//! `journal/N.journal`; then it is `TABLE/N.parquet` in each table that has rows of it. While the journal is there, Parquet
+//! files of its number do not count.
+
+use std::fs::{self, File};
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::RecordingError;
+use crate::rows::{Connection, Destination, Setting, Tick, Warning};
+use crate::table::Row;
+
+/// Version of layout, tables and frames. A sockeye reads what is of its version or an earlier one.
+pub(crate) const FORMAT: u32 = 1;
+
+const MARKER: &str = "sockeye-recording.json";
+const SCHEMA: &str = "sockeye.recording/";
+const JOURNAL: &str = "journal";
+
+/// Directories of Parquet files. Ticks are last: a segment is deleted in this order, and whoever sees its ticks sees all.
+pub(crate) const TABLES: [&str; 5] =
+    [Connection::TABLE, Destination::TABLE, Setting::TABLE, Warning::TABLE, Tick::TABLE];
+
+/// What the marker says.
+#[derive(Serialize, Deserialize)]
+struct Marker {
+    schema: String,
+}
+
+/// The directory of a recording.
+#[derive(Clone, Debug)]
+pub(crate) struct Layout {
+    root: PathBuf,
+}
+
+impl Layout {
+    /// Of an existing recording.
+    pub(crate) fn open(root: &Path) -> Result<Layout, RecordingError> {
+        let layout = Layout { root: root.to_owned() };
+        layout.check_marker()?;
+        Ok(layout)
+    }
+
+    /// Makes what is missing of it. To be called by who holds the lock.
+    pub(crate) fn create(root: &Path) -> Result<Layout, RecordingError> {
+        let layout = Layout { root: root.to_owned() };
+        for directory in TABLES.iter().copied().chain([JOURNAL]) {
+            make_directory(&root.join(directory))?;
+        }
+        let marker = root.join(MARKER);
+        if !fs::exists(&marker).map_err(RecordingError::io("look for", &marker))? {
+            let text = serde_json::to_string(&Marker { schema: format!("{SCHEMA}{FORMAT}") });
+            let text = text.map_err(|error| RecordingError::Encode { why: error.to_string() })? + "\n";
+            let temporary = root.join(format!(".{MARKER}"));
+            let write = || {
+                let mut file = File::create(&temporary)?;
+                file.write_all(text.as_bytes())?;
+                file.sync_all()?;
+                fs::rename(&temporary, &marker)
+            };
+            write().map_err(RecordingError::io("write", &marker))?;
+        }
+        sync_directory(root)?;
+        layout.check_marker()?;
+        Ok(layout)
+    }
+
+    fn check_marker(&self) -> Result<(), RecordingError> {
+        let path = self.root.join(MARKER);
+        let not = |why| RecordingError::NotARecording { path: self.root.clone(), why };
+        let text = match fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Err(not("it has no sockeye-recording.json"));
+            }
+            Err(error) => return Err(RecordingError::io("read", &path)(error)),
+        };
+        let marker: Option<Marker> = serde_json::from_str(&text).ok();
+        let format = marker.and_then(|marker| marker.schema.strip_prefix(SCHEMA)?.parse::<u32>().ok());
+        match format {
+            None | Some(0) => Err(not("its sockeye-recording.json does not tell a version")),
+            Some(format) if format > FORMAT => Err(RecordingError::Newer { path, format }),
+            Some(_) => Ok(()),
+        }
+    }
+
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    pub(crate) fn journals(&self) -> PathBuf {
+        self.root.join(JOURNAL)
+    }
+
+    pub(crate) fn journal(&self, sequence: u64) -> PathBuf {
+        self.root.join(format!("{JOURNAL}/{sequence:010}.journal"))
+    }
+
+    pub(crate) fn table(&self, table: &str) -> PathBuf {
+        self.root.join(table)
+    }
+
+    pub(crate) fn parquet(&self, table: &str, sequence: u64) -> PathBuf {
+        self.root.join(format!("{table}/{sequence:010}.parquet"))
+    }
+
+    /// What becomes that file; nobody's pattern takes it for one.
+    pub(crate) fn temporary(&self, table: &str, sequence: u64) -> PathBuf {
+        self.root.join(format!("{table}/.{sequence:010}.temporary"))
+    }
+
+    /// Segments that are journals, in order.
+    pub(crate) fn journal_segments(&self) -> Result<Vec<u64>, RecordingError> {
+        segments(&self.journals(), "journal")
+    }
+
+    /// Segments that have rows in a table, in order.
+    pub(crate) fn parquet_segments(&self, table: &str) -> Result<Vec<u64>, RecordingError> {
+        segments(&self.table(table), "parquet")
+    }
+
+    /// Removes what a killed recorder left half written.
+    pub(crate) fn remove_temporaries(&self) -> Result<(), RecordingError> {
+        for table in TABLES {
+            let directory = self.table(table);
+            for name in names(&directory)? {
+                if name.starts_with('.') && name.ends_with(".temporary") {
+                    let path = directory.join(name);
+                    fs::remove_file(&path).map_err(RecordingError::io("remove", &path))?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn segments(directory: &Path, extension: &str) -> Result<Vec<u64>, RecordingError> {
+    let number = |name: &String| {
+        let (stem, found) = name.split_once('.')?;
+        let is_number = found == extension && stem.len() >= 10 && stem.bytes().all(|b| b.is_ascii_digit());
+        is_number.then(|| stem.parse().ok()).flatten()
+    };
+    let mut segments: Vec<u64> = names(directory)?.iter().filter_map(number).collect();
+    segments.sort_unstable();
+    Ok(segments)
+}
+
+fn names(directory: &Path) -> Result<Vec<String>, RecordingError> {
+    let list = || -> io::Result<Vec<String>> {
+        fs::read_dir(directory)?.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned())).collect()
+    };
+    match list() {
+        // A table that an earlier version does not have.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        listed => listed.map_err(RecordingError::io("list", directory)),
+    }
+}
+
+pub(crate) fn make_directory(path: &Path) -> Result<(), RecordingError> {
+    fs::create_dir_all(path).map_err(RecordingError::io("create", path))
+}
+
+/// Makes names that were given or taken away last through a power cut.
+pub(crate) fn sync_directory(path: &Path) -> Result<(), RecordingError> {
+    File::open(path).and_then(|file| file.sync_all()).map_err(RecordingError::io("sync", path))
+}
