@@ -16,7 +16,18 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("sockeye-host", &["sockeye-sock-diag", "sockeye-core"]),
     ("sockeye-trace", &[]),
     ("sockeye-gate", &[]),
-    ("sockeye", &["sockeye-sock-diag", "sockeye-core", "sockeye-host", "sockeye-trace", "sockeye-gate"]),
+    ("sockeye-recording", &[]),
+    (
+        "sockeye",
+        &[
+            "sockeye-sock-diag",
+            "sockeye-core",
+            "sockeye-host",
+            "sockeye-trace",
+            "sockeye-gate",
+            "sockeye-recording",
+        ],
+    ),
 ];
 
 /// Members that may use every crate of [`LAYERS`].

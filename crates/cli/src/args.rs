@@ -2,6 +2,7 @@
 //!
 //! What the words mean together is decided by each command.
 
+mod recording;
 mod run;
 
 use std::ffi::OsString;
@@ -12,14 +13,15 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+pub(crate) use self::recording::{RecordArgs, ReportArgs};
 pub(crate) use self::run::RunArgs;
 use crate::by::By;
 use crate::command::diff::FailOn;
 use crate::config::ConfigArgs;
 use crate::follow::Pace;
 use crate::help::{
-    CHECK_HELP, CLOSES_HELP, DIFF_HELP, HEADROOM_HELP, LIFETIMES_HELP, PORTS_HELP, RUN_HELP, SNAPSHOT_HELP,
-    SOCKETS_HELP, TOP_HELP, WATCH_HELP,
+    CHECK_HELP, CLOSES_HELP, DIFF_HELP, HEADROOM_HELP, LIFETIMES_HELP, PORTS_HELP, RECORD_HELP, REPORT_HELP,
+    RUN_HELP, SNAPSHOT_HELP, SOCKETS_HELP, TOP_HELP, WATCH_HELP,
 };
 use crate::quantity::{duration, interval, share};
 
@@ -64,6 +66,8 @@ Examples:
   sockeye diff before.json after.json      what has changed
   sockeye run --isolate --max-opens 100 -- make test
                                            fail when a test opens more
+  sockeye record                           keep the history …
+  sockeye report --begin -2h               … and look at the last two hours
   sockeye sockets -tan state time-wait     sockets, with the filters of ss
   sockeye --capture now.sockeye            keep what the kernel said …
   sockeye --replay now.sockeye             … and look at it again, here or elsewhere
@@ -92,6 +96,12 @@ pub(crate) enum Command {
     /// The range of ephemeral ports as a picture of what holds them; with a port, who holds that one
     #[command(after_help = PORTS_HELP)]
     Ports(PortsArgs),
+    /// Keep the history of the sockets on disk: ticks, and every connection that ends, as Parquet files
+    #[command(after_help = RECORD_HELP)]
+    Record(RecordArgs),
+    /// A period of what was recorded: ports, destinations, churn, lifetimes, owners; also as JSON or a page
+    #[command(after_help = REPORT_HELP)]
+    Report(ReportArgs),
     /// Run a command, account for its connections, and fail when it breaks a budget or goes beyond a baseline
     #[command(after_help = RUN_HELP)]
     Run(Box<RunArgs>),

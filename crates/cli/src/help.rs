@@ -240,6 +240,45 @@ Examples:
   sockeye diff before.json after.json
   sockeye diff main.json branch.json --fail-on opens=10% --fail-on lifetimes";
 
+pub(crate) const RECORD_HELP: &str = "\
+What is kept (docs/recording.md has every column):
+  ticks         a row a tick: opens, closes, live, states, pool, worst destination
+  connections   a row for each that ends: its ends, its owner, when it was opened
+                and closed and how sure that is, bytes, who closed first
+  destinations  ports in use, when that changes
+  settings      of the host, when they change
+  warnings      once a minute while they hold
+
+A tick is one write to a journal. Every hour, or 64 MiB, that becomes Parquet
+files, which DuckDB, Polars and pandas read as they are. After kill -9 or a power
+cut everything but the last seconds is there, and the next `sockeye record` goes
+on. A full disk ends the recording and spoils nothing of it.
+
+Examples:
+  sockeye record
+  sockeye record -o /srv/history --keep 30d --max-size 20G
+  sockeye record --interval 10s --cpu-budget 1%
+  sockeye record -o peak --for 10m && sockeye report peak --html peak.html
+  duckdb -c \"select count(*) from 'peak/connections/*.parquet'\"
+
+Ends with SIGINT or SIGTERM. Exit codes: 0 done, 2 wrong usage or an error.";
+
+pub(crate) const REPORT_HELP: &str = "\
+Times are UTC: a date and time, a time of day (the latest such), or an age. What
+was not recorded is no zero: it is left out, and a note says for how long.
+
+Examples:
+  sockeye report
+  sockeye report --begin -2h
+  sockeye report /srv/history --begin '2026-11-23 16:00' --end '2026-11-23 18:00'
+  sockeye report --by cgroup --top 20
+  sockeye report --begin 09:00 --html morning.html
+  sockeye report --json | jq '.destinations[0]'
+  sockeye report monday --json > a.json; sockeye report friday --json > b.json
+  sockeye diff a.json b.json
+
+Exit codes: 0 done, 2 wrong usage or an error.";
+
 pub(crate) const WATCH_HELP: &str = "\
 How to read it:
   TIME              when the interval ended, in UTC

@@ -12,8 +12,10 @@ mod follow;
 #[cfg(test)]
 mod generated;
 mod help;
+mod history;
 mod holders;
 mod inodes;
+mod instant;
 mod makers;
 mod names;
 mod programs;
@@ -67,6 +69,8 @@ fn main() -> ExitCode {
         Some(Command::Headroom(args)) => command::headroom::run(args).map(passed),
         Some(Command::Lifetimes(args)) => command::lifetimes::run(args).map(done),
         Some(Command::Ports(args)) => command::ports::run(args).map(done),
+        Some(Command::Record(args)) => command::record::run(args).map(done),
+        Some(Command::Report(args)) => command::report::run(args).map(done),
         Some(Command::Run(args)) => command::run::run(args),
         Some(Command::Snapshot(args)) => command::snapshot::run(args).map(done),
         Some(Command::Sockets(args)) => command::sockets::run(args).map(done),

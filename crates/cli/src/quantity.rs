@@ -46,9 +46,46 @@ pub(crate) fn share(text: &str) -> Result<f64, String> {
     }
 }
 
+/// A size: a number with `K`, `M`, `G` or `T`, powers of 1024. 16 MiB at least.
+pub(crate) fn bytes(text: &str) -> Result<u64, String> {
+    const HOW: &str = "write it like 500M or 2G";
+    let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let shift = match unit.to_ascii_uppercase().trim_end_matches("IB").trim_end_matches('B') {
+        "" => 0,
+        "K" => 10,
+        "M" => 20,
+        "G" => 30,
+        "T" => 40,
+        _ => return Err(HOW.to_owned()),
+    };
+    let number: f64 = number.parse().map_err(|_| HOW.to_owned())?;
+    let bytes = number * f64::from(1u32 << (shift % 30)) * f64::from(1u32 << (shift / 30 * 30));
+    match bytes {
+        16_777_216.0..=1e18 => Ok(bytes as u64),
+        _ => Err("it must be 16M at least".to_owned()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn sizes_are_powers_of_1024() {
+        for (text, size) in [
+            ("16M", 16 << 20),
+            ("2G", 2 << 30),
+            ("1.5GiB", 3 << 29),
+            ("1t", 1 << 40),
+            ("20000000", 20_000_000),
+        ] {
+            assert_eq!(bytes(text), Ok(size), "{text}");
+        }
+        for text in ["", "G", "-2G", "1", "15M", "2X", "1e3G", "9999999999T", "2 G"] {
+            assert!(bytes(text).is_err(), "{text}");
+        }
+    }
 
     #[test]
     fn durations_have_units() {

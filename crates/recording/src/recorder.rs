@@ -175,6 +175,12 @@ impl Recorder {
         }
     }
 
+    /// Whether the next rows are the first of a segment: what holds for long had better be told again then, as segments are
+    /// deleted one by one.
+    pub const fn begins_segment(&self) -> bool {
+        self.journal.is_empty()
+    }
+
     /// Bytes of the journal that is written.
     pub const fn journal_bytes(&self) -> u64 {
         self.journal.bytes()

@@ -28,7 +28,7 @@ pub trait Sink {
     /// Connections.
     fn connections(&mut self, rows: &[Connection]);
     /// Columns of connections that are looked at, if not all: others come as null, 0 or `unknown`.
-    fn connection_columns(&self) -> Option<&'static [&'static str]> {
+    fn connection_columns(&self) -> Option<&[&'static str]> {
         None
     }
 }
@@ -98,7 +98,8 @@ impl Recording {
         Ok(Recording { layout: Layout::open(root)? })
     }
 
-    /// The first and the last tick; None of an empty recording. Cost: the ends of all files with ticks, and the journal.
+    /// When its first row was and when its last: ticks, and ends of connections at their bounds. None of an empty recording.
+    /// Cost: the footers of these tables' files, and the journal.
     ///
     /// # Errors
     /// What system calls answer. Damaged files are left out.
@@ -107,18 +108,21 @@ impl Recording {
         let mut extend = |[first, last]: [Time; 2]| {
             span = Some(span.map_or([first, last], |[from, to]| [from.min(first), to.max(last)]));
         };
-        for source in self.sources(&[Tick::TABLE])? {
+        for source in self.sources(&[Tick::TABLE, Connection::TABLE])? {
             match source {
-                Source::Parquet(_, _, file) => {
-                    if let Some(ends) = TableReader::open(file).ok().and_then(|table| table.span::<Tick>()) {
-                        extend(ends);
-                    }
+                Source::Parquet(table, _, file) => {
+                    let ends = TableReader::open(file).ok().and_then(|reader| match table {
+                        Tick::TABLE => reader.span::<Tick>(),
+                        _ => reader.span::<Connection>(),
+                    });
+                    ends.into_iter().for_each(&mut extend);
                 }
                 Source::Journal(sequence, file) => {
                     let path = self.layout.journal(sequence);
                     let mut frames = journal::read(&path, file, sequence)?;
                     while let Some(rows) = frames.next_rows().map_err(RecordingError::io("read", &path))? {
-                        rows.ticks.iter().for_each(|tick| extend(tick.span()));
+                        rows.ticks.iter().map(Row::span).for_each(&mut extend);
+                        rows.connections.iter().map(Row::span).for_each(&mut extend);
                     }
                 }
             }
@@ -126,7 +130,8 @@ impl Recording {
         Ok(span)
     }
 
-    /// Hands on all rows from `begin` to `end` (exclusive): a connection is where the middle of its end's bounds is.
+    /// Hands on all rows from `begin` to `end` (exclusive), and all settings of before that: they may hold. A connection is
+    /// where the middle of its end's bounds is.
     ///
     /// # Errors
     /// What system calls answer, and [`Newer`](RecordingError::Newer). Damaged files are told in the [`Reading`].
@@ -242,13 +247,13 @@ fn read_table(
 ) -> parquet::errors::Result<()> {
     let reader = TableReader::open(file)?;
     match table {
-        Setting::TABLE => reader.read(period, None, rows, |batch| sink.settings(batch)),
+        Setting::TABLE => reader.read([Time(0), period[1]], None, rows, |batch| sink.settings(batch)),
         Tick::TABLE => reader.read(period, None, rows, |batch| sink.ticks(batch)),
         Destination::TABLE => reader.read(period, None, rows, |batch| sink.destinations(batch)),
         Warning::TABLE => reader.read(period, None, rows, |batch| sink.warnings(batch)),
         _ => {
-            let wanted = sink.connection_columns();
-            reader.read(period, wanted, rows, |batch| sink.connections(batch))
+            let wanted = sink.connection_columns().map(<[_]>::to_vec);
+            reader.read(period, wanted.as_deref(), rows, |batch| sink.connections(batch))
         }
     }
 }
@@ -260,6 +265,6 @@ fn cut(rows: &mut Rows, [begin, end]: [Time; 2]) {
     within(&mut rows.ticks, begin, end);
     within(&mut rows.connections, begin, end);
     within(&mut rows.destinations, begin, end);
-    within(&mut rows.settings, begin, end);
+    within(&mut rows.settings, Time(0), end);
     within(&mut rows.warnings, begin, end);
 }

@@ -1,5 +1,7 @@
 //! Laws of recordings: what was appended is read back, once, whatever happens to the recorder or to its disk.
 
+#![allow(clippy::print_stdout, reason = "a child tells the test that started it")]
+
 mod damage;
 mod disk;
 mod kills;

@@ -6,6 +6,8 @@ pub(crate) mod diff;
 pub(crate) mod headroom;
 pub(crate) mod lifetimes;
 pub(crate) mod ports;
+pub(crate) mod record;
+pub(crate) mod report;
 pub(crate) mod run;
 pub(crate) mod snapshot;
 pub(crate) mod sockets;

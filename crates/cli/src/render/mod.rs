@@ -21,19 +21,12 @@ mod paragraph;
 pub(crate) mod ports_json;
 pub(crate) mod ports_screen;
 mod remark_json;
-#[cfg_attr(not(test), allow(dead_code, reason = "the command that reads recordings is on its way"))]
 mod report_chart;
-#[cfg_attr(not(test), allow(dead_code, reason = "the command that reads recordings is on its way"))]
 pub(crate) mod report_html;
-#[cfg_attr(not(test), allow(dead_code, reason = "the command that reads recordings is on its way"))]
 pub(crate) mod report_json;
-#[cfg_attr(not(test), allow(dead_code, reason = "the command that reads recordings is on its way"))]
 mod report_lifetimes_html;
-#[cfg_attr(not(test), allow(dead_code, reason = "the command that reads recordings is on its way"))]
 mod report_ports_html;
-#[cfg_attr(not(test), allow(dead_code, reason = "the command that reads recordings is on its way"))]
 pub(crate) mod report_screen;
-#[cfg_attr(not(test), allow(dead_code, reason = "the command that reads recordings is on its way"))]
 pub(crate) mod report_view;
 pub(crate) mod run_json;
 pub(crate) mod run_junit;
