@@ -53,9 +53,9 @@ impl Rows {
 
 table! {
     /// What a tick told of the namespace as a whole.
-    Tick in "ticks", from at to at {
+    Tick in "ticks", from time to time {
         /// When the tick ended.
-        at: Time,
+        time: Time,
         /// Inode of the network namespace.
         netns: u64,
         /// Length of the interval that it ends, milliseconds.
@@ -182,9 +182,9 @@ table! {
 table! {
     /// The ports of a destination at a tick. Written when something changed: it holds until the next row of the same
     /// destination. One that is gone has a last row with nothing in use.
-    Destination in "destinations", from at to at {
+    Destination in "destinations", from time to time {
         /// When the tick ended.
-        at: Time,
+        time: Time,
         /// Inode of the network namespace.
         netns: u64,
         /// Its protocol.
@@ -216,9 +216,9 @@ table! {
 
 table! {
     /// A setting of the host or the namespace, when recording begins and when it changes.
-    Setting in "settings", from at to at {
+    Setting in "settings", from time to time {
         /// Since when it is known to hold.
-        at: Time,
+        time: Time,
         /// Inode of the network namespace.
         netns: u64,
         /// Its name: `host_name`, `kernel_release`, `net.ipv4.tcp_tw_reuse`, …
@@ -230,9 +230,9 @@ table! {
 
 table! {
     /// A warning, when it is first told and every minute while it holds.
-    Warning in "warnings", from at to at {
+    Warning in "warnings", from time to time {
         /// When the tick ended that told it.
-        at: Time,
+        time: Time,
         /// Inode of the network namespace.
         netns: u64,
         /// Its name, as in JSON.
@@ -255,7 +255,7 @@ pub(crate) mod example {
 
     pub(crate) fn tick(number: u64) -> Tick {
         Tick {
-            at: time(number),
+            time: time(number),
             netns: 4_026_531_840,
             interval_ms: 1_000,
             opens: number,
@@ -324,7 +324,7 @@ pub(crate) mod example {
 
     pub(crate) fn destination(number: u64, host: u8) -> Destination {
         Destination {
-            at: time(number),
+            time: time(number),
             netns: 4_026_531_840,
             protocol: Protocol::Tcp,
             local_address: [10, 0, 0, 7].into(),
@@ -348,13 +348,13 @@ pub(crate) mod example {
             connections: vec![connection(number, 1), connection(number, 2)],
             destinations: vec![destination(number, 12)],
             settings: vec![Setting {
-                at: time(number),
+                time: time(number),
                 netns: 4_026_531_840,
                 key: "net.ipv4.tcp_tw_reuse".into(),
                 value: number.is_multiple_of(2).then(|| "2".into()),
             }],
             warnings: vec![Warning {
-                at: time(number),
+                time: time(number),
                 netns: 4_026_531_840,
                 id: "parity_cliff".into(),
                 message: "half is used".into(),

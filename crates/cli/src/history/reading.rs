@@ -126,15 +126,15 @@ impl Sink for Folding {
             if !self.namespaces.contains(&row.netns) && self.namespaces.len() < 100 {
                 self.namespaces.push(row.netns);
             }
-            let since = self.last_tick.map_or(0, |last| row.at.0.saturating_sub(last.0));
+            let since = self.last_tick.map_or(0, |last| row.time.0.saturating_sub(last.0));
             if since > row.interval_ms.saturating_add(LATE_MS) {
                 self.gaps += 1;
                 self.gap_ms += since - row.interval_ms;
             }
-            self.last_tick = Some(row.at);
+            self.last_tick = Some(row.time);
             let worst = row.worst_local_address.zip(row.worst_remote_address).zip(row.worst_remote_port);
             self.period.tick(&TickSample {
-                at: Moment(row.at.0),
+                at: Moment(row.time.0),
                 interval_ms: row.interval_ms,
                 opens: row.opens,
                 closes: row.closes,
@@ -159,7 +159,7 @@ impl Sink for Folding {
     fn destinations(&mut self, rows: &[Destination]) {
         for row in rows {
             self.period.destination(&DestinationSample {
-                at: Moment(row.at.0),
+                at: Moment(row.time.0),
                 id: destination_id(
                     protocol(row.protocol),
                     row.local_address,
@@ -179,7 +179,7 @@ impl Sink for Folding {
 
     fn warnings(&mut self, rows: &[Warning]) {
         for row in rows {
-            self.period.remark(Moment(row.at.0), &row.id, &row.message);
+            self.period.remark(Moment(row.time.0), &row.id, &row.message);
         }
     }
 

@@ -127,7 +127,7 @@ impl Scribe {
             towards.live = now;
             let found = found.get(id);
             let row = Destination {
-                at,
+                time: at,
                 netns,
                 protocol: protocol(id.protocol),
                 local_address: id.local_address,
@@ -143,7 +143,7 @@ impl Scribe {
                 closes,
             };
             let has_changed = towards.written.as_ref().is_none_or(|before| {
-                let same = Destination { at, opens, closes, ..before.clone() };
+                let same = Destination { time: at, opens, closes, ..before.clone() };
                 same != row || opens + closes > 0
             });
             if has_changed || begins {
@@ -160,7 +160,7 @@ impl Scribe {
             let value: Option<Arc<str>> = value.map(Into::into);
             if begins || self.settings.get(key) != Some(&value) {
                 self.settings.insert(key, value.clone());
-                self.rows.settings.push(Setting { at, netns: self.netns, key: key.into(), value });
+                self.rows.settings.push(Setting { time: at, netns: self.netns, key: key.into(), value });
             }
         }
     }
@@ -170,7 +170,7 @@ impl Scribe {
         let is_due = self.warned.get(&id).is_none_or(|last| at.0.saturating_sub(last.0) >= WARN_AGAIN_MS);
         if is_due {
             self.warned.insert(id.clone(), at);
-            self.rows.warnings.push(Warning { at, netns: self.netns, id, message: message().into() });
+            self.rows.warnings.push(Warning { time: at, netns: self.netns, id, message: message().into() });
         }
     }
 
@@ -223,7 +223,7 @@ fn tick_row(tick: &Tick<'_>, at: Time, netns: u64, events_lost: u64) -> TickRow 
     let range = report.tcp.pool.range();
     let soonest = report.destinations.iter().filter_map(|it| it.forecast?.exhausted_in_s);
     TickRow {
-        at,
+        time: at,
         netns,
         interval_ms: churn.interval_ms,
         opens: churn.tcp.opened_last,

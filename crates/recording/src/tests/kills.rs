@@ -60,7 +60,10 @@ fn a_killed_recorder_loses_nothing_it_had_appended() {
         // The last one may have been appended and not told.
         let there = rows.ticks.last().map_or(next, |tick| tick.opens + 1);
         let told = appended.map_or(next, |appended| appended + 1);
-        assert!(there == told || there == told + 1, "kill {kill}: up to {told} were told, up to {there} are there");
+        assert!(
+            there == told || there == told + 1,
+            "kill {kill}: up to {told} were told, up to {there} are there"
+        );
         let wanted = Rows { settings: expected(0..there).settings, ..expected(next..there) };
         assert!(rows == wanted, "kill {kill}");
         next = there;
