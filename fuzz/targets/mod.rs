@@ -7,6 +7,7 @@ mod attributes;
 mod capture;
 mod datagram;
 mod filter;
+mod frames;
 mod gate;
 mod mounts;
 mod oracle;
@@ -25,6 +26,7 @@ pub(crate) const TARGETS: &[Target] = &[
     ("capture", capture::run),
     ("datagram", datagram::run),
     ("filter", filter::run),
+    ("frames", frames::run),
     ("gate", gate::run),
     ("mounts", mounts::run),
     ("oracle", oracle::run),

@@ -310,10 +310,10 @@ impl PaceArgs {
 
 #[derive(Args, Debug, Clone)]
 pub(crate) struct DiffArgs {
-    /// The earlier one: JSON of snapshot, report, lifetimes or run
+    /// The earlier one: JSON of snapshot, report, lifetimes or run, or the directory of a recording
     #[arg(value_name = "A")]
     pub(crate) before: PathBuf,
-    /// The later one, of the same command
+    /// The later one, of the same kind
     #[arg(value_name = "B")]
     pub(crate) after: PathBuf,
     /// Exit with 1 when this got worse, by more than a share if one is given: opens=10%, lifetimes; may be given again

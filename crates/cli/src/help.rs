@@ -238,6 +238,7 @@ Exit codes: 0 done; 1 something of --fail-on is so; 2 an error, a number that
 Examples:
   sockeye --json > before.json; …; sockeye --json > after.json
   sockeye diff before.json after.json
+  sockeye diff /srv/monday /srv/friday
   sockeye diff main.json branch.json --fail-on opens=10% --fail-on lifetimes";
 
 pub(crate) const RECORD_HELP: &str = "\

@@ -11,41 +11,59 @@ use crate::rows::Rows;
 /// Bytes before the payload.
 const HEADER_BYTES: usize = 12;
 /// A payload is no longer than that, and no longer than this when unpacked: what claims to be is damaged.
-const MOST_PAYLOAD_BYTES: usize = 1 << 28;
-const MOST_UNPACKED_BYTES: usize = 1 << 30;
+const MOST_PAYLOAD_BYTES: usize = 1 << 26;
+const MOST_UNPACKED_BYTES: usize = 1 << 28;
 /// The journal is read once: speed counts for more than size.
 const LEVEL: i32 = 1;
 
 /// Makes frames; keeps its buffers.
-pub(crate) struct Framer {
+pub struct Framer {
     packer: zstd::bulk::Compressor<'static>,
     plain: Vec<u8>,
     frame: Vec<u8>,
 }
 
 impl Framer {
-    pub(crate) fn new() -> Result<Framer, String> {
+    /// One without buffers yet.
+    ///
+    /// # Errors
+    /// The codec's word: no memory.
+    pub fn new() -> Result<Framer, String> {
         let packer = zstd::bulk::Compressor::new(LEVEL).map_err(|error| error.to_string())?;
         Ok(Framer { packer, plain: Vec::new(), frame: Vec::new() })
     }
 
     /// The frame that stands at `offset` of the journal `sequence`.
-    pub(crate) fn frame(&mut self, rows: &Rows, sequence: u64, offset: u64) -> Result<&[u8], String> {
+    ///
+    /// # Errors
+    /// More rows than a frame can hold.
+    pub fn frame(&mut self, rows: &Rows, sequence: u64, offset: u64) -> Result<&[u8], String> {
         self.plain.clear();
         self.plain = postcard::to_extend(rows, std::mem::take(&mut self.plain)).map_err(|e| e.to_string())?;
         let packed = self.packer.compress(&self.plain).map_err(|error| error.to_string())?;
         if packed.len() > MOST_PAYLOAD_BYTES || self.plain.len() > MOST_UNPACKED_BYTES {
             return Err(format!("{} bytes are too many for a frame", self.plain.len()));
         }
-        let length = (packed.len() as u32).to_le_bytes();
-        let check = crc32fast::hash(&packed).to_le_bytes();
         self.frame.clear();
-        self.frame.extend_from_slice(&length);
-        self.frame.extend_from_slice(&check);
-        self.frame.extend_from_slice(&header_check(length, check, sequence, offset));
-        self.frame.extend_from_slice(&packed);
+        seal(&mut self.frame, &packed, sequence, offset);
         Ok(&self.frame)
     }
+}
+
+/// The frame around any payload, at its place: for who tests readers.
+pub fn sealed(payload: &[u8], sequence: u64, offset: u64) -> Vec<u8> {
+    let mut frame = Vec::with_capacity(HEADER_BYTES + payload.len());
+    seal(&mut frame, payload, sequence, offset);
+    frame
+}
+
+fn seal(frame: &mut Vec<u8>, payload: &[u8], sequence: u64, offset: u64) {
+    let length = (payload.len() as u32).to_le_bytes();
+    let check = crc32fast::hash(payload).to_le_bytes();
+    frame.extend_from_slice(&length);
+    frame.extend_from_slice(&check);
+    frame.extend_from_slice(&header_check(length, check, sequence, offset));
+    frame.extend_from_slice(payload);
 }
 
 fn header_check(length: [u8; 4], check: [u8; 4], sequence: u64, offset: u64) -> [u8; 4] {

@@ -6,25 +6,38 @@
 //!
 //! Knows nothing of netlink, nor of what is recorded: rows are plain values, and what makes them is the caller's.
 
-mod column;
-mod error;
 mod frame;
-mod journal;
-mod layout;
-mod recorder;
-mod recording;
-mod retention;
-mod roll;
 mod rows;
-mod table;
 mod words;
 
+// Frames and rows alone are little: what fuzzes them builds no Parquet.
+#[cfg(feature = "files")]
+mod column;
+#[cfg(feature = "files")]
+mod error;
+#[cfg(feature = "files")]
+mod journal;
+#[cfg(feature = "files")]
+mod layout;
+#[cfg(feature = "files")]
+mod recorder;
+#[cfg(feature = "files")]
+mod recording;
+#[cfg(feature = "files")]
+mod retention;
+#[cfg(feature = "files")]
+mod roll;
+#[cfg(feature = "files")]
+mod table;
+#[cfg(all(test, feature = "files"))]
+mod tests;
+
+#[cfg(feature = "files")]
 pub use error::RecordingError;
-pub use frame::{Frames, Torn};
+pub use frame::{Framer, Frames, Torn, sealed};
+#[cfg(feature = "files")]
 pub use recorder::{Limits, Recorder, Resumed};
+#[cfg(feature = "files")]
 pub use recording::{Progress, Reading, Recording, Sink, Unread};
 pub use rows::{Connection, Destination, Rows, Setting, Tick, Time, Warning};
 pub use words::{ClosedBy, Direction, Evidence, Protocol};
-
-#[cfg(test)]
-mod tests;

@@ -8,8 +8,94 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::table::table;
 use crate::words::{ClosedBy, Direction, Evidence, Protocol};
+
+/// Declares a table: its row, and how each of its columns is written and read. What it generates holds no decisions.
+macro_rules! table {
+    (
+        $(#[$about:meta])*
+        $name:ident in $table:literal, from $from:ident to $to:ident {
+            $($(#[$what:meta])* $column:ident: $cell:ty,)*
+        }
+    ) => {
+        $(#[$about])*
+        #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+        pub struct $name {
+            $($(#[$what])* pub $column: $cell,)*
+        }
+
+        #[cfg(feature = "files")]
+        const _: () = {
+            use parquet::basic::Encoding;
+            use parquet::errors::{ParquetError, Result};
+            use parquet::file::reader::RowGroupReader;
+            use parquet::file::writer::SerializedRowGroupWriter;
+            use parquet::schema::types::TypePtr;
+
+            use crate::column::{Column, Source, field};
+            use crate::table::{Columns, Row, Sources, next_column};
+
+            #[derive(Default)]
+            pub(crate) struct TableColumns {
+                $($column: Column<$cell>,)*
+            }
+
+            impl Columns<$name> for TableColumns {
+                fn push(&mut self, row: &$name) {
+                    $(self.$column.push(&row.$column);)*
+                }
+
+                fn write(&mut self, group: &mut SerializedRowGroupWriter<'_, std::fs::File>) -> Result<()> {
+                    $(self.$column.write(next_column(group)?)?;)*
+                    Ok(())
+                }
+            }
+
+            pub(crate) struct TableSources {
+                $($column: Source<$cell>,)*
+            }
+
+            impl Sources<$name> for TableSources {
+                fn open(group: &dyn RowGroupReader, is_wanted: impl Fn(&str) -> bool) -> Result<TableSources> {
+                    Ok(TableSources {
+                        $($column: {
+                            let name = stringify!($column);
+                            Source::open(group, name, is_wanted(name))?
+                        },)*
+                    })
+                }
+
+                fn fill(&mut self, rows: usize) -> Result<()> {
+                    $(self.$column.fill(rows)?;)*
+                    Ok(())
+                }
+
+                fn next(&mut self) -> Option<$name> {
+                    Some($name { $($column: self.$column.next()?,)* })
+                }
+            }
+
+            impl Row for $name {
+                const TABLE: &'static str = $table;
+                const SPAN: [&'static str; 2] = [stringify!($from), stringify!($to)];
+                type Columns = TableColumns;
+                type Sources = TableSources;
+
+                fn at(&self) -> Time {
+                    Time(self.$from.0.midpoint(self.$to.0))
+                }
+
+                fn span(&self) -> [Time; 2] {
+                    [self.$from, self.$to]
+                }
+
+                fn fields() -> Result<Vec<(TypePtr, Option<Encoding>)>, ParquetError> {
+                    Ok(vec![$(field::<$cell>(stringify!($column))?,)*])
+                }
+            }
+        };
+    };
+}
 
 /// Milliseconds since 1970, UTC. In Parquet a TIMESTAMP.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Serialize, Deserialize)]

@@ -8,8 +8,9 @@ use anyhow::{Context as _, ensure};
 use sockeye_core::{Change, LifetimeComparison, RateComparison, Verdict, compare_lifetimes, compare_rates};
 
 use crate::args::{DiffArgs, ReportFormat};
+use crate::history::past::{Asked, Past};
 use crate::render::diff_saved::{FIGURES, Figure, Kind, Saved, Towards};
-use crate::render::{diff_json, diff_table};
+use crate::render::{diff_json, diff_table, report_json};
 use crate::terminal::{self, Palette, buffered_stdout, ignore_closed_pipe};
 
 /// Destinations shown unless asked otherwise.
@@ -115,8 +116,17 @@ pub(crate) fn run(args: &DiffArgs) -> anyhow::Result<bool> {
 }
 
 fn read(path: &Path) -> anyhow::Result<Saved> {
-    let text = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let text = match path.is_dir() {
+        true => recorded(path)?.into_bytes(),
+        false => fs::read(path).with_context(|| format!("cannot read {}", path.display()))?,
+    };
     Saved::parse(&text).with_context(|| format!("cannot compare {}", path.display()))
+}
+
+/// A recording is compared by the report of all of it.
+fn recorded(directory: &Path) -> anyhow::Result<String> {
+    let past = Past::read(directory, &Asked::ALL)?;
+    report_json::render(&past.view(DEFAULT_TOP))
 }
 
 impl Diff {

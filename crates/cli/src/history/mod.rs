@@ -1,6 +1,7 @@
 //! History: what a watch tells as rows of a recording, and rows as a period to report on.
 
-pub(crate) mod reading;
+pub(crate) mod past;
+mod reading;
 pub(crate) mod writing;
 
 use std::env;

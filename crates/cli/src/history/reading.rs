@@ -1,9 +1,9 @@
 //! Rows of a recording as a period to report on.
 
-use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
+use foldhash::HashMap;
 use sock_diag::Protocol;
 use sockeye_core::{
     ClosedBy, ClosedSample, DestinationId, DestinationSample, Group, Lifetime, Moment, OwnerId, Period,
@@ -23,8 +23,7 @@ const MOST_OWNERS: usize = 1 << 20;
 const LATE_MS: u64 = 2_000;
 
 /// Columns of connections that a period looks at.
-const COLUMNS: [&str; 15] = [
-    "netns",
+pub(super) const COLUMNS: [&str; 16] = [
     "protocol",
     "direction",
     "local_address",
@@ -39,9 +38,9 @@ const COLUMNS: [&str; 15] = [
     "owner_uid",
     "owner_user",
     "owner_cgroup",
+    "sent_bytes",
+    "received_bytes",
 ];
-/// … and these when bytes are asked for.
-const BYTES: [&str; 2] = ["sent_bytes", "received_bytes"];
 
 /// Folds rows into a period.
 pub(crate) struct Folding {
@@ -52,7 +51,6 @@ pub(crate) struct Folding {
     last_tick: Option<Time>,
     gaps: u64,
     gap_ms: u64,
-    columns: Vec<&'static str>,
 }
 
 impl Folding {
@@ -61,12 +59,11 @@ impl Folding {
         Folding {
             period: Period::new(Moment(begin.0), Moment(end.0)),
             origin: Origin::default(),
-            owners: Owners { by, names: vec![OwnerName::default()], known: HashMap::new() },
+            owners: Owners { by, names: vec![OwnerName::default()], known: HashMap::default() },
             namespaces: Vec::new(),
             last_tick: None,
             gaps: 0,
             gap_ms: 0,
-            columns: COLUMNS.into_iter().chain(BYTES).collect(),
         }
     }
 
@@ -188,10 +185,6 @@ impl Sink for Folding {
             let owner = self.owners.number(row);
             self.period.closed(&closed_sample(row, owner));
         }
-    }
-
-    fn connection_columns(&self) -> Option<&[&'static str]> {
-        Some(&self.columns)
     }
 }
 
