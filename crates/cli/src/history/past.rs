@@ -85,11 +85,11 @@ fn period(asked: &Asked, first: Time, last: Time) -> anyhow::Result<[Time; 2]> {
     let end = asked.end.map_or(Time(last.0 + 1), typed);
     let [from, to] = [first, last].map(|at| minute(Moment(at.0)));
     match () {
-        () if begin >= end => {
-            bail!("the period ends before it begins; what is recorded is from {from} to {to} UTC")
-        }
         () if begin > last || end <= first => {
             bail!("nothing was recorded then: what is recorded is from {from} to {to} UTC")
+        }
+        () if begin >= end => {
+            bail!("the period ends before it begins; what is recorded is from {from} to {to} UTC")
         }
         // A period is cut into equal parts: the time before the first row and after the last is none of a recording.
         () => Ok([begin.max(first), end.min(Time(last.0 + 1))]),

@@ -1,0 +1,220 @@
+//! record and report as programs: what is kept is what the kernel and the generator tell, through signals and kills.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
+
+mod recorded;
+
+use std::fs;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use recorded::{Said, run, sockeye};
+use serde_json::Value;
+use sockeye_tests::{Churn, Namespace, Phase, in_namespace, wait_until, within};
+use tempfile::TempDir;
+
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// `record` at work in a directory, from the moment that it says so.
+struct Recorder(Child);
+
+impl Recorder {
+    fn start(directory: &Path, arguments: &str) -> Recorder {
+        let before = ticks(directory);
+        let mut command = sockeye(&format!("record --interval 50ms {arguments}"));
+        command.arg("--output").arg(directory);
+        let child =
+            command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        // A tick of its own is there.
+        wait_until("a first tick", LIMIT, || ticks(directory) > before);
+        Recorder(child)
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(self.0.id() as i32), signal).unwrap();
+    }
+
+    fn end(mut self, signal: Signal) -> Said {
+        self.signal(signal);
+        if within(LIMIT, || self.0.try_wait().unwrap()).is_none() {
+            self.0.kill().unwrap();
+            panic!("it does not end");
+        }
+        self.0.wait_with_output().unwrap().into()
+    }
+
+    fn kill(mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+    }
+}
+
+/// Ticks recorded so far.
+fn ticks(directory: &Path) -> u64 {
+    reported(directory, "").map_or(0, |report| report["totals"]["ticks"].as_u64().unwrap())
+}
+
+/// `report --json`, or what it says instead.
+fn reported(directory: &Path, arguments: &str) -> Result<Value, String> {
+    let mut command = sockeye(&format!("report --json {arguments}"));
+    let said: Said = command.arg(directory).output().unwrap().into();
+    match said.code {
+        0 => Ok(serde_json::from_str(&said.stdout).unwrap()),
+        _ => Err(said.stderr),
+    }
+}
+
+fn churn(closes: u32) -> usize {
+    let phase = Phase { per_second: closes, lasts: Duration::from_secs(1) };
+    let churn = Churn::start(&[phase], 3).unwrap();
+    churn.finish().unwrap().len()
+}
+
+#[test]
+fn what_was_recorded_is_what_happened() {
+    Namespace::new().sysctl("net.ipv4.tcp_tw_reuse", "0").run(|| {
+        let directory = TempDir::new().unwrap();
+        let path = directory.path().join("history");
+        let recorder = Recorder::start(&path, "");
+        let made = churn(300) as u64;
+        // Both ends of each are in this namespace.
+        wait_until("all ends", LIMIT, || {
+            reported(&path, "").is_ok_and(|report| report["totals"]["ended"] == 2 * made)
+        });
+        let live = reported(&path, "").unwrap();
+        let said = recorder.end(Signal::SIGTERM);
+        assert_eq!((said.code, said.stdout.as_str()), (0, ""), "{said:?}");
+        assert!(said.stderr.starts_with("sockeye: recording in "), "{said:?}");
+        let report = reported(&path, "").unwrap();
+        for count in ["opens", "closes", "ended"] {
+            assert_eq!(report["totals"][count], 2 * made, "{count}");
+            assert_eq!(live["totals"][count], 2 * made, "{count}, from the journal");
+        }
+        assert_eq!(report["totals"]["time_wait_max"], made);
+        // Each destination had a third, and its ports are in use after the last.
+        let destinations = report["destinations"].as_array().unwrap();
+        let towards: Vec<u64> = destinations
+            .iter()
+            .filter(|row| row["remote_address"].as_str().unwrap().starts_with("127.0.3."))
+            .map(|row| row["opens"].as_u64().unwrap())
+            .collect();
+        assert_eq!((towards.len(), towards.iter().sum::<u64>()), (3, made), "{towards:?}");
+        assert_eq!(fs::read_dir(path.join("journal")).unwrap().count(), 0, "all of it is Parquet");
+        assert_eq!(fs::read_dir(path.join("connections")).unwrap().count(), 1);
+
+        // A later stretch alone, and none.
+        let end = report["end"].as_str().unwrap();
+        assert_eq!(
+            reported(&path, &format!("--begin {end}"))
+                .unwrap_err()
+                .matches("nothing was recorded then")
+                .count(),
+            1
+        );
+        let none = reported(&path, "--begin 2020-01-01 --end 2020-01-02").unwrap_err();
+        assert!(none.contains("what is recorded is from 20"), "{none}");
+    });
+}
+
+#[test]
+fn a_killed_recorder_goes_on_where_it_was() {
+    Namespace::new().sysctl("net.ipv4.tcp_tw_reuse", "0").run(|| {
+        let directory = TempDir::new().unwrap();
+        let path = directory.path().join("history");
+        let mut made = 0;
+        for _ in 0..2 {
+            let recorder = Recorder::start(&path, "");
+            made += 2 * churn(50) as u64;
+            wait_until("all ends", LIMIT, || reported(&path, "").unwrap()["totals"]["ended"] == made);
+            recorder.kill();
+            assert_eq!(reported(&path, "").unwrap()["totals"]["ended"], made);
+        }
+        let recorder = Recorder::start(&path, "");
+        let second: Said = sockeye("record").arg("-o").arg(&path).output().unwrap().into();
+        assert_eq!(second.code, 2);
+        assert!(second.stderr.contains("is being recorded to by another sockeye"), "{second:?}");
+        let said = recorder.end(Signal::SIGINT);
+        assert!(said.stderr.contains("rows of an earlier recorder that was killed were kept"), "{said:?}");
+        assert_eq!(reported(&path, "").unwrap()["totals"]["ended"], made);
+    });
+}
+
+#[test]
+fn an_ordinary_user_records_too() {
+    Namespace::new().without_privilege().run(|| {
+        let directory = TempDir::new().unwrap();
+        let path = directory.path().join("history");
+        let recorder = Recorder::start(&path, "--keep 1d --max-size 16M");
+        assert_eq!(recorder.end(Signal::SIGTERM).code, 0);
+        assert!(reported(&path, "").unwrap()["totals"]["ticks"].as_u64().unwrap() > 0);
+    });
+}
+
+#[test]
+fn the_report_is_a_screen_a_page_and_a_side_of_a_comparison() {
+    in_namespace(|| {
+        let directory = TempDir::new().unwrap();
+        let path = directory.path().join("history");
+        let recorder = Recorder::start(&path, "");
+        churn(30);
+        recorder.end(Signal::SIGTERM);
+        let page = directory.path().join("page.html");
+        let mut command = sockeye("report --color never");
+        let said: Said = command.arg(&path).arg("--html").arg(&page).output().unwrap().into();
+        assert_eq!((said.code, said.stderr.as_str()), (0, ""), "no bar in a pipe: {said:?}");
+        assert!(said.stdout.contains("EPHEMERAL PORTS") && said.stdout.contains("LIFETIMES"), "{said:?}");
+        let page = fs::read_to_string(&page).unwrap();
+        assert!(page.starts_with("<!DOCTYPE html>") && page.trim_end().ends_with("</html>"));
+        assert!(
+            !page.contains("<script") && !page.contains("http://") && !page.contains("https://"),
+            "nothing is fetched, nothing runs"
+        );
+        for by in ["owner", "user", "cgroup"] {
+            assert!(reported(&path, &format!("--by {by}")).is_ok(), "{by}");
+        }
+        let said: Said = Command::new(env!("CARGO_BIN_EXE_sockeye"))
+            .arg("diff")
+            .args([&path, &path])
+            .args(["--fail-on", "opens_per_second"])
+            .output()
+            .unwrap()
+            .into();
+        assert_eq!(said.code, 0, "the same is no change: {said:?}");
+    });
+}
+
+#[test]
+fn what_is_no_recording_is_told() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path();
+    let said: Said = sockeye("report").arg(path).output().unwrap().into();
+    assert_eq!((said.code, said.stdout.as_str()), (2, ""));
+    assert!(said.stderr.contains("it has no sockeye-recording.json"), "{said:?}");
+    fs::write(path.join("thesis.tex"), "").unwrap();
+    let said: Said = sockeye("record -o").arg(path).output().unwrap().into();
+    assert_eq!(said.code, 2);
+    assert!(said.stderr.contains("it holds other files; choose a directory"), "{said:?}");
+    assert_eq!(fs::read_dir(path).unwrap().count(), 1);
+    fs::write(path.join("sockeye-recording.json"), "{\"schema\":\"sockeye.recording/9\"}").unwrap();
+    for mut command in [sockeye("report"), sockeye("record -o")] {
+        let said: Said = command.arg(path).output().unwrap().into();
+        assert_eq!(said.code, 2);
+        assert!(said.stderr.contains("newer sockeye (format 9; this one knows up to 1)"), "{said:?}");
+    }
+    for (arguments, word) in [
+        ("record --max-size 1M", "16M at least"),
+        ("record --max-size many", "500M or 2G"),
+        ("record --keep 0", "between 1ms and a year"),
+        ("record --interval 1ms", "10ms at least"),
+        ("report --begin yesterday", "write it like"),
+        ("report --by port", "possible values"),
+        ("report --json -o table", "cannot be used with"),
+    ] {
+        let said = run(arguments);
+        assert_eq!((said.code, said.stdout.as_str()), (2, ""), "{arguments}: {said:?}");
+        assert!(said.stderr.contains(word), "{arguments}: {said:?}");
+    }
+}
