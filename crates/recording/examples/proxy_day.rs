@@ -96,7 +96,9 @@ impl Day {
         }
         let mut fullest = (0, 0.0);
         for (to, closed) in by_destination.into_iter().enumerate() {
-            let opened = (closed as f64 * (0.98 + 0.04 * self.dice.roll())) as u64;
+            // Whatever ends is replaced, now or a little later.
+            let missing = (LIVE / DESTINATIONS + closed).saturating_sub(self.live[to]);
+            let opened = (missing as f64 * (0.5 + 0.7 * self.dice.roll())) as u64;
             self.live[to] = (self.live[to] + opened).saturating_sub(closed);
             let time_wait = closed * 12;
             let occupancy = (self.live[to] + time_wait).min(28_000) as f64 / 28_189.0;

@@ -79,25 +79,38 @@ impl Screen {
         let names: Vec<String> = shown.iter().map(|row| destination_label(&row.id)).collect();
         let longest =
             names.iter().map(|name| name.chars().count()).max().unwrap_or(0).max("DESTINATION".len());
-        // Behind the name: the bar and its share, and five columns.
-        let room = longest.min(self.width.saturating_sub(2 + 2 + 10 + 1 + 6 + 13 + 10 + 12 + 12 + 10));
+        let [first, last] = [view.period.begin(), view.period.end()].map(minute);
+        // Of one day the time is enough.
+        let (at, from) = if first.get(..10) == last.get(..10) { (7, 11) } else { (13, 5) };
+        // Behind the name: the bar and its share, and five columns; without the closes, which are what opens are in the long
+        // run, where names would be cut for them.
+        let room = |closes: usize| self.width.saturating_sub(2 + 2 + 10 + 1 + 6 + at + 10 + 13 + closes + 10);
+        let closes = if room(13) < longest { 0 } else { 13 };
+        let room = longest.min(room(closes));
+        let closed = |text: String| if closes > 0 { text } else { String::new() };
         self.line(&format!(
-            "{heading}  {:<room$}  {:<17}{:>13}{:>10}{:>12}{:>12}{:>10}{reset}",
-            "DESTINATION", "FULLEST", "AT", "HEADROOM", "OPENED", "CLOSED", "p50"
+            "{heading}  {:<room$}  {:<17}{:>at$}{:>10}{:>13}{:>closes$}{:>10}{reset}",
+            "DESTINATION",
+            "FULLEST",
+            "AT",
+            "HEADROOM",
+            "OPENED",
+            closed("CLOSED".to_owned()),
+            "p50"
         ));
         for (row, name) in shown.iter().zip(&names) {
             let full = row.occupancy_max;
             let lives = view.lifetimes_of(&row.id).map_or("—".to_owned(), |lives| duration(lives.p50.ms));
             let line = format!(
-                "  {:<room$}  {}{} {:>5.1}%{reset}{:>13}{:>10}{:>12}{:>12}{:>10}",
+                "  {:<room$}  {}{} {:>5.1}%{reset}{:>at$}{:>10}{:>13}{:>closes$}{:>10}",
                 shortened(name, room),
                 self.palette.of_share(full),
                 bar(full),
                 full * 100.0,
-                minute(row.in_use_max_at).get(5..).unwrap_or_default(),
+                minute(row.in_use_max_at).get(from..).unwrap_or_default(),
                 grouped(row.headroom_min),
                 grouped(row.opens),
-                grouped(row.closes),
+                closed(grouped(row.closes)),
                 lives,
             );
             self.line(&line);
