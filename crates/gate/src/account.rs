@@ -96,6 +96,8 @@ pub struct Leak {
     pub owner: String,
     /// How many.
     pub count: u64,
+    /// Whether they were seen not to be closed; otherwise it is told by when their process ended.
+    pub is_certain: bool,
 }
 
 /// Connections that one destination got.
@@ -122,8 +124,8 @@ pub struct DestinationAccount {
     pub exchanges: Option<f64>,
     /// How long they lived.
     pub lived: Lived,
-    /// Sockets of it that were not closed.
-    pub leaked: u64,
+    /// Sockets of it that were not closed: certainly, and at most.
+    pub leaked: Count,
     /// Who opened them, most first.
     pub owners: Vec<(String, u64)>,
 }
@@ -155,8 +157,10 @@ pub struct Account {
     pub lived: Lived,
     /// What was not closed, most first.
     pub leaks: Vec<Leak>,
-    /// Whether each leak was seen for certain and none was missed; otherwise some are told by when their process ended.
-    pub leaks_exact: bool,
+    /// Connections that may be leaks, too: of these nothing tells whether they were closed before their process ended.
+    pub leaks_missed: u64,
+    /// Why not every leak is certain, and what would make it so; None when each is, and none was missed.
+    pub leaks_doubt: Option<String>,
     /// Most opens first.
     pub destinations: Vec<DestinationAccount>,
     /// What was not seen, and why; and what else to know.
@@ -164,8 +168,14 @@ pub struct Account {
 }
 
 impl Account {
-    /// Sockets that were not closed.
-    pub fn leaked(&self) -> u64 {
+    /// Sockets that were not closed: certainly, and at most.
+    pub fn leaked(&self) -> Count {
+        let certain = self.leaks.iter().filter(|leak| leak.is_certain).map(|leak| leak.count).sum();
+        Count::between(certain, self.leaks_told() + self.leaks_missed)
+    }
+
+    /// The best single number of these.
+    pub fn leaks_told(&self) -> u64 {
         self.leaks.iter().map(|leak| leak.count).sum()
     }
 }

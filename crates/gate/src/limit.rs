@@ -157,7 +157,10 @@ impl Limit {
             Limit::MaxPorts => Some(most(|one| one.peak_ports as f64)),
             Limit::MaxOccupancy => Some(most(|one| one.peak_occupancy)),
             Limit::MaxTimeWait => Some(sum(|one| one.time_wait_left)),
-            Limit::MaxLeaked => Some(sum(|one| one.leaked)),
+            Limit::MaxLeaked => {
+                let [min, max] = [sum(|one| one.leaked.min), sum(|one| one.leaked.max)];
+                Some(Measure { min: min.min, max: max.max })
+            }
             // The least reused, and the one whose connections are the briefest.
             Limit::MinReuse => least(there.iter().filter_map(|one| one.exchanges)).map(Measure::exactly),
             Limit::LifetimeP50Min => {
@@ -174,7 +177,7 @@ impl Limit {
             Limit::MaxPorts => Some(Measure::exactly(account.peak_ports as f64)),
             Limit::MaxOccupancy => Some(Measure::exactly(account.peak_occupancy)),
             Limit::MaxTimeWait => Some(Measure::exactly(account.time_wait_left as f64)),
-            Limit::MaxLeaked => Some(Measure::exactly(account.leaked() as f64)),
+            Limit::MaxLeaked => Some(account.leaked().into()),
             Limit::MinReuse => account.exchanges.map(Measure::exactly),
             Limit::LifetimeP50Min => median(&account.lived),
         }

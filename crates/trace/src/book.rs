@@ -11,6 +11,10 @@ use crate::{Heard, Maker};
 
 /// The most connects that are remembered.
 const MOST_MADE: usize = 1 << 18;
+/// A closed end is asked for when its socket is freed: mostly at once, but the other side may keep it waiting.
+const CLOSING_AGES: u32 = 64;
+/// A task that ends closes what it has within a moment.
+const EXITING_AGES: u32 = 8;
 /// The most connects under way, and the most threads.
 const MOST: usize = 1 << 16;
 
@@ -26,6 +30,10 @@ pub(crate) struct Book {
     tasks: HashMap<u32, Task>,
     /// Those that connected, and whose number was given to another since, or may have been.
     former: HashMap<Maker, Task>,
+    /// Tasks that have begun to end. Since Linux 6.16 perf tells their end before what they have open is closed.
+    exiting: HashMap<u32, Exiting>,
+    /// Ends of connections that were closed, by their hash.
+    closings: HashMap<u64, Closing>,
     /// Tasks that were met so far.
     met: u32,
     /// Calls of `forget_old`.
@@ -45,6 +53,18 @@ struct Made {
     /// Of the namespace and both its ends, or what a reset leaves of them. Two with the same 64 bits are taken for one.
     hash: u64,
     maker: Maker,
+    age: u32,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Exiting {
+    netns: Option<u64>,
+    age: u32,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Closing {
+    at_exit: bool,
     age: u32,
 }
 
@@ -96,10 +116,7 @@ impl Book {
             // Of another pid namespace, or none at all.
             What::Tries { pid: 0 | u32::MAX, .. } => {}
             What::Tries { socket, pid, task, cgroup } => {
-                let netns = self.task(task).and_then(|task_| {
-                    task_.netns = task_.netns.or_else(|| alive.netns(task));
-                    task_.netns
-                });
+                let netns = self.netns(task, alive);
                 let age = self.age;
                 let has_room = self.tries.len() < MOST || self.tries.contains_key(&socket);
                 match self.task(pid) {
@@ -123,9 +140,11 @@ impl Book {
                 // A child may be gone when it could be asked, and is called as its parent until it says otherwise.
                 let known = self.task(parent).map_or_else(Task::default, |parent_| {
                     parent_.name = parent_.name.or_else(|| alive.name(parent));
+                    parent_.netns = parent_.netns.or_else(|| alive.netns(parent));
                     *parent_
                 });
                 self.leave(task);
+                self.exiting.remove(&task);
                 if let Some(task) = self.task(task) {
                     let Task { netns, cgroup, name, .. } = known;
                     *task = Task { netns, cgroup, name, ..*task };
@@ -141,6 +160,25 @@ impl Book {
                     task.netns = Some(netns);
                 }
             }
+            What::Closes { task, local, remote } => {
+                let exiting = self.exiting.get(&task).copied();
+                let at_exit = exiting.is_some();
+                let netns = exiting.map_or_else(|| self.netns(task, alive), |exiting| exiting.netns);
+                // Of a task that began before we listened, and ended before it was asked.
+                let Some(netns) = netns else { return };
+                let closing = Closing { at_exit, age: self.age };
+                for hash in self.hashes(netns, local, remote) {
+                    match self.closings.len() < MOST_MADE {
+                        true => _ = self.closings.insert(hash, closing),
+                        false => self.lost += 1,
+                    }
+                }
+            }
+            What::Exits { task } if self.exiting.len() < MOST => {
+                let exiting = Exiting { netns: self.netns(task, alive), age: self.age };
+                self.exiting.insert(task, exiting);
+            }
+            What::Exits { .. } => self.lost += 1,
             What::Ended { task } => self.end(task),
             What::Lost(records) => {
                 self.lost += records;
@@ -150,6 +188,7 @@ impl Book {
                     self.leave(number);
                 }
                 self.tries.clear();
+                self.exiting.clear();
             }
         }
     }
@@ -172,6 +211,12 @@ impl Book {
         }))
     }
 
+    fn netns(&mut self, number: u32, alive: &mut impl Alive) -> Option<u64> {
+        let task = self.task(number)?;
+        task.netns = task.netns.or_else(|| alive.netns(number));
+        task.netns
+    }
+
     /// The number is another's from now on.
     fn leave(&mut self, number: u32) {
         if let Some(task) = self.tasks.remove(&number)
@@ -186,9 +231,7 @@ impl Book {
     fn note(&mut self, Try { maker, netns }: Try, local: SocketAddr, remote: SocketAddr) {
         // It began before we listened, and ended before it was asked.
         let Some(netns) = netns else { return };
-        let whole = self.hash(netns, local, remote);
-        let reset = self.hash(netns, local, SocketAddr::new(remote.ip(), 0));
-        for hash in [whole, reset] {
+        for hash in self.hashes(netns, local, remote) {
             let made = Made { hash, maker, age: self.age };
             let has_room = self.made.len() < MOST_MADE;
             match self.made.find_mut(hash, |one| one.hash == hash) {
@@ -210,6 +253,15 @@ impl Book {
                 self.tasks.remove(&task);
             }
         }
+    }
+
+    /// Of both its ends, and of what a reset leaves of them.
+    fn hashes(&self, netns: u64, local: SocketAddr, remote: SocketAddr) -> [u64; 2] {
+        [remote.port(), 0].map(|port| self.hash(netns, local, SocketAddr::new(remote.ip(), port)))
+    }
+
+    pub(crate) fn closed_at_exit(&self, netns: u64, local: SocketAddr, remote: SocketAddr) -> Option<bool> {
+        Some(self.closings.get(&self.hash(netns, local, remote))?.at_exit)
     }
 
     pub(crate) fn connector(&self, netns: u64, local: SocketAddr, remote: SocketAddr) -> Option<Maker> {
@@ -238,6 +290,8 @@ impl Book {
         self.age += 1;
         let age = self.age;
         self.made.retain(|made| made.age + 1 >= age);
+        self.exiting.retain(|_, exiting| exiting.age + EXITING_AGES >= age);
+        self.closings.retain(|_, closing| closing.age + CLOSING_AGES >= age);
         let is_recent = |task: &Task| task.age + 2 >= age;
         self.tasks.retain(|_, task| !task.has_ended || is_recent(task));
         self.former.retain(|_, task| is_recent(task));
@@ -311,6 +365,37 @@ mod tests {
             connected(1, 5_002),
         ]);
         assert_eq!([5_000, 5_001, 5_002].map(|port| pid(&book, port)), [Some(100), None, Some(300)]);
+    }
+
+    #[test]
+    fn what_is_closed_while_its_task_ends_was_left_open() {
+        let closes = |task, port| {
+            let (local, remote) = ends(port);
+            What::Closes { task, local, remote }
+        };
+        let book = heard([
+            What::Forked { task: 100, parent: 1 },
+            What::Forked { task: 101, parent: 1 },
+            closes(100, 5_000),
+            What::Exits { task: 100 },
+            What::Ended { task: 100 },
+            closes(100, 5_001),
+            // Another that goes on meanwhile.
+            closes(101, 5_002),
+            What::Forked { task: 100, parent: 1 },
+            closes(100, 5_003),
+        ]);
+        let told = |port| {
+            let (local, remote) = ends(port);
+            book.closed_at_exit(7, local, remote)
+        };
+        assert_eq!(
+            [5_000, 5_001, 5_002, 5_003, 5_004].map(told),
+            [Some(false), Some(true), Some(false), Some(false), None]
+        );
+        let left = (SocketAddr::from(([0; 4], 5_001)), SocketAddr::from(([10, 0, 0, 2], 0)));
+        assert_eq!(book.closed_at_exit(7, left.0, left.1), Some(true), "with unread data: a reset");
+        assert_eq!(book.closed_at_exit(8, left.0, left.1), None);
     }
 
     #[test]

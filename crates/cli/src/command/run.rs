@@ -11,7 +11,7 @@ use sockeye_gate::{Account, Baseline, Budget, Verdict};
 use sockeye_host::{Counters, isolate};
 
 use crate::NOT_PASSED;
-use crate::args::{FeedArgs, RunArgs};
+use crate::args::RunArgs;
 use crate::by::former_owner;
 use crate::follow::{Follow, Pace};
 use crate::render::{run_json, run_junit, run_markdown, run_table};
@@ -19,7 +19,6 @@ use crate::run::child::{self, Child, Exit, NotStarted, Patience, Signals};
 use crate::run::descent::descendants;
 use crate::run::tally::{Finish, Tally};
 use crate::terminal::{Harmless, Palette};
-use crate::whose::Facet;
 
 /// From look to look while the command runs.
 const INTERVAL: Duration = Duration::from_millis(100);
@@ -44,7 +43,7 @@ pub(crate) fn run(args: &RunArgs) -> anyhow::Result<u8> {
     let mut counters_unread = Vec::new();
     let before = Counters::read(&mut counters_unread);
     let pace = Pace { interval: INTERVAL, count: None, for_: None, cpu_budget: Some(CPU_BUDGET) };
-    let mut follow = Follow::open_with_owners(&FeedArgs::default(), &pace, Some(Facet::Process))?;
+    let mut follow = Follow::open_accounting(&pace)?;
     follow.keep_closed();
     follow.monitor().keep_lifetimes(LifetimesBy::Ends);
     let ephemeral = follow.surroundings().core_settings().pool().range();
@@ -128,7 +127,8 @@ fn follow_once(follow: &mut Follow, tally: &mut Tally, child: Option<&Child>) ->
     let batch = follow.next_closed()?.context("the watch has ended before the command")?;
     for closed in &batch {
         let owner = follow.whose().and_then(|whose| former_owner(closed, whose));
-        tally.ended(closed, owner.as_ref());
+        let at_exit = follow.whose().and_then(|whose| whose.closed_at_exit(closed));
+        tally.ended(closed, owner.as_ref(), at_exit);
     }
     let looked = follow.ticks() > before;
     if looked {

@@ -35,6 +35,8 @@ struct Object<'a> {
     time_wait_left: u64,
     leaked: u64,
     leaked_exact: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    leaked_max: Option<u64>,
     leaks: Vec<LeakRow<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     exchanges_per_connection: Option<f64>,
@@ -72,6 +74,7 @@ struct Row<'a> {
 struct LeakRow<'a> {
     kind: &'static str,
     count: u64,
+    certain: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     remote_address: Option<std::net::IpAddr>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -157,14 +160,16 @@ pub(crate) fn render(
         peak_ports: account.peak_ports,
         peak_occupancy_ratio: rounded(account.peak_occupancy),
         time_wait_left: account.time_wait_left,
-        leaked: account.leaked(),
-        leaked_exact: account.leaks_exact,
+        leaked: account.leaks_told(),
+        leaked_exact: account.leaks_doubt.is_none(),
+        leaked_max: doubt(account.leaked()),
         leaks: account
             .leaks
             .iter()
             .map(|leak| LeakRow {
                 kind: leak.kind.name(),
                 count: leak.count,
+                certain: leak.is_certain,
                 remote_address: leak.remote.map(|remote| remote.ip()),
                 remote_port: leak.remote.map(|remote| remote.port()),
                 owner: &leak.owner,
@@ -234,7 +239,7 @@ fn destination(one: &DestinationAccount) -> Destination<'_> {
         peak_ports: one.peak_ports,
         peak_occupancy_ratio: rounded(one.peak_occupancy),
         time_wait_left: one.time_wait_left,
-        leaked: one.leaked,
+        leaked: one.leaked.max,
         exchanges_per_connection: one.exchanges.map(rounded),
         lifetimes: lifetimes(&one.lived),
         owners: one.owners.iter().map(|(name, opens)| Owner { name, opens: *opens }).collect(),

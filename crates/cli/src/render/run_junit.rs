@@ -94,7 +94,8 @@ mod tests {
             outcome: Outcome::Broken,
             evidence: vec![text.to_owned(), "plain".to_owned()],
         };
-        let leak = Leak { kind: LeakKind::Open, remote: None, owner: text.to_owned(), count: 1 };
+        let leak =
+            Leak { kind: LeakKind::Open, remote: None, owner: text.to_owned(), count: 1, is_certain: true };
         let account = Account { leaks: vec![leak], notes: vec![text.to_owned()], ..Account::default() };
         (account, Verdict { findings: vec![finding] })
     }

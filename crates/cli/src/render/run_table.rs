@@ -26,7 +26,7 @@ pub(crate) fn render(account: &Account, verdict: &Verdict, exit: Exit, palette: 
         count(account.opens),
         count(account.accepts),
         number(account.peak_live),
-        number(account.leaked()),
+        count(account.leaked()),
     );
     let _ = writeln!(
         text,
@@ -48,7 +48,9 @@ pub(crate) fn render(account: &Account, verdict: &Verdict, exit: Exit, palette: 
         let place = leak.remote.map_or_else(String::new, |remote| format!(" to {remote}"));
         let owner =
             if leak.owner.is_empty() { String::new() } else { format!(" ({})", Harmless(&leak.owner)) };
-        let _ = writeln!(text, "  not closed: {}{place}{owner}: {}", number(leak.count), leak.kind.text());
+        let doubt = if leak.is_certain { "" } else { ", as it seems" };
+        let what = leak.kind.text();
+        let _ = writeln!(text, "  not closed: {}{place}{owner}: {what}{doubt}", number(leak.count));
     }
     findings(&mut text, verdict, palette);
     for note in &account.notes {

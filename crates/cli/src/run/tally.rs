@@ -18,6 +18,8 @@ use crate::by::FormerOwner;
 
 /// A connection that nothing was sent on for so long before its process ended was open for no reason.
 const IDLE_MS: u64 = 100;
+/// What would make leaks certain.
+const LEAKS_DOUBTED: &str = "some may have been closed just before their process ended, or just not: as root (CAP_PERFMON) the kernel tells which";
 /// Owners that are told apart for each destination.
 const MOST_OWNERS: usize = 64;
 
@@ -29,12 +31,15 @@ pub(crate) struct Tally {
     closed_by: [u64; 4],
     exchanges: Exchanges,
     peak_live: u64,
-    leaks: BTreeMap<(LeakKind, Option<SocketAddr>, String), u64>,
+    /// By kind, place, owner, and whether it is certain.
+    leaks: BTreeMap<(LeakKind, Option<SocketAddr>, String, bool), u64>,
     /// Bound sockets without connection, and those in CLOSE_WAIT, at the last two looks before the end.
     bound: [u32; 2],
     half_closed: [u32; 2],
-    /// Something ended when nobody could tell that its process went on: whether it had been closed is told by timing.
-    by_timing: bool,
+    /// Connections begun here that ended when nobody could tell that their process went on, and are not told as leaks.
+    missed: u64,
+    /// Accepted connections whose client had closed, and that were left to the end of their process.
+    abandoned: u64,
     /// What outlives the command has been told.
     has_left: bool,
 }
@@ -48,6 +53,9 @@ struct Towards {
     peak_occupancy: f64,
     exchanges: Exchanges,
     leaked: u64,
+    /// Of these, told by timing.
+    leaked_perhaps: u64,
+    missed: u64,
     owners: HashMap<String, u64>,
 }
 
@@ -104,8 +112,9 @@ impl Tally {
         }
     }
 
-    /// A connection has ended. To be told while its process still can be asked whether it is ending.
-    pub(crate) fn ended(&mut self, closed: &Closed, owner: Option<&FormerOwner>) {
+    /// A connection has ended; `at_exit`: because its process did, if that is known. To be told while its process still can
+    /// be asked whether it is ending.
+    pub(crate) fn ended(&mut self, closed: &Closed, owner: Option<&FormerOwner>, at_exit: Option<bool>) {
         self.closes += 1;
         let by = match closed.closed_by {
             ClosedBy::Local => 0,
@@ -117,22 +126,37 @@ impl Tally {
         self.exchanges.add(closed);
         // What is left running has been told.
         let pid = owner.and_then(|owner| owner.name.pid);
-        let is_leaked = !self.has_left && was_idle(closed) && pid.is_some_and(is_ending);
-        // Busy to the last, or of a process that nobody had met: a leak all the same, for all that is known.
-        self.by_timing = self.by_timing || (!self.has_left && pid.is_none_or(is_ending));
+        let (is_leaked, is_certain) = match (self.has_left, at_exit) {
+            (true, _) => (false, true),
+            // Whoever accepts may be about to close when it ends, as its client just has.
+            (false, Some(at_exit)) => (at_exit && closed.direction == Direction::Outgoing, true),
+            (false, None) => {
+                let is_leaked = was_idle(closed) && pid.is_some_and(is_ending);
+                // Busy to the last, or of a process that nobody had met: a leak all the same, for all that is known.
+                let may_be = closed.direction != Direction::Incoming && pid.is_none_or(is_ending);
+                (is_leaked, !may_be)
+            }
+        };
+        let is_abandoned = closed.direction == Direction::Incoming && closed.closed_by == ClosedBy::Remote;
+        self.abandoned += u64::from(is_abandoned && at_exit == Some(true));
+        let is_missed = !is_leaked && !is_certain;
+        self.missed += u64::from(is_missed);
         let label = owner.map(|owner| owner.label.clone()).unwrap_or_default();
         if is_leaked {
             let kind = match closed.closed_by {
-                ClosedBy::Remote => LeakKind::CloseWait,
+                // Else the other side has but just ended, too.
+                ClosedBy::Remote if self.long_half_closed() > 0 || !is_certain => LeakKind::CloseWait,
                 _ => LeakKind::Open,
             };
-            *self.leaks.entry((kind, closed.remote, label.clone())).or_default() += 1;
+            *self.leaks.entry((kind, closed.remote, label.clone(), is_certain)).or_default() += 1;
         }
         if let Group::Destination(id) = closed.group() {
             let towards = self.towards.entry(id).or_default();
             towards.closes += 1;
             towards.exchanges.add(closed);
             towards.leaked += u64::from(is_leaked);
+            towards.leaked_perhaps += u64::from(is_leaked && !is_certain);
+            towards.missed += u64::from(is_missed);
             if !label.is_empty()
                 && (towards.owners.len() < MOST_OWNERS || towards.owners.contains_key(&label))
             {
@@ -181,7 +205,10 @@ impl Tally {
                     time_wait_left: waiting.get(&id).copied().unwrap_or(0),
                     exchanges: towards.exchanges.per_connection(),
                     lived: lived(group),
-                    leaked: towards.leaked,
+                    leaked: Count::between(
+                        towards.leaked - towards.leaked_perhaps,
+                        towards.leaked + towards.missed,
+                    ),
                     owners,
                 }
             })
@@ -190,9 +217,10 @@ impl Tally {
         let mut leaks: Vec<Leak> = self
             .leaks
             .into_iter()
-            .map(|((kind, remote, owner), count)| Leak { kind, remote, owner, count })
+            .map(|((kind, remote, owner, is_certain), count)| Leak { kind, remote, owner, count, is_certain })
             .collect();
         leaks.sort_by_key(|leak| std::cmp::Reverse(leak.count));
+        let is_doubted = self.missed > 0 || leaks.iter().any(|leak| !leak.is_certain);
         Account {
             duration_ms: finish.duration_ms,
             opens,
@@ -205,8 +233,9 @@ impl Tally {
             exchanges: self.exchanges.per_connection(),
             closed_by: self.closed_by,
             lived: lived(&finish.lifetimes.total),
+            leaks_doubt: is_doubted.then(|| LEAKS_DOUBTED.to_owned()),
             leaks,
-            leaks_exact: !self.by_timing,
+            leaks_missed: self.missed,
             destinations,
             notes: finish.notes,
         }
@@ -217,14 +246,24 @@ impl Tally {
     fn tell_forgotten(&mut self) {
         let told: u64 =
             self.leaks.iter().filter(|(leak, _)| leak.0 == LeakKind::CloseWait).map(|(_, n)| n).sum();
-        let half_closed = u64::from(self.half_closed[0].min(self.half_closed[1])).saturating_sub(told);
+        let half_closed = self.long_half_closed().saturating_sub(told);
+        // Of those some may have been closed since; these were not.
+        let abandoned = half_closed.min(self.abandoned);
         let bound = u64::from(self.bound[0].min(self.bound[1]));
-        for (kind, count) in [(LeakKind::BoundIdle, bound), (LeakKind::CloseWait, half_closed)] {
+        for (kind, count, is_certain) in [
+            (LeakKind::BoundIdle, bound, false),
+            (LeakKind::CloseWait, abandoned, true),
+            (LeakKind::CloseWait, half_closed - abandoned, false),
+        ] {
             if !self.has_left && count > 0 {
-                *self.leaks.entry((kind, None, String::new())).or_default() += count;
-                self.by_timing = true;
+                *self.leaks.entry((kind, None, String::new(), is_certain)).or_default() += count;
             }
         }
+    }
+
+    /// Sockets whose other side had closed in both of the last looks.
+    fn long_half_closed(&self) -> u64 {
+        self.half_closed[0].min(self.half_closed[1]).into()
     }
 
     /// The command has ended and others go on that it started: what they hold is left, whatever becomes of it.
@@ -233,12 +272,13 @@ impl Tally {
         for one in report.destinations.iter().filter(|one| one.traffic.live > 0) {
             let remote = SocketAddr::new(one.id.remote_address, one.id.remote_port);
             let live = u64::from(one.traffic.live);
-            *self.leaks.entry((LeakKind::LeftRunning, Some(remote), String::new())).or_default() += live;
+            *self.leaks.entry((LeakKind::LeftRunning, Some(remote), String::new(), true)).or_default() +=
+                live;
             self.towards.entry(one.id).or_default().leaked += live;
         }
         if report.bound_sockets > 0 {
             let bound = u64::from(report.bound_sockets);
-            self.leaks.insert((LeakKind::BoundIdle, None, String::new()), bound);
+            self.leaks.insert((LeakKind::BoundIdle, None, String::new(), true), bound);
         }
     }
 }
