@@ -64,6 +64,11 @@ impl Makers {
         self.connects.as_ref().ok()?.closed_at_exit(self.netns, local, remote)
     }
 
+    /// Connects that began in these cgroups; None where nobody counts.
+    pub(crate) fn begun_in(&self, cgroups: &[u64]) -> Option<u64> {
+        self.connects.as_ref().ok()?.begun_in(self.netns, cgroups)
+    }
+
     /// What the kernel has told of such a process.
     pub(crate) fn heard_of(&self, maker: Maker) -> Option<Heard> {
         self.connects.as_ref().ok()?.heard_of(maker)

@@ -152,8 +152,13 @@ impl Whose {
         (at_exit || self.hears_all()).then_some(at_exit)
     }
 
+    /// Connects that began in these cgroups, as of the last look; None where not each was heard.
+    pub(crate) fn begun_in(&self, cgroups: &[u64]) -> Option<u64> {
+        self.makers.as_ref()?.begun_in(cgroups).filter(|_| self.hears_all())
+    }
+
     /// Whether every connect() and every close is heard so far.
-    pub(crate) fn hears_all(&self) -> bool {
+    fn hears_all(&self) -> bool {
         self.makers.as_ref().is_some_and(|makers| makers.why_not().is_none() && makers.lost() == 0)
     }
 

@@ -130,9 +130,43 @@ pub struct DestinationAccount {
     pub owners: Vec<(String, u64)>,
 }
 
+/// How a command's sockets are known from others.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Scope {
+    /// It has a network namespace of its own: there are no others.
+    #[default]
+    Namespace,
+    /// It has a cgroup of its own, which sockets tell.
+    Cgroup,
+    /// By who holds them, as far as that is seen.
+    Processes,
+}
+
+impl Scope {
+    /// The word of JSON.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Scope::Namespace => "netns",
+            Scope::Cgroup => "cgroup",
+            Scope::Processes => "processes",
+        }
+    }
+
+    /// For people.
+    pub const fn text(self) -> &'static str {
+        match self {
+            Scope::Namespace => "in a network namespace of its own",
+            Scope::Cgroup => "told from others by its cgroup",
+            Scope::Processes => "told from others by its processes",
+        }
+    }
+}
+
 /// What a command did from its start to its end.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct Account {
+    /// How its sockets are known from others.
+    pub scope: Scope,
     /// From start to end, milliseconds.
     pub duration_ms: u64,
     /// Connections begun by connect(), failed ones too.

@@ -30,6 +30,8 @@ pub(crate) struct Book {
     tasks: HashMap<u32, Task>,
     /// Those that connected, and whose number was given to another since, or may have been.
     former: HashMap<Maker, Task>,
+    /// Connects that began, by where; None when they are not counted.
+    begun: Option<HashMap<Place, i64>>,
     /// Tasks that have begun to end. Since Linux 6.16 perf tells their end before what they have open is closed.
     exiting: HashMap<u32, Exiting>,
     /// Ends of connections that were closed, by their hash.
@@ -45,7 +47,11 @@ pub(crate) struct Book {
 struct Try {
     maker: Maker,
     netns: Option<u64>,
+    place: Place,
 }
+
+/// A network namespace and a cgroup; zeros are not known.
+type Place = (u64, u64);
 
 /// A connection that somebody made.
 #[derive(Clone, Copy, Debug)]
@@ -123,7 +129,9 @@ impl Book {
                     Some(first) if has_room => {
                         (first.cgroup, first.age, first.connects) = (cgroup, age, true);
                         let maker = Maker { pid, generation: first.generation };
-                        self.tries.insert(socket, Try { maker, netns });
+                        let place = (netns.unwrap_or(0), cgroup);
+                        self.tries.insert(socket, Try { maker, netns, place });
+                        self.count(place, 1);
                     }
                     _ => self.lost += 1,
                 }
@@ -133,8 +141,12 @@ impl Book {
                     self.note(try_, local, remote);
                 }
             }
-            What::Failed { socket } => {
-                self.tries.remove(&socket);
+            What::Failed { socket, had_port } => {
+                let try_ = self.tries.remove(&socket);
+                // No port was left for it: the kernel does not count it as a connection either.
+                if let (Some(try_), false) = (try_, had_port) {
+                    self.count(try_.place, -1);
+                }
             }
             What::Forked { task, parent } => {
                 // A child may be gone when it could be asked, and is called as its parent until it says otherwise.
@@ -211,6 +223,32 @@ impl Book {
         }))
     }
 
+    fn count(&mut self, place: Place, more: i64) {
+        let Some(begun) = &mut self.begun else { return };
+        match begun.len() < MOST || begun.contains_key(&place) {
+            true => *begun.entry(place).or_default() += more,
+            false => self.lost += 1,
+        }
+    }
+
+    /// Counts connects from now on.
+    pub(crate) fn counting() -> Book {
+        Book { begun: Some(HashMap::new()), ..Book::default() }
+    }
+
+    pub(crate) fn begun_in(&self, netns: u64, cgroups: &[u64]) -> Option<u64> {
+        let begun = self.begun.as_ref()?;
+        let may_be = |own: u64, place: u64| place == 0 || place == own;
+        let is_meant = |place: u64| cgroups.iter().any(|cgroup| may_be(*cgroup, place));
+        if begun.keys().any(|place| {
+            (place.0 == 0 || place.1 == 0) && may_be(netns, place.0) && is_meant(place.1)
+        }) {
+            return None;
+        }
+        let of = |cgroup| begun.get(&(netns, cgroup)).copied().unwrap_or(0);
+        cgroups.iter().map(|cgroup| u64::try_from(of(*cgroup)).ok()).sum()
+    }
+
     fn netns(&mut self, number: u32, alive: &mut impl Alive) -> Option<u64> {
         let task = self.task(number)?;
         task.netns = task.netns.or_else(|| alive.netns(number));
@@ -228,7 +266,7 @@ impl Book {
         }
     }
 
-    fn note(&mut self, Try { maker, netns }: Try, local: SocketAddr, remote: SocketAddr) {
+    fn note(&mut self, Try { maker, netns, .. }: Try, local: SocketAddr, remote: SocketAddr) {
         // It began before we listened, and ended before it was asked.
         let Some(netns) = netns else { return };
         for hash in self.hashes(netns, local, remote) {
@@ -359,12 +397,35 @@ mod tests {
             tries(1, 100),
             connected(1, 5_000),
             tries(1, 200),
-            What::Failed { socket: 1 },
+            What::Failed { socket: 1, had_port: true },
             connected(1, 5_001),
             tries(1, 300),
             connected(1, 5_002),
         ]);
         assert_eq!([5_000, 5_001, 5_002].map(|port| pid(&book, port)), [Some(100), None, Some(300)]);
+    }
+
+    #[test]
+    fn connects_are_counted_where_they_begin() {
+        let tries = |socket, cgroup| What::Tries { socket, pid: 100, task: 100, cgroup };
+        let count = |what: &[What]| {
+            let mut book = Book::counting();
+            what.iter().zip(0..).for_each(|(what, at)| book.hear(Happening { at, what: *what }));
+            book.turn_to(u64::MAX, &mut All(Some(7), None));
+            [&[5][..], &[5, 6], &[8]].map(|cgroups| book.begun_in(7, cgroups))
+        };
+        let mut heard = vec![
+            tries(1, 5),
+            tries(2, 6),
+            What::Failed { socket: 1, had_port: true },
+            tries(1, 5),
+            What::Failed { socket: 1, had_port: false },
+            What::Entered { task: 100, netns: 9 },
+            tries(3, 5),
+        ];
+        assert_eq!(count(&heard), [Some(1), Some(2), Some(0)]);
+        heard.extend([What::Entered { task: 100, netns: 7 }, tries(4, 0)]);
+        assert_eq!(count(&heard), [None; 3]);
     }
 
     #[test]
@@ -576,7 +637,7 @@ mod tests {
                     let what = match kind {
                         0 | 1 => tries(*socket, *task),
                         2 => connected(*socket, *port),
-                        _ => What::Failed { socket: *socket },
+                        _ => What::Failed { socket: *socket, had_port: true },
                     };
                     Happening { at, what }
                 })

@@ -107,7 +107,7 @@ impl Connects {
         let exits = tells_closes.then(tracefs::exit).transpose().map_err(ConnectsError::from)?;
         let rings = Rings::open(&layout, exits).map_err(ConnectsError::from)?;
         let waiter = Arc::new(rings.waiter().map_err(ConnectsError::Failed)?);
-        let shared = Arc::new(Mutex::new(Shared { rings, book: Book::default() }));
+        let shared = Arc::new(Mutex::new(Shared { rings, book: if tells_closes { Book::counting() } else { Book::default() } }));
         let (taken, waits) = (Arc::clone(&shared), Arc::clone(&waiter));
         let thread = std::thread::Builder::new()
             .name("connects".into())
@@ -137,6 +137,12 @@ impl Connects {
     /// that was heard in the last minutes. What shutdown() has closed is closed, and what another side's reset has is not told.
     pub fn closed_at_exit(&self, netns: u64, local: SocketAddr, remote: SocketAddr) -> Option<bool> {
         lock(&self.shared).book.closed_at_exit(netns, local, remote)
+    }
+
+    /// TCP connects that began in a network namespace and these cgroups since we listen to closes: as many as the kernel
+    /// counts there (ActiveOpens), failed ones too. None where not each is told with both.
+    pub fn begun_in(&self, netns: u64, cgroups: &[u64]) -> Option<u64> {
+        lock(&self.shared).book.begun_in(netns, cgroups)
     }
 
     /// What was heard of a process, also of one that has just ended. None when too many connect, or it is long ago.

@@ -1,7 +1,7 @@
 //! What a run came to as one JSON object, schema `sockeye.run/1`. Names stay; new ones may come.
 
 use serde::Serialize;
-use sockeye_gate::{Account, Count, DestinationAccount, Finding, Lived, Span, Unit, Verdict};
+use sockeye_gate::{Account, Count, DestinationAccount, Finding, Lived, Scope, Span, Unit, Verdict};
 
 use crate::run::child::Exit;
 use crate::terminal::write_json;
@@ -16,6 +16,7 @@ struct Object<'a> {
     timed_out: bool,
     duration_ms: u64,
     isolated: bool,
+    scope: &'static str,
     verdict: &'static str,
     broken: Vec<Row<'a>>,
     /// All rules, the broken ones among them.
@@ -145,7 +146,8 @@ pub(crate) fn render(
         exit_code: exit.code(),
         timed_out: exit == Exit::TimedOut,
         duration_ms: account.duration_ms,
-        isolated: true,
+        isolated: account.scope == Scope::Namespace,
+        scope: account.scope.name(),
         verdict: if verdict.passes() { "pass" } else { "fail" },
         broken: verdict.broken().map(row).collect(),
         rules: verdict.findings.iter().map(row).collect(),

@@ -16,9 +16,10 @@ pub(crate) fn render(account: &Account, verdict: &Verdict, exit: Exit, palette: 
     let mut text = String::new();
     let _ = writeln!(
         text,
-        "\n{heading}sockeye{reset}  {} in {:.2} s, in a network namespace of its own\n",
+        "\n{heading}sockeye{reset}  {} in {:.2} s, {}\n",
         how(exit),
         account.duration_ms as f64 / 1e3,
+        account.scope.text(),
     );
     let _ = writeln!(
         text,

@@ -5,15 +5,14 @@
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 
-use sock_diag::{Protocol, SocketState};
 use sockeye_core::{
-    Bounded, Closed, ClosedBy, DestinationId, Direction, Group, GroupLifetimes, LifetimeReport, Percentiles,
-    Report,
+    Bounded, Closed, ClosedBy, DestinationId, Direction, Group, GroupLifetimes, LifetimeReport, Lifetimes,
+    Percentiles,
 };
-use sockeye_gate::{Account, Count, DestinationAccount, Leak, LeakKind, Lived, Span};
-use sockeye_host::Counters;
+use sockeye_gate::{Account, Count, DestinationAccount, Leak, LeakKind, Lived, Scope, Span};
 
 use super::descent::is_ending;
+use super::scope::Look;
 use crate::by::FormerOwner;
 
 /// A connection that nothing was sent on for so long before its process ended was open for no reason.
@@ -30,6 +29,10 @@ pub(crate) struct Tally {
     closes: u64,
     closed_by: [u64; 4],
     exchanges: Exchanges,
+    /// Of those that ended, by direction; and of those that may be the command's or not.
+    ended: Sides,
+    perhaps: Sides,
+    lifetimes: Lifetimes,
     peak_live: u64,
     /// By kind, place, owner, and whether it is certain.
     leaks: BTreeMap<(LeakKind, Option<SocketAddr>, String, bool), u64>,
@@ -66,6 +69,24 @@ struct Exchanges {
     at_most: u64,
 }
 
+/// Connections by who began them.
+#[derive(Clone, Copy, Default)]
+struct Sides {
+    outgoing: u64,
+    incoming: u64,
+    unknown: u64,
+}
+
+impl Sides {
+    fn add(&mut self, direction: Direction) {
+        match direction {
+            Direction::Outgoing => self.outgoing += 1,
+            Direction::Incoming => self.incoming += 1,
+            Direction::Unknown => self.unknown += 1,
+        }
+    }
+}
+
 impl Exchanges {
     fn add(&mut self, closed: &Closed) {
         // A reset clears the counts.
@@ -85,37 +106,43 @@ impl Exchanges {
 }
 
 /// What was true when it was over.
-pub(crate) struct Finish<'a> {
-    pub(crate) report: &'a Report,
-    pub(crate) lifetimes: &'a LifetimeReport,
-    /// The namespace's counters before the command began and after it ended; None where it shares them with others.
-    pub(crate) counters: Option<[Counters; 2]>,
+pub(crate) struct Finish {
+    pub(crate) scope: Scope,
+    pub(crate) look: Look,
+    pub(crate) opens: Count,
+    pub(crate) accepts: Count,
     pub(crate) duration_ms: u64,
     pub(crate) notes: Vec<String>,
 }
 
 impl Tally {
     /// A look at the sockets.
-    pub(crate) fn looked(&mut self, report: &Report, is_running: bool) {
-        let live = report.churn.as_ref().map_or(0, |churn| churn.tcp.live());
-        self.peak_live = self.peak_live.max(live);
+    pub(crate) fn looked(&mut self, look: &Look, is_running: bool) {
+        self.peak_live = self.peak_live.max(look.outgoing + look.incoming);
         if is_running {
-            let half_closed = report.sockets.in_state(Protocol::Tcp, SocketState::CloseWait);
-            self.bound = [report.bound_sockets, self.bound[0]];
-            self.half_closed = [half_closed, self.half_closed[0]];
+            self.bound = [look.bound, self.bound[0]];
+            self.half_closed = [look.half_closed, self.half_closed[0]];
         }
-        for destination in &report.destinations {
-            let towards = self.towards.entry(destination.id).or_default();
-            towards.peak_live = towards.peak_live.max(destination.traffic.live.into());
-            towards.peak_ports = towards.peak_ports.max(destination.in_use.into());
-            towards.peak_occupancy = towards.peak_occupancy.max(destination.occupancy());
+        for (id, there) in &look.towards {
+            let towards = self.towards.entry(*id).or_default();
+            towards.peak_live = towards.peak_live.max(there.live);
+            towards.peak_ports = towards.peak_ports.max(there.ports);
+            towards.peak_occupancy = towards.peak_occupancy.max(there.occupancy);
         }
+    }
+
+    /// A connection has ended that may be the command's, or not.
+    pub(crate) fn ended_perhaps(&mut self, closed: &Closed, at_exit: Option<bool>) {
+        self.perhaps.add(closed.direction);
+        self.missed += u64::from(closed.direction != Direction::Incoming && at_exit != Some(false));
     }
 
     /// A connection has ended; `at_exit`: because its process did, if that is known. To be told while its process still can
     /// be asked whether it is ending.
     pub(crate) fn ended(&mut self, closed: &Closed, owner: Option<&FormerOwner>, at_exit: Option<bool>) {
         self.closes += 1;
+        self.ended.add(closed.direction);
+        self.lifetimes.record(closed.group(), closed.lifetime);
         let by = match closed.closed_by {
             ClosedBy::Local => 0,
             ClosedBy::Remote => 1,
@@ -166,45 +193,34 @@ impl Tally {
     }
 
     /// All of it.
-    pub(crate) fn account(mut self, finish: Finish<'_>) -> Account {
+    pub(crate) fn account(mut self, finish: Finish) -> Account {
         self.tell_forgotten();
-        let churn = finish.report.churn.clone().unwrap_or_default();
-        let counted = finish.counters.map(|[before, after]| {
-            let since =
-                |count: fn(&Counters) -> Option<u64>| Some(count(&after)?.saturating_sub(count(&before)?));
-            (since(|counters| counters.active_opens), since(|counters| counters.passive_opens))
-        });
-        // The kernel counts each; what was seen beyond that was seen before it was counted.
-        let exactly = |seen: u64, counted: Option<u64>| match counted {
-            Some(counted) => Count::exactly(counted),
-            None => Count::between(seen, seen),
+        let lifetimes = self.lifetimes.report(std::iter::empty());
+        let lived_there: HashMap<DestinationId, &GroupLifetimes> = destinations(&lifetimes).into_iter().collect();
+        let seen_there = |id: &DestinationId, towards: &Towards| {
+            towards.closes + finish.look.towards.get(id).map_or(0, |there| there.live)
         };
-        let (active, passive) = counted.unwrap_or_default();
-        let opens = exactly(churn.outgoing.opened, active);
-        let by_destination = destinations(finish.lifetimes);
-        let told: u64 = by_destination.iter().map(|(_, group)| group.connections()).sum();
-        let unseen = opens.max.saturating_sub(told);
-        let waiting: HashMap<DestinationId, u64> =
-            finish.report.destinations.iter().map(|one| (one.id, one.traffic.time_wait.into())).collect();
-        let mut destinations: Vec<DestinationAccount> = by_destination
-            .into_iter()
-            .map(|(id, group)| {
-                let towards = self.towards.remove(&id).unwrap_or_default();
-                let mut owners: Vec<(String, u64)> = towards.owners.into_iter().collect();
+        let told: u64 = self.towards.iter().map(|(id, towards)| seen_there(id, towards)).sum();
+        let unseen = finish.opens.max.saturating_sub(told);
+        let met = self.towards.iter().filter(|(id, towards)| seen_there(id, towards) > 0);
+        let mut destinations: Vec<DestinationAccount> = met
+            .map(|(id, towards)| {
+                let mut owners: Vec<(String, u64)> =
+                    towards.owners.iter().map(|(owner, closes)| (owner.clone(), *closes)).collect();
                 owners.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
-                let seen = group.connections();
+                let seen = seen_there(id, towards);
                 DestinationAccount {
                     local_address: id.local_address,
                     remote: SocketAddr::new(id.remote_address, id.remote_port),
                     opens: Count::between(seen, seen + unseen),
                     closes: towards.closes,
                     // Each was there at some time, whatever looks saw.
-                    peak_live: towards.peak_live.max(u64::from(seen > 0)),
-                    peak_ports: towards.peak_ports.max(u64::from(seen > 0)),
+                    peak_live: towards.peak_live.max(1),
+                    peak_ports: towards.peak_ports.max(1),
                     peak_occupancy: towards.peak_occupancy,
-                    time_wait_left: waiting.get(&id).copied().unwrap_or(0),
+                    time_wait_left: finish.look.towards.get(id).map_or(0, |there| there.time_wait),
                     exchanges: towards.exchanges.per_connection(),
-                    lived: lived(group),
+                    lived: lived_there.get(id).map(|group| lived(group)).unwrap_or_default(),
                     leaked: Count::between(
                         towards.leaked - towards.leaked_perhaps,
                         towards.leaked + towards.missed,
@@ -222,17 +238,18 @@ impl Tally {
         leaks.sort_by_key(|leak| std::cmp::Reverse(leak.count));
         let is_doubted = self.missed > 0 || leaks.iter().any(|leak| !leak.is_certain);
         Account {
+            scope: finish.scope,
             duration_ms: finish.duration_ms,
-            opens,
-            accepts: exactly(churn.incoming.opened, passive),
+            opens: finish.opens,
+            accepts: finish.accepts,
             closes: self.closes,
             peak_live: self.peak_live.max(u64::from(self.closes > 0)),
             peak_ports: destinations.iter().map(|one| one.peak_ports).max().unwrap_or(0),
             peak_occupancy: destinations.iter().map(|one| one.peak_occupancy).fold(0.0, f64::max),
-            time_wait_left: finish.report.sockets.in_state(Protocol::Tcp, SocketState::TimeWait).into(),
+            time_wait_left: finish.look.time_wait,
             exchanges: self.exchanges.per_connection(),
             closed_by: self.closed_by,
-            lived: lived(&finish.lifetimes.total),
+            lived: lived(&lifetimes.total),
             leaks_doubt: is_doubted.then(|| LEAKS_DOUBTED.to_owned()),
             leaks,
             leaks_missed: self.missed,
@@ -267,19 +284,28 @@ impl Tally {
     }
 
     /// The command has ended and others go on that it started: what they hold is left, whatever becomes of it.
-    pub(crate) fn left(&mut self, report: &Report) {
+    pub(crate) fn left(&mut self, look: &Look) {
         self.has_left = true;
-        for one in report.destinations.iter().filter(|one| one.traffic.live > 0) {
-            let remote = SocketAddr::new(one.id.remote_address, one.id.remote_port);
-            let live = u64::from(one.traffic.live);
-            *self.leaks.entry((LeakKind::LeftRunning, Some(remote), String::new(), true)).or_default() +=
-                live;
-            self.towards.entry(one.id).or_default().leaked += live;
+        for (id, there) in look.towards.iter().filter(|(_, there)| there.live > 0) {
+            let remote = SocketAddr::new(id.remote_address, id.remote_port);
+            *self.leaks.entry((LeakKind::LeftRunning, Some(remote), String::new(), true)).or_default() += there.live;
+            self.towards.entry(*id).or_default().leaked += there.live;
         }
-        if report.bound_sockets > 0 {
-            let bound = u64::from(report.bound_sockets);
-            self.leaks.insert((LeakKind::BoundIdle, None, String::new(), true), bound);
+        if look.bound > 0 {
+            self.leaks.insert((LeakKind::BoundIdle, None, String::new(), true), look.bound.into());
         }
+    }
+
+    /// Connections of the command that were seen, outgoing and incoming ones; and how many more ended that may be its own.
+    pub(crate) fn seen(&self, look: &Look) -> [Count; 2] {
+        let count = |ended: u64, live: u64, perhaps: u64| {
+            let seen = ended + live;
+            Count::between(seen, seen + perhaps + self.perhaps.unknown + self.ended.unknown)
+        };
+        [
+            count(self.ended.outgoing, look.outgoing, self.perhaps.outgoing),
+            count(self.ended.incoming, look.incoming, self.perhaps.incoming),
+        ]
     }
 }
 
