@@ -158,7 +158,7 @@ impl Whose {
     }
 
     /// Whether every connect() and every close is heard so far.
-    fn hears_all(&self) -> bool {
+    pub(crate) fn hears_all(&self) -> bool {
         self.makers.as_ref().is_some_and(|makers| makers.why_not().is_none() && makers.lost() == 0)
     }
 

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use sockeye_core::Direction;
 use sockeye_gate::{Account, Baseline, Budget, Count, Verdict};
 use sockeye_host::{Counters, OwnCgroup, isolate};
 
@@ -18,6 +19,7 @@ use crate::run::child::{self, Child, Exit, NotStarted, Patience, Signals};
 use crate::run::descent::descendants;
 use crate::run::scope::{Belonging, Look, Scope};
 use crate::run::tally::{Finish, Tally};
+use crate::sweep::Note;
 use crate::terminal::{Harmless, Palette};
 
 /// From look to look while the command runs.
@@ -91,14 +93,8 @@ pub(crate) fn run(args: &RunArgs) -> anyhow::Result<u8> {
         opens,
         accepts,
         duration_ms: ended.duration_since(began).as_millis() as u64,
-        notes: notes(&follow, left_running),
+        notes: notes(&follow, &scope, no_cgroup, left_running),
     });
-    account.notes.extend(no_cgroup.map(|error| {
-        format!(
-            "connections are told by who holds them, as no cgroup could be made for the command ({error}): brief ones may be \
-             missed; as root, or with --isolate, they are counted"
-        )
-    }));
     follow.finish()?;
     if args.isolate && exit.code() != 0 && account.opens.max == 0 {
         account.notes.push(
@@ -139,8 +135,15 @@ fn opened(
     let open = scope.perhaps(follow);
     let seen = tally.seen(look);
     let mut bounds = [0, 1].map(|side| {
-        let unseen = counted[side].map_or(0, |counted| counted.saturating_sub(all_seen[side]));
-        Count::between(seen[side].min, seen[side].max + open + unseen)
+        let Count { min, max } = seen[side];
+        match counted[side] {
+            // At most what nobody is known to have begun, and never more than there were.
+            Some(counted) => {
+                let unseen = counted.saturating_sub(all_seen[side]);
+                Count::between(min, (max + open + unseen).min(counted))
+            }
+            None => Count::between(min, max + open),
+        }
     });
     if let Some(begun) = scope.begun(follow) {
         bounds[0] = Count::exactly(begun.max(bounds[0].min));
@@ -190,7 +193,10 @@ fn follow_once(
         let at_exit = whose.closed_at_exit(closed);
         match scope.of_closed(closed, whose) {
             Belonging::Command => tally.ended(closed, former_owner(closed, whose).as_ref(), at_exit),
-            Belonging::Perhaps => tally.ended_perhaps(closed, at_exit),
+            Belonging::Perhaps => {
+                let is_incoming = closed.direction == Direction::Incoming || scope.knows_connects(whose);
+                tally.ended_perhaps(at_exit, is_incoming);
+            }
             Belonging::Other => {}
         }
     }
@@ -201,8 +207,21 @@ fn follow_once(
     Ok(looked)
 }
 
-fn notes(follow: &Follow, left_running: usize) -> Vec<String> {
-    let mut notes: Vec<String> = follow.notes().iter().map(|note| note.message.clone()).collect();
+fn notes(follow: &Follow, scope: &Scope, no_cgroup: Option<io::Error>, left_running: usize) -> Vec<String> {
+    // Others' owners are of no interest, and what a user may not do is told in one.
+    let is_meant = |note: &&Note| match scope.kind() {
+        sockeye_gate::Scope::Namespace => true,
+        sockeye_gate::Scope::Cgroup => note.id != "owners_unknown",
+        sockeye_gate::Scope::Processes => !["owners_unknown", "connects_not_heard"].contains(&note.id),
+    };
+    let mut notes: Vec<String> =
+        follow.notes().iter().filter(is_meant).map(|note| note.message.clone()).collect();
+    notes.extend(no_cgroup.map(|error| {
+        format!(
+            "connections are told by which process holds them, as no cgroup could be made for the command ({error}); brief \
+             ones may be anybody's: as root, or with --isolate, each is counted"
+        )
+    }));
     if left_running > 0 {
         let (processes, are) = if left_running == 1 { ("process", "is") } else { ("processes", "are") };
         notes.push(format!(

@@ -62,7 +62,9 @@ impl Scope {
     /// What is made in a cgroup, or else what processes hold; of what is there now, nothing. `follow` sees the sockets.
     pub(crate) fn among_others(cgroup: Option<OwnCgroup>, follow: &mut Follow) -> Scope {
         let how = match &cgroup {
-            Some(cgroup) => How::Cgroup { path: cgroup.path().to_owned(), ids: cgroup.ids().into_iter().collect() },
+            Some(cgroup) => {
+                How::Cgroup { path: cgroup.path().to_owned(), ids: cgroup.ids().into_iter().collect() }
+            }
             None => How::Processes(Processes::default()),
         };
         let members = Arc::new(Mutex::new(Members { how, doors: HashMap::new(), bound: 0, half_closed: 0 }));
@@ -102,7 +104,9 @@ impl Scope {
             return Belonging::Other;
         }
         let door = closed.local.filter(|_| closed.direction == Direction::Incoming).map(|local| local.port());
-        self.members.as_deref().map_or(Belonging::Command, |members| lock(members).of(closed.owner, door, whose))
+        self.members
+            .as_deref()
+            .map_or(Belonging::Command, |members| lock(members).of(closed.owner, door, whose))
     }
 
     /// What there is now.
@@ -147,6 +151,11 @@ impl Scope {
         let members = lock(members);
         let is_open = |owner: &&OwnerId| members.of(**owner, None, whose) == Belonging::Perhaps;
         owners.iter().filter(is_open).count() as u64
+    }
+
+    /// Whether each outgoing connection of the command is known to be its own.
+    pub(crate) fn knows_connects(&self, whose: &Whose) -> bool {
+        self.kind() == Kind::Cgroup && whose.hears_all()
     }
 
     /// Connects of the command, where the kernel tells each.

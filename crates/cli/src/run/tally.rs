@@ -29,9 +29,10 @@ pub(crate) struct Tally {
     closes: u64,
     closed_by: [u64; 4],
     exchanges: Exchanges,
-    /// Of those that ended, by direction; and of those that may be the command's or not.
+    /// Of those that ended, by direction. Then those that may be the command's or not.
     ended: Sides,
-    perhaps: Sides,
+    /// Either; only accepted.
+    perhaps: [u64; 2],
     lifetimes: Lifetimes,
     peak_live: u64,
     /// By kind, place, owner, and whether it is certain.
@@ -131,10 +132,10 @@ impl Tally {
         }
     }
 
-    /// A connection has ended that may be the command's, or not.
-    pub(crate) fn ended_perhaps(&mut self, closed: &Closed, at_exit: Option<bool>) {
-        self.perhaps.add(closed.direction);
-        self.missed += u64::from(closed.direction != Direction::Incoming && at_exit != Some(false));
+    /// A connection has ended that may be the command's, or not; `incoming`: if it is, then the command has accepted it.
+    pub(crate) fn ended_perhaps(&mut self, at_exit: Option<bool>, incoming: bool) {
+        self.perhaps[usize::from(incoming)] += 1;
+        self.missed += u64::from(!incoming && at_exit != Some(false));
     }
 
     /// A connection has ended; `at_exit`: because its process did, if that is known. To be told while its process still can
@@ -196,7 +197,8 @@ impl Tally {
     pub(crate) fn account(mut self, finish: Finish) -> Account {
         self.tell_forgotten();
         let lifetimes = self.lifetimes.report(std::iter::empty());
-        let lived_there: HashMap<DestinationId, &GroupLifetimes> = destinations(&lifetimes).into_iter().collect();
+        let lived_there: HashMap<DestinationId, &GroupLifetimes> =
+            destinations(&lifetimes).into_iter().collect();
         let seen_there = |id: &DestinationId, towards: &Towards| {
             towards.closes + finish.look.towards.get(id).map_or(0, |there| there.live)
         };
@@ -288,7 +290,8 @@ impl Tally {
         self.has_left = true;
         for (id, there) in look.towards.iter().filter(|(_, there)| there.live > 0) {
             let remote = SocketAddr::new(id.remote_address, id.remote_port);
-            *self.leaks.entry((LeakKind::LeftRunning, Some(remote), String::new(), true)).or_default() += there.live;
+            *self.leaks.entry((LeakKind::LeftRunning, Some(remote), String::new(), true)).or_default() +=
+                there.live;
             self.towards.entry(*id).or_default().leaked += there.live;
         }
         if look.bound > 0 {
@@ -298,13 +301,11 @@ impl Tally {
 
     /// Connections of the command that were seen, outgoing and incoming ones; and how many more ended that may be its own.
     pub(crate) fn seen(&self, look: &Look) -> [Count; 2] {
-        let count = |ended: u64, live: u64, perhaps: u64| {
-            let seen = ended + live;
-            Count::between(seen, seen + perhaps + self.perhaps.unknown + self.ended.unknown)
-        };
+        let [either, accepted] = self.perhaps;
+        let count = |seen: u64, perhaps: u64| Count::between(seen, seen + perhaps + self.ended.unknown);
         [
-            count(self.ended.outgoing, look.outgoing, self.perhaps.outgoing),
-            count(self.ended.incoming, look.incoming, self.perhaps.incoming),
+            count(self.ended.outgoing + look.outgoing, either),
+            count(self.ended.incoming + look.incoming, either + accepted),
         ]
     }
 }
