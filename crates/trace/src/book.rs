@@ -11,8 +11,9 @@ use crate::{Heard, Maker};
 
 /// The most connects that are remembered.
 const MOST_MADE: usize = 1 << 18;
-/// A closed end is asked for when its socket is freed: mostly at once, but the other side may keep it waiting.
-const CLOSING_AGES: u32 = 64;
+/// A closed end is asked for when its socket is freed: mostly at once, but the other side may keep it waiting, and a busy
+/// machine whoever tells.
+const CLOSING_AGES: u32 = 512;
 /// A task that ends closes what it has within a moment.
 const EXITING_AGES: u32 = 8;
 /// The most connects under way, and the most threads.
@@ -179,6 +180,9 @@ impl Book {
                 // Of a task that began before we listened, and ended before it was asked.
                 let Some(netns) = netns else { return };
                 let closing = Closing { at_exit, age: self.age };
+                if self.closings.len() >= MOST_MADE {
+                    self.forget_older_closings();
+                }
                 for hash in self.hashes(netns, local, remote) {
                     match self.closings.len() < MOST_MADE {
                         true => _ = self.closings.insert(hash, closing),
@@ -223,6 +227,13 @@ impl Book {
         }))
     }
 
+    /// Makes room: whoever asks for those that are long closed is told that nobody knows.
+    fn forget_older_closings(&mut self) {
+        let oldest = self.closings.values().map(|closing| closing.age).min().unwrap_or(self.age);
+        let middle = oldest.midpoint(self.age);
+        self.closings.retain(|_, closing| closing.age > middle);
+    }
+
     fn count(&mut self, place: Place, more: i64) {
         let Some(begun) = &mut self.begun else { return };
         match begun.len() < MOST || begun.contains_key(&place) {
@@ -240,9 +251,10 @@ impl Book {
         let begun = self.begun.as_ref()?;
         let may_be = |own: u64, place: u64| place == 0 || place == own;
         let is_meant = |place: u64| cgroups.iter().any(|cgroup| may_be(*cgroup, place));
-        if begun.keys().any(|place| {
-            (place.0 == 0 || place.1 == 0) && may_be(netns, place.0) && is_meant(place.1)
-        }) {
+        if begun
+            .keys()
+            .any(|place| (place.0 == 0 || place.1 == 0) && may_be(netns, place.0) && is_meant(place.1))
+        {
             return None;
         }
         let of = |cgroup| begun.get(&(netns, cgroup)).copied().unwrap_or(0);

@@ -107,7 +107,10 @@ impl Connects {
         let exits = tells_closes.then(tracefs::exit).transpose().map_err(ConnectsError::from)?;
         let rings = Rings::open(&layout, exits).map_err(ConnectsError::from)?;
         let waiter = Arc::new(rings.waiter().map_err(ConnectsError::Failed)?);
-        let shared = Arc::new(Mutex::new(Shared { rings, book: if tells_closes { Book::counting() } else { Book::default() } }));
+        let shared = Arc::new(Mutex::new(Shared {
+            rings,
+            book: if tells_closes { Book::counting() } else { Book::default() },
+        }));
         let (taken, waits) = (Arc::clone(&shared), Arc::clone(&waiter));
         let thread = std::thread::Builder::new()
             .name("connects".into())

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use sock_diag::Protocol;
 use sockeye_core::Direction;
 use sockeye_gate::{Account, Baseline, Budget, Count, Verdict};
 use sockeye_host::{Counters, OwnCgroup, isolate};
@@ -188,7 +189,7 @@ fn follow_once(
     if looked || !batch.is_empty() {
         scope.refresh();
     }
-    for closed in &batch {
+    for closed in batch.iter().filter(|closed| closed.protocol == Protocol::Tcp) {
         let Some(whose) = follow.whose() else { break };
         let at_exit = whose.closed_at_exit(closed);
         match scope.of_closed(closed, whose) {
