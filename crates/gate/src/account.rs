@@ -113,8 +113,8 @@ pub struct DestinationAccount {
     pub closes: u64,
     /// Most at once that any look saw.
     pub peak_live: u64,
-    /// Most ports in use at once that any look saw, TIME_WAIT included.
-    pub peak_ports: u64,
+    /// Most ports in use at once, TIME_WAIT included: as any look saw, and as there may have been between two.
+    pub peak_ports: Count,
     /// Greatest share of the usable ports that any look saw taken, 0–1.
     pub peak_occupancy: f64,
     /// Sockets in TIME_WAIT at the end.
@@ -177,8 +177,8 @@ pub struct Account {
     pub closes: u64,
     /// Most connections at once that any look saw, of both kinds.
     pub peak_live: u64,
-    /// Most ports towards one destination that any look saw in use.
-    pub peak_ports: u64,
+    /// Most ports towards one destination in use at once.
+    pub peak_ports: Count,
     /// Greatest occupancy of any destination, 0–1.
     pub peak_occupancy: f64,
     /// Sockets in TIME_WAIT at the end.
@@ -187,8 +187,11 @@ pub struct Account {
     pub exchanges: Option<f64>,
     /// Who closed first: this host's end that connected, the other, a reset, not known.
     pub closed_by: [u64; 4],
-    /// How long connections lived that were begun here.
+    /// How long connections lived that have ended, of both kinds.
     pub lived: Lived,
+    /// The same to be compared with another run: bounds in milliseconds and how many; shortest first. Without an upper bound:
+    /// longer than that.
+    pub lived_sample: Vec<(u64, Option<u64>, u64)>,
     /// What was not closed, most first.
     pub leaks: Vec<Leak>,
     /// Connections that may be leaks, too: of these nothing tells whether they were closed before their process ended.

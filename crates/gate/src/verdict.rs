@@ -148,7 +148,7 @@ fn line(one: &DestinationAccount) -> String {
     for (number, what) in [
         (one.time_wait_left, "left in TIME_WAIT"),
         (one.leaked.max, "not closed"),
-        (one.peak_ports, "ports at once"),
+        (one.peak_ports.min, "ports at once"),
     ] {
         if number > 0 {
             line += &format!(", {} {what}", count(number));
@@ -178,7 +178,7 @@ mod tests {
             opens,
             closes: opens.min,
             peak_live: 1,
-            peak_ports: opens.min,
+            peak_ports: Count::exactly(opens.min),
             peak_occupancy: 0.25,
             time_wait_left: 3,
             exchanges: Some(2.0),
@@ -196,7 +196,7 @@ mod tests {
         Account {
             duration_ms: 2_000,
             opens: Count::exactly(120),
-            peak_ports: 100,
+            peak_ports: Count::exactly(100),
             peak_occupancy: 0.25,
             time_wait_left: 6,
             exchanges: Some(2.0),

@@ -21,7 +21,7 @@ use crate::run::descent::descendants;
 use crate::run::scope::{Belonging, Look, Scope};
 use crate::run::tally::{Finish, Tally};
 use crate::sweep::Note;
-use crate::terminal::{Harmless, Palette};
+use crate::terminal::{Harmless, Palette, width_on};
 
 /// From look to look while the command runs.
 const INTERVAL: Duration = Duration::from_millis(100);
@@ -263,7 +263,8 @@ fn not_started(args: &RunArgs, reason: &NotStarted) -> u8 {
 /// The table for whoever is there, and the files that were asked for.
 fn tell(args: &RunArgs, account: &Account, verdict: &Verdict, exit: Exit) -> anyhow::Result<()> {
     let palette = Palette::choose_on(args.color.when, &io::stderr());
-    let mut text = run_table::render(account, verdict, exit, palette);
+    let width = width_on(&io::stderr()).unwrap_or(usize::MAX);
+    let mut text = run_table::render(account, verdict, exit, palette, width);
     if std::env::var_os("GITHUB_ACTIONS").is_some_and(|value| value == "true") {
         text += &run_markdown::annotations(verdict);
     }
@@ -282,6 +283,12 @@ fn tell(args: &RunArgs, account: &Account, verdict: &Verdict, exit: Exit) -> any
     Ok(())
 }
 
+/// The kernel's answer without the temporary file's name, which says nothing to who asked for another.
+fn bare(error: io::Error) -> io::Error {
+    let cause = std::error::Error::source(&error).and_then(|cause| cause.downcast_ref::<io::Error>());
+    cause.and_then(io::Error::raw_os_error).map_or(error, io::Error::from_raw_os_error)
+}
+
 /// A file that appears when it is whole; pipes and devices are written to.
 fn write_whole(path: &Path, text: &str) -> anyhow::Result<()> {
     let write = || -> io::Result<()> {
@@ -289,7 +296,7 @@ fn write_whole(path: &Path, text: &str) -> anyhow::Result<()> {
             return fs::write(path, text);
         }
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let mut file = tempfile::Builder::new().prefix(".sockeye").tempfile_in(folder)?;
+        let mut file = tempfile::Builder::new().prefix(".sockeye").tempfile_in(folder).map_err(bare)?;
         file.write_all(text.as_bytes())?;
         file.persist(path).map_err(|kept| kept.error)?;
         Ok(())

@@ -66,7 +66,7 @@ pub(crate) fn render(account: &Account, verdict: &Verdict, command: &[String], e
             one.remote,
             count(one.opens),
             number(one.peak_live),
-            number(one.peak_ports),
+            count(one.peak_ports),
             number(one.time_wait_left),
             one.lived.p50.map_or_else(String::new, span),
         );

@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 
 use sockeye_core::{
-    Bounded, Closed, ClosedBy, DestinationId, Direction, Group, GroupLifetimes, LifetimeReport, Lifetimes,
-    Percentiles,
+    Bounded, Closed, ClosedBy, DestinationId, Direction, Group, GroupLifetimes, LifetimeReport,
+    LifetimeSample, Lifetimes, Percentiles,
 };
 use sockeye_gate::{Account, Count, DestinationAccount, Leak, LeakKind, Lived, Scope, Span};
 
@@ -34,6 +34,7 @@ pub(crate) struct Tally {
     /// Either; only accepted.
     perhaps: [u64; 2],
     lifetimes: Lifetimes,
+    sample: LifetimeSample,
     peak_live: u64,
     /// By kind, place, owner, and whether it is certain.
     leaks: BTreeMap<(LeakKind, Option<SocketAddr>, String, bool), u64>,
@@ -54,6 +55,10 @@ struct Towards {
     closes: u64,
     peak_live: u64,
     peak_ports: u64,
+    /// As there may have been between two looks.
+    most_ports: u64,
+    /// As of the last look.
+    before: Before,
     peak_occupancy: f64,
     exchanges: Exchanges,
     leaked: u64,
@@ -61,6 +66,15 @@ struct Towards {
     leaked_perhaps: u64,
     missed: u64,
     owners: HashMap<String, u64>,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Before {
+    live: u64,
+    ports: u64,
+    closes: u64,
+    /// Opened between this look and the one before it.
+    opened: u64,
 }
 
 /// Segments with data, to and fro: a request and its answer take one of each at least.
@@ -130,6 +144,14 @@ impl Tally {
             towards.peak_ports = towards.peak_ports.max(there.ports);
             towards.peak_occupancy = towards.peak_occupancy.max(there.occupancy);
         }
+        for (id, towards) in &mut self.towards {
+            let there = look.towards.get(id).copied().unwrap_or_default();
+            let before = towards.before;
+            let opened = (towards.closes - before.closes + there.live).saturating_sub(before.live);
+            // All that was opened since then may have been there at once; and some ends are told a look late.
+            towards.most_ports = towards.most_ports.max(before.ports + before.opened + opened);
+            towards.before = Before { live: there.live, ports: there.ports, closes: towards.closes, opened };
+        }
     }
 
     /// A connection has ended that may be the command's, or not; `incoming`: if it is, then the command has accepted it.
@@ -144,6 +166,7 @@ impl Tally {
         self.closes += 1;
         self.ended.add(closed.direction);
         self.lifetimes.record(closed.group(), closed.lifetime);
+        self.sample.record(closed.lifetime);
         let by = match closed.closed_by {
             ClosedBy::Local => 0,
             ClosedBy::Remote => 1,
@@ -218,7 +241,10 @@ impl Tally {
                     closes: towards.closes,
                     // Each was there at some time, whatever looks saw.
                     peak_live: towards.peak_live.max(1),
-                    peak_ports: towards.peak_ports.max(1),
+                    peak_ports: {
+                        let peak = towards.peak_ports.max(1);
+                        Count::between(peak, towards.most_ports.min(seen) + unseen)
+                    },
                     peak_occupancy: towards.peak_occupancy,
                     time_wait_left: finish.look.towards.get(id).map_or(0, |there| there.time_wait),
                     exchanges: towards.exchanges.per_connection(),
@@ -239,6 +265,8 @@ impl Tally {
             .collect();
         leaks.sort_by_key(|leak| std::cmp::Reverse(leak.count));
         let is_doubted = self.missed > 0 || leaks.iter().any(|leak| !leak.is_certain);
+        let most_ports =
+            |of: fn(Count) -> u64| destinations.iter().map(|one| of(one.peak_ports)).max().unwrap_or(0);
         Account {
             scope: finish.scope,
             duration_ms: finish.duration_ms,
@@ -246,12 +274,18 @@ impl Tally {
             accepts: finish.accepts,
             closes: self.closes,
             peak_live: self.peak_live.max(u64::from(self.closes > 0)),
-            peak_ports: destinations.iter().map(|one| one.peak_ports).max().unwrap_or(0),
+            peak_ports: Count::between(most_ports(|ports| ports.min), most_ports(|ports| ports.max)),
             peak_occupancy: destinations.iter().map(|one| one.peak_occupancy).fold(0.0, f64::max),
             time_wait_left: finish.look.time_wait,
             exchanges: self.exchanges.per_connection(),
             closed_by: self.closed_by,
             lived: lived(&lifetimes.total),
+            lived_sample: self
+                .sample
+                .rows()
+                .iter()
+                .map(|(lived, n)| (lived.min_ms, lived.max_ms, *n))
+                .collect(),
             leaks_doubt: is_doubted.then(|| LEAKS_DOUBTED.to_owned()),
             leaks,
             leaks_missed: self.missed,
