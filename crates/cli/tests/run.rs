@@ -86,6 +86,16 @@ fn generate() {
             }
             thread::sleep(idle);
         }
+        "serve" => {
+            // The server closes first, and has the TIME_WAIT.
+            let own = TcpListener::bind(("127.0.0.1", PORT + 1)).unwrap();
+            for _ in 0..number {
+                let mut client = TcpStream::connect(("127.0.0.1", PORT + 1)).unwrap();
+                drop(own.accept().unwrap());
+                assert_eq!(client.read(&mut [0]).unwrap(), 0);
+                thread::sleep(idle);
+            }
+        }
         "bomb" => {
             for _ in 0..number / 10 {
                 let [program, arguments @ ..] = generator();
@@ -356,6 +366,54 @@ fn the_same_run_is_never_alarming_and_a_fifth_more_always() {
         assert_eq!((said.code, &told["verdict"]), (1, &"fail".into()), "{said:?}");
         assert_eq!(told["broken"][2]["rule"], "baseline opens to 127.0.0.1:8080", "{told}");
     }
+}
+
+#[test]
+fn ports_that_no_look_sees_alarm_nobody() {
+    let folder = TempDir::new().unwrap();
+    let baseline = folder.path().join("baseline.toml");
+    // One at a time, some of which looks find.
+    let (said, told) = run("serve 40 10", &format!("--save {}", baseline.display()), None);
+    assert_eq!(said.code, 0, "{said:?}");
+    assert_eq!((&told["opens"], &told["peak_ports"]), (&40.into(), &1.into()), "{told}");
+    assert!(told["peak_ports_max"].as_u64().unwrap() <= 40, "{told}");
+    for what in ["serve 40 0", "serve 40 10", "serve 40 30"] {
+        let (said, told) = run(what, &format!("--baseline {} --max-ports 40", baseline.display()), None);
+        assert_eq!((said.code, &told["verdict"]), (0, &"pass".into()), "{said:?}");
+        assert_eq!(told["rules"][0]["outcome"], "kept", "{told}");
+    }
+    // Where this side has the TIME_WAIT each is there at the end, whatever looks saw.
+    let (_, told) = run("lose 40", "", None);
+    assert_eq!((&told["peak_ports"], told.get("peak_ports_max")), (&40.into(), None), "{told}");
+}
+
+#[test]
+fn lifetimes_of_two_runs_can_be_compared() {
+    let folder = TempDir::new().unwrap();
+    let saved = |name: &str, what: &str| {
+        let (_, told) = run(what, "", None);
+        let path = folder.path().join(name);
+        fs::write(&path, told.to_string()).unwrap();
+        path
+    };
+    let [long, same, brief] = [("a", "shut 60 600"), ("b", "shut 60 600"), ("c", "shut 60 0")]
+        .map(|(name, what)| saved(name, what));
+    let compare =
+        |after| -> Said { sockeye("diff --fail-on lifetimes").args([&long, after]).output().unwrap().into() };
+    assert_eq!(compare(&same).code, 0);
+    let said = compare(&brief);
+    assert_eq!(said.code, 1, "{said:?}");
+}
+
+#[test]
+fn who_cannot_write_a_file_is_told_its_name_as_it_was_typed() {
+    let said: Said =
+        sockeye("run --isolate --export-json /proc/none/run.json -- true").output().unwrap().into();
+    assert_eq!(said.code, 2, "{said:?}");
+    assert!(
+        said.stderr.ends_with("cannot write /proc/none/run.json: No such file or directory (os error 2)\n"),
+        "{said:?}"
+    );
 }
 
 // What a command gets, and what it gets to see.

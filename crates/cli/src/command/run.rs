@@ -1,6 +1,6 @@
 //! `sockeye run`: runs a command, accounts for its connections, and holds it to budgets.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -283,12 +283,6 @@ fn tell(args: &RunArgs, account: &Account, verdict: &Verdict, exit: Exit) -> any
     Ok(())
 }
 
-/// The kernel's answer without the temporary file's name, which says nothing to who asked for another.
-fn bare(error: io::Error) -> io::Error {
-    let cause = std::error::Error::source(&error).and_then(|cause| cause.downcast_ref::<io::Error>());
-    cause.and_then(io::Error::raw_os_error).map_or(error, io::Error::from_raw_os_error)
-}
-
 /// A file that appears when it is whole; pipes and devices are written to.
 fn write_whole(path: &Path, text: &str) -> anyhow::Result<()> {
     let write = || -> io::Result<()> {
@@ -296,7 +290,9 @@ fn write_whole(path: &Path, text: &str) -> anyhow::Result<()> {
             return fs::write(path, text);
         }
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let mut file = tempfile::Builder::new().prefix(".sockeye").tempfile_in(folder).map_err(bare)?;
+        // Opened here, as any other file of this user: tempfile's own would be for nobody else, and tell its name in errors.
+        let open = |name: &Path| File::options().write(true).create_new(true).open(name);
+        let mut file = tempfile::Builder::new().prefix(".sockeye").make_in(folder, open)?;
         file.write_all(text.as_bytes())?;
         file.persist(path).map_err(|kept| kept.error)?;
         Ok(())
