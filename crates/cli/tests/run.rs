@@ -96,6 +96,16 @@ fn generate() {
                 thread::sleep(idle);
             }
         }
+        "any" => {
+            // A server on a port of the range that no look sees.
+            let own = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+            for _ in 0..number {
+                let client = TcpStream::connect(own.local_addr().unwrap()).unwrap();
+                let mut accepted = own.accept().unwrap().0;
+                drop(client);
+                assert_eq!(accepted.read(&mut [0]).unwrap(), 0);
+            }
+        }
         "bomb" => {
             for _ in 0..number / 10 {
                 let [program, arguments @ ..] = generator();
@@ -385,6 +395,26 @@ fn ports_that_no_look_sees_alarm_nobody() {
     // Where this side has the TIME_WAIT each is there at the end, whatever looks saw.
     let (_, told) = run("lose 40", "", None);
     assert_eq!((&told["peak_ports"], told.get("peak_ports_max")), (&40.into(), None), "{told}");
+}
+
+#[test]
+fn a_server_on_any_port_is_one_destination() {
+    let check = || {
+        let folder = TempDir::new().unwrap();
+        let [first, second] = ["first", "second"].map(|name| {
+            let baseline = folder.path().join(name);
+            let (said, told) = run("any 30", &format!("--save {}", baseline.display()), None);
+            assert_eq!(said.code, 0, "{said:?}");
+            let destinations = told["destinations"].as_array().unwrap();
+            assert_eq!((destinations.len(), &destinations[0]["opens"]), (1, &30.into()), "{told}");
+            let closed_by = &told["closed_by"];
+            assert_eq!((&closed_by["reset"], &told["closes"]), (&0.into(), &60.into()), "{told}");
+            fs::read_to_string(baseline).unwrap()
+        });
+        assert_eq!(first, second);
+    };
+    check();
+    Namespace::new().without_privilege().deadline(LIMIT).run(check);
 }
 
 #[test]

@@ -19,7 +19,7 @@ use crate::render::{run_json, run_junit, run_markdown, run_table};
 use crate::run::child::{self, Child, Exit, NotStarted, Patience, Signals};
 use crate::run::descent::descendants;
 use crate::run::scope::{Belonging, Look, Scope};
-use crate::run::tally::{Finish, Tally};
+use crate::run::tally::{Finish, Tally, placed};
 use crate::sweep::Note;
 use crate::terminal::{Harmless, Palette, width_on};
 
@@ -133,17 +133,17 @@ fn opened(
         // The kernel counts each; what was seen beyond that was seen before it was counted.
         return [0, 1].map(|side| Count::exactly(counted[side].unwrap_or(all_seen[side])));
     }
+    // Which side an unseen one was on, nobody knows either.
+    let all = |numbers: [Option<u64>; 2]| numbers.into_iter().flatten().sum::<u64>();
+    let unseen = all(counted).saturating_sub(all_seen.iter().sum());
     let open = scope.perhaps(follow);
     let seen = tally.seen(look);
     let mut bounds = [0, 1].map(|side| {
         let Count { min, max } = seen[side];
         match counted[side] {
             // At most what nobody is known to have begun, and never more than there were.
-            Some(counted) => {
-                let unseen = counted.saturating_sub(all_seen[side]);
-                Count::between(min, (max + open + unseen).min(counted))
-            }
-            None => Count::between(min, max + open),
+            Some(counted) => Count::between(min, (max + open + unseen).min(counted)),
+            None => Count::between(min, max + open + unseen),
         }
     });
     if let Some(begun) = scope.begun(follow) {
@@ -191,6 +191,7 @@ fn follow_once(
     }
     for closed in batch.iter().filter(|closed| closed.protocol == Protocol::Tcp) {
         let Some(whose) = follow.whose() else { break };
+        let closed = &placed(closed, whose.hears_all());
         let at_exit = whose.closed_at_exit(closed);
         match scope.of_closed(closed, whose) {
             Belonging::Command => tally.ended(closed, former_owner(closed, whose).as_ref(), at_exit),

@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 
 use sockeye_core::{
     Bounded, Closed, ClosedBy, DestinationId, Direction, Group, GroupLifetimes, LifetimeReport,
-    LifetimeSample, Lifetimes, Percentiles,
+    LifetimeSample, Lifetimes, OwnerId, Percentiles,
 };
 use sockeye_gate::{Account, Count, DestinationAccount, Leak, LeakKind, Lived, Scope, Span};
 
@@ -218,6 +218,13 @@ impl Tally {
 
     /// All of it.
     pub(crate) fn account(mut self, finish: Finish) -> Account {
+        if !self.has_left {
+            // Their processes have ended, and the kernel still tries to tell the other side.
+            self.missed += finish.look.outgoing;
+            for (id, there) in &finish.look.towards {
+                self.towards.entry(*id).or_default().missed += there.live;
+            }
+        }
         self.tell_forgotten();
         let lifetimes = self.lifetimes.report(std::iter::empty());
         let lived_there: HashMap<DestinationId, &GroupLifetimes> =
@@ -342,6 +349,27 @@ impl Tally {
             count(self.ended.incoming + look.incoming, either + accepted),
         ]
     }
+}
+
+/// A connection with its direction as the run can tell it. The Monitor takes what has a port of the range for outgoing until
+/// it meets the listener, and of a test's server there may never be a sight. `hears_connects`: who connects is known then.
+pub(crate) fn placed(closed: &Closed, hears_connects: bool) -> Closed {
+    // No sweep has seen it, and nobody is known to have made it.
+    let Some(end) = closed.end.filter(|_| closed.owner == OwnerId::UNKNOWN) else { return *closed };
+    let is_there = end.established == Some(true) && !end.is_reset;
+    let direction = match end.controls_acked {
+        Some(2) => Direction::Outgoing,
+        _ if hears_connects && is_there => Direction::Incoming,
+        // Whoever connects has a SYN and a FIN acknowledged, unless the other side resets.
+        Some(0 | 1) if is_there => Direction::Incoming,
+        _ => closed.direction,
+    };
+    let closed_by = match closed.closed_by {
+        // It seemed to have left a FIN without answer.
+        ClosedBy::Reset if direction != closed.direction => ClosedBy::Unknown,
+        known => known,
+    };
+    Closed { direction, closed_by, ..*closed }
 }
 
 /// Whether nothing was sent or received for long before a connection that was opened here ended: if its process was ending,
