@@ -6,7 +6,7 @@
 use std::net::SocketAddr;
 
 use sock_diag::{Cookie, Protocol, SocketRecord};
-use sockeye_trace::{Connects, Heard, Maker};
+use sockeye_trace::{Begun, Connects, Heard, Maker};
 
 /// So many newcomers wait at most: a first sweep meets all there are.
 const MOST_PENDING: usize = 1 << 12;
@@ -64,9 +64,9 @@ impl Makers {
         self.connects.as_ref().ok()?.closed_at_exit(self.netns, local, remote)
     }
 
-    /// Connects that began in these cgroups; None where nobody counts.
-    pub(crate) fn begun_in(&self, cgroups: &[u64]) -> Option<u64> {
-        self.connects.as_ref().ok()?.begun_in(self.netns, cgroups)
+    /// Connects that began here, by cgroup; None where nobody counts.
+    pub(crate) fn begun(&self) -> Option<Vec<Begun>> {
+        self.connects.as_ref().ok()?.begun_in(self.netns)
     }
 
     /// What the kernel has told of such a process.

@@ -7,9 +7,9 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use sock_diag::{Cookie, Protocol, SocketRecord, SocketState};
-use sockeye_core::{Closed, ClosedBy, Monitor, OwnerId};
+use sockeye_core::{Closed, Monitor, OwnerId};
 use sockeye_host::owners::{Name, Owner, Owners, Work};
-use sockeye_trace::{Heard, Maker};
+use sockeye_trace::{Begun, Heard, Maker};
 
 use crate::inodes::Inodes;
 use crate::makers::{Makers, Newcomer};
@@ -145,16 +145,14 @@ impl Whose {
 
     /// Whether a connection was closed because its process ended, not by the process; None where nobody heard.
     pub(crate) fn closed_at_exit(&self, closed: &Closed) -> Option<bool> {
-        let (makers, local, remote) = (self.makers.as_ref()?, closed.local?, closed.remote?);
-        let by_reset = closed.closed_by == ClosedBy::Reset && remote.port() != 0;
-        // What was not closed here the other side has reset; and a process whose end was not heard may have begun to end.
-        let at_exit = makers.closed_at_exit(local, remote).or(by_reset.then_some(false))?;
+        let at_exit = self.makers.as_ref()?.closed_at_exit(closed.local?, closed.remote?)?;
+        // A process whose end was not heard may have begun to end.
         (at_exit || self.hears_all()).then_some(at_exit)
     }
 
-    /// Connects that began in these cgroups, as of the last look; None where not each was heard.
-    pub(crate) fn begun_in(&self, cgroups: &[u64]) -> Option<u64> {
-        self.makers.as_ref()?.begun_in(cgroups).filter(|_| self.hears_all())
+    /// Connects that began, by cgroup, as of the last look; None where not each was heard.
+    pub(crate) fn begun(&self) -> Option<Vec<Begun>> {
+        self.makers.as_ref()?.begun().filter(|_| self.hears_all())
     }
 
     /// Whether every connect() and every close is heard so far.

@@ -2,7 +2,7 @@
 //! mounted is cgroups.rs's.
 
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Write as _};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::linux::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -12,8 +12,8 @@ use crate::cgroups::Cgroups;
 /// Lists the processes of a cgroup, and takes them in.
 const PROCS: &str = "cgroup.procs";
 
-/// A child of this process's own cgroup in the unified hierarchy. It is removed when this is dropped, unless processes are
-/// left in it.
+/// A child of this process's own cgroup in the unified hierarchy. It is removed when this is dropped; processes that are left
+/// in it are moved to its parent, where they would have been without it. Those in cgroups made in it stay, and keep it.
 #[derive(Debug)]
 pub struct OwnCgroup {
     cgroups: Cgroups,
@@ -33,8 +33,9 @@ impl OwnCgroup {
     /// # Privileges
     /// Whatever its parent's folder asks for: root, mostly, or a user that it is delegated to.
     pub fn make(name: &str) -> io::Result<OwnCgroup> {
-        let cgroups =
-            Cgroups::find().map_err(io::Error::other)?.ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
+        let cgroups = Cgroups::find()
+            .map_err(io::Error::other)?
+            .ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
         let told = fs::read_to_string("/proc/self/cgroup")?;
         let own = own_path(&told).ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
         let path = format!("{}/{name}", own.trim_end_matches('/'));
@@ -79,11 +80,25 @@ impl OwnCgroup {
     pub fn ids(&self) -> Vec<u64> {
         self.cgroups.ids_below(&self.folder).unwrap_or_else(|_| vec![self.id])
     }
+
+    /// Those of all other cgroups that are there now. Cost: a walk over all cgroups, about 20 µs each.
+    pub fn other_ids(&self) -> Vec<u64> {
+        let own = self.ids();
+        let all = self.cgroups.paths_by_id().into_keys();
+        all.filter(|id| !own.contains(id)).collect()
+    }
 }
 
 impl Drop for OwnCgroup {
     fn drop(&mut self) {
-        // Others may have been made in it. Who is left in one keeps it.
+        let parent = self.folder.parent().map(|parent| parent.join(PROCS));
+        let parent = parent.and_then(|procs| File::options().write(true).open(procs).ok());
+        let left = fs::read_to_string(self.folder.join(PROCS)).unwrap_or_default();
+        for (mut parent, pid) in parent.iter().flat_map(|parent| left.lines().map(move |pid| (parent, pid))) {
+            // Who is gone meanwhile needs no moving.
+            let _ = parent.write_all(pid.as_bytes());
+        }
+        // Others may have been made in it.
         remove(&self.folder, MOST_DEPTH);
     }
 }
@@ -117,17 +132,27 @@ mod tests {
         let made = match OwnCgroup::make(&name) {
             Ok(made) => made,
             Err(error) => {
-                let answers =
-                    [io::ErrorKind::NotFound, io::ErrorKind::PermissionDenied, io::ErrorKind::ReadOnlyFilesystem];
+                let answers = [
+                    io::ErrorKind::NotFound,
+                    io::ErrorKind::PermissionDenied,
+                    io::ErrorKind::ReadOnlyFilesystem,
+                ];
                 return assert!(answers.contains(&error.kind()), "{error}");
             }
         };
         let folder = made.folder.clone();
         fs::create_dir(folder.join("inner")).unwrap();
         assert_eq!((made.ids().len(), made.path().ends_with(&name)), (2, true));
+        assert!(!made.other_ids().contains(&made.id) && !made.other_ids().is_empty());
+        let mut left = std::process::Command::new("cat").stdin(std::process::Stdio::piped()).spawn().unwrap();
+        fs::write(folder.join(PROCS), left.id().to_string()).unwrap();
+        let cgroup_of = |pid| fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap();
+        assert!(cgroup_of(left.id()).contains(&name));
         assert_eq!(OwnCgroup::make(&name).unwrap_err().kind(), io::ErrorKind::ResourceBusy);
         drop(made);
-        assert!(!folder.exists());
+        assert!(!folder.exists() && !cgroup_of(left.id()).contains(&name));
+        drop(left.stdin.take());
+        left.wait().unwrap();
     }
 
     #[test]

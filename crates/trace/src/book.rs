@@ -4,10 +4,10 @@ use std::hash::BuildHasher;
 use std::net::SocketAddr;
 
 use foldhash::quality::RandomState;
-use hashbrown::{HashMap, HashTable};
+use hashbrown::{HashMap, HashSet, HashTable};
 
 use crate::record::{Happening, What};
-use crate::{Heard, Maker};
+use crate::{Begun, Heard, Maker};
 
 /// The most connects that are remembered.
 const MOST_MADE: usize = 1 << 18;
@@ -247,18 +247,16 @@ impl Book {
         Book { begun: Some(HashMap::new()), ..Book::default() }
     }
 
-    pub(crate) fn begun_in(&self, netns: u64, cgroups: &[u64]) -> Option<u64> {
+    pub(crate) fn begun_in(&self, netns: u64) -> Option<Vec<Begun>> {
         let begun = self.begun.as_ref()?;
-        let may_be = |own: u64, place: u64| place == 0 || place == own;
-        let is_meant = |place: u64| cgroups.iter().any(|cgroup| may_be(*cgroup, place));
-        if begun
-            .keys()
-            .any(|place| (place.0 == 0 || place.1 == 0) && may_be(netns, place.0) && is_meant(place.1))
-        {
-            return None;
-        }
-        let of = |cgroup| begun.get(&(netns, cgroup)).copied().unwrap_or(0);
-        cgroups.iter().map(|cgroup| u64::try_from(of(*cgroup)).ok()).sum()
+        let of = |place: Place| begun.get(&place).map_or(0, |count| u64::try_from(*count).unwrap_or(0));
+        let cgroups: HashSet<u64> = begun.keys().map(|(_, cgroup)| *cgroup).collect();
+        let told = cgroups.into_iter().map(|cgroup| Begun {
+            cgroup_id: (cgroup != 0).then_some(cgroup),
+            here: of((netns, cgroup)),
+            perhaps: of((0, cgroup)),
+        });
+        Some(told.filter(|begun| begun.here + begun.perhaps > 0).collect())
     }
 
     fn netns(&mut self, number: u32, alive: &mut impl Alive) -> Option<u64> {
@@ -420,11 +418,13 @@ mod tests {
     #[test]
     fn connects_are_counted_where_they_begin() {
         let tries = |socket, cgroup| What::Tries { socket, pid: 100, task: 100, cgroup };
-        let count = |what: &[What]| {
+        let count = |what: &[What], netns| {
             let mut book = Book::counting();
             what.iter().zip(0..).for_each(|(what, at)| book.hear(Happening { at, what: *what }));
-            book.turn_to(u64::MAX, &mut All(Some(7), None));
-            [&[5][..], &[5, 6], &[8]].map(|cgroups| book.begun_in(7, cgroups))
+            book.turn_to(u64::MAX, &mut All(netns, None));
+            let mut begun = book.begun_in(7).unwrap();
+            begun.sort_unstable();
+            begun.iter().map(|begun| (begun.cgroup_id, begun.here, begun.perhaps)).collect::<Vec<_>>()
         };
         let mut heard = vec![
             tries(1, 5),
@@ -435,9 +435,10 @@ mod tests {
             What::Entered { task: 100, netns: 9 },
             tries(3, 5),
         ];
-        assert_eq!(count(&heard), [Some(1), Some(2), Some(0)]);
+        assert_eq!(count(&heard, Some(7)), [(Some(5), 1, 0), (Some(6), 1, 0)]);
+        assert_eq!(count(&heard[..4], None), [(Some(5), 0, 2), (Some(6), 0, 1)]);
         heard.extend([What::Entered { task: 100, netns: 7 }, tries(4, 0)]);
-        assert_eq!(count(&heard), [None; 3]);
+        assert_eq!(count(&heard, Some(7)), [(None, 1, 0), (Some(5), 1, 0), (Some(6), 1, 0)]);
     }
 
     #[test]

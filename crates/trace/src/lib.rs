@@ -64,6 +64,17 @@ pub struct Heard {
     pub cgroup_id: Option<u64>,
 }
 
+/// Connects that began in a cgroup.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Begun {
+    /// Which; None: that was not told (before Linux 5.7).
+    pub cgroup_id: Option<u64>,
+    /// How many, in the namespace that was asked for.
+    pub here: u64,
+    /// How many more by tasks whose namespace is not known.
+    pub perhaps: u64,
+}
+
 /// Why connects are not told.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectsError {
@@ -142,10 +153,10 @@ impl Connects {
         lock(&self.shared).book.closed_at_exit(netns, local, remote)
     }
 
-    /// TCP connects that began in a network namespace and these cgroups since we listen to closes: as many as the kernel
-    /// counts there (ActiveOpens), failed ones too. None where not each is told with both.
-    pub fn begun_in(&self, netns: u64, cgroups: &[u64]) -> Option<u64> {
-        lock(&self.shared).book.begun_in(netns, cgroups)
+    /// TCP connects that began in a network namespace since we listen to closes, by cgroup: as many as the kernel counts there
+    /// (ActiveOpens), failed ones too. None where they are not counted.
+    pub fn begun_in(&self, netns: u64) -> Option<Vec<Begun>> {
+        lock(&self.shared).book.begun_in(netns)
     }
 
     /// What was heard of a process, also of one that has just ended. None when too many connect, or it is long ago.

@@ -147,7 +147,8 @@ fn opened(
         }
     });
     if let Some(begun) = scope.begun(follow) {
-        bounds[0] = Count::exactly(begun.max(bounds[0].min));
+        // Seen and begun are the same connections.
+        bounds[0] = Count::between(begun.min.max(bounds[0].min), begun.max);
     }
     bounds
 }

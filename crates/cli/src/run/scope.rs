@@ -8,7 +8,7 @@ use std::{fs, io};
 
 use sock_diag::{Cookie, Protocol, SocketRecord, SocketState};
 use sockeye_core::{AccountRow, Closed, DestinationId, Direction, Group, OwnerId, Settings};
-use sockeye_gate::Scope as Kind;
+use sockeye_gate::{Count, Scope as Kind};
 use sockeye_host::OwnCgroup;
 
 use super::descent::census;
@@ -62,9 +62,11 @@ impl Scope {
     /// What is made in a cgroup, or else what processes hold; of what is there now, nothing. `follow` sees the sockets.
     pub(crate) fn among_others(cgroup: Option<OwnCgroup>, follow: &mut Follow) -> Scope {
         let how = match &cgroup {
-            Some(cgroup) => {
-                How::Cgroup { path: cgroup.path().to_owned(), ids: cgroup.ids().into_iter().collect() }
-            }
+            Some(cgroup) => How::Cgroup {
+                path: cgroup.path().to_owned(),
+                ids: cgroup.ids().into_iter().collect(),
+                others: cgroup.other_ids().into_iter().collect(),
+            },
             None => How::Processes(Processes::default()),
         };
         let members = Arc::new(Mutex::new(Members { how, doors: HashMap::new(), bound: 0, half_closed: 0 }));
@@ -159,12 +161,24 @@ impl Scope {
     }
 
     /// Connects of the command, where the kernel tells each.
-    pub(crate) fn begun(&self, follow: &Follow) -> Option<u64> {
+    pub(crate) fn begun(&self, follow: &Follow) -> Option<Count> {
         let members = lock(self.members.as_deref()?);
-        match &members.how {
-            How::Cgroup { ids, .. } => follow.whose()?.begun_in(&ids.iter().copied().collect::<Vec<_>>()),
-            How::Processes(_) => None,
+        let How::Cgroup { ids, others, .. } = &members.how else { return None };
+        let others_now: HashSet<u64> = self.cgroup.iter().flat_map(OwnCgroup::other_ids).collect();
+        let mut count = Count::default();
+        for begun in follow.whose()?.begun()? {
+            let is_in = |ids: &HashSet<u64>| begun.cgroup_id.is_some_and(|cgroup| ids.contains(&cgroup));
+            match (is_in(ids), is_in(others) || is_in(&others_now)) {
+                (true, _) => {
+                    count.min += begun.here;
+                    count.max += begun.here + begun.perhaps;
+                }
+                (false, true) => {}
+                // One that was made and removed meanwhile may have been in ours.
+                (false, false) => count.max += begun.here + begun.perhaps,
+            }
         }
+        Some(count)
     }
 }
 
@@ -207,7 +221,12 @@ struct Members {
 }
 
 enum How {
-    Cgroup { path: String, ids: HashSet<u64> },
+    Cgroup {
+        path: String,
+        ids: HashSet<u64>,
+        /// Those that were there before.
+        others: HashSet<u64>,
+    },
     Processes(Processes),
 }
 
@@ -236,7 +255,7 @@ impl Members {
 
     fn of_who(&self, who: &Who<'_>) -> Belonging {
         match &self.how {
-            How::Cgroup { path, ids } => {
+            How::Cgroup { path, ids, .. } => {
                 let of_process = who.process.and_then(|process| process.cgroup.as_ref());
                 match (of_process, who.cgroup_id) {
                     (Some(cgroup), _) => belongs(is_below(cgroup.as_bytes(), path.as_bytes())),

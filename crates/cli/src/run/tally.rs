@@ -179,6 +179,8 @@ impl Tally {
         let pid = owner.and_then(|owner| owner.name.pid);
         let (is_leaked, is_certain) = match (self.has_left, at_exit) {
             (true, _) => (false, true),
+            // Refused, or given up: there was nothing to close.
+            _ if closed.end.is_some_and(|end| end.established == Some(false)) => (false, true),
             // Whoever accepts may be about to close when it ends, as its client just has.
             (false, Some(at_exit)) => (at_exit && closed.direction == Direction::Outgoing, true),
             (false, None) => {
