@@ -6,16 +6,12 @@ use std::net::SocketAddr;
 use foldhash::quality::RandomState;
 use hashbrown::{HashMap, HashSet, HashTable};
 
+use crate::closings::Closings;
 use crate::record::{Happening, What};
 use crate::{Begun, Heard, Maker};
 
 /// The most connects that are remembered.
 const MOST_MADE: usize = 1 << 18;
-/// A closed end is asked for when its socket is freed: mostly at once, but the other side may keep it waiting, and a busy
-/// machine whoever tells.
-const CLOSING_AGES: u32 = 512;
-/// A task that ends closes what it has within a moment.
-const EXITING_AGES: u32 = 8;
 /// The most connects under way, and the most threads.
 const MOST: usize = 1 << 16;
 
@@ -33,10 +29,7 @@ pub(crate) struct Book {
     former: HashMap<Maker, Task>,
     /// Connects that began, by where; None when they are not counted.
     begun: Option<HashMap<Place, i64>>,
-    /// Tasks that have begun to end. Since Linux 6.16 perf tells their end before what they have open is closed.
-    exiting: HashMap<u32, Exiting>,
-    /// Ends of connections that were closed, by their hash.
-    closings: HashMap<u64, Closing>,
+    closings: Closings,
     /// Tasks that were met so far.
     met: u32,
     /// Calls of `forget_old`.
@@ -60,18 +53,6 @@ struct Made {
     /// Of the namespace and both its ends, or what a reset leaves of them. Two with the same 64 bits are taken for one.
     hash: u64,
     maker: Maker,
-    age: u32,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Exiting {
-    netns: Option<u64>,
-    age: u32,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Closing {
-    at_exit: bool,
     age: u32,
 }
 
@@ -142,11 +123,13 @@ impl Book {
                     self.note(try_, local, remote);
                 }
             }
-            What::Failed { socket, had_port } => {
-                let try_ = self.tries.remove(&socket);
-                // No port was left for it: the kernel does not count it as a connection either.
-                if let (Some(try_), false) = (try_, had_port) {
-                    self.count(try_.place, -1);
+            What::Failed { socket, local, remote } => {
+                let Some(try_) = self.tries.remove(&socket) else { return };
+                match local.port() {
+                    // No port was left for it: the kernel does not count it as a connection either.
+                    0 => self.count(try_.place, -1),
+                    // There is nothing left to close.
+                    _ => self.note_closing(try_.netns, local, remote, false),
                 }
             }
             What::Forked { task, parent } => {
@@ -157,7 +140,7 @@ impl Book {
                     *parent_
                 });
                 self.leave(task);
-                self.exiting.remove(&task);
+                self.closings.leave(task);
                 if let Some(task) = self.task(task) {
                     let Task { netns, cgroup, name, .. } = known;
                     *task = Task { netns, cgroup, name, ..*task };
@@ -174,27 +157,15 @@ impl Book {
                 }
             }
             What::Closes { task, local, remote } => {
-                let exiting = self.exiting.get(&task).copied();
+                let exiting = self.closings.exiting(task);
                 let at_exit = exiting.is_some();
-                let netns = exiting.map_or_else(|| self.netns(task, alive), |exiting| exiting.netns);
-                // Of a task that began before we listened, and ended before it was asked.
-                let Some(netns) = netns else { return };
-                let closing = Closing { at_exit, age: self.age };
-                if self.closings.len() >= MOST_MADE {
-                    self.forget_older_closings();
-                }
-                for hash in self.hashes(netns, local, remote) {
-                    match self.closings.len() < MOST_MADE {
-                        true => _ = self.closings.insert(hash, closing),
-                        false => self.lost += 1,
-                    }
-                }
+                let netns = exiting.unwrap_or_else(|| self.netns(task, alive));
+                self.note_closing(netns, local, remote, at_exit);
             }
-            What::Exits { task } if self.exiting.len() < MOST => {
-                let exiting = Exiting { netns: self.netns(task, alive), age: self.age };
-                self.exiting.insert(task, exiting);
+            What::Exits { task } => {
+                let netns = self.netns(task, alive);
+                self.lost += self.closings.exits(task, netns, self.age) as u64;
             }
-            What::Exits { .. } => self.lost += 1,
             What::Ended { task } => self.end(task),
             What::Lost(records) => {
                 self.lost += records;
@@ -204,7 +175,7 @@ impl Book {
                     self.leave(number);
                 }
                 self.tries.clear();
-                self.exiting.clear();
+                self.closings.lose();
             }
         }
     }
@@ -227,11 +198,12 @@ impl Book {
         }))
     }
 
-    /// Makes room: whoever asks for those that are long closed is told that nobody knows.
-    fn forget_older_closings(&mut self) {
-        let oldest = self.closings.values().map(|closing| closing.age).min().unwrap_or(self.age);
-        let middle = oldest.midpoint(self.age);
-        self.closings.retain(|_, closing| closing.age > middle);
+    fn note_closing(&mut self, netns: Option<u64>, local: SocketAddr, remote: SocketAddr, at_exit: bool) {
+        // None: a task that began before we listened, and ended before it was asked.
+        let Some(netns) = netns.filter(|_| self.begun.is_some()) else { return };
+        for hash in self.hashes(netns, local, remote) {
+            self.closings.note(hash, at_exit, self.age);
+        }
     }
 
     fn count(&mut self, place: Place, more: i64) {
@@ -309,7 +281,7 @@ impl Book {
     }
 
     pub(crate) fn closed_at_exit(&self, netns: u64, local: SocketAddr, remote: SocketAddr) -> Option<bool> {
-        Some(self.closings.get(&self.hash(netns, local, remote))?.at_exit)
+        self.closings.at_exit(self.hash(netns, local, remote))
     }
 
     pub(crate) fn connector(&self, netns: u64, local: SocketAddr, remote: SocketAddr) -> Option<Maker> {
@@ -338,8 +310,7 @@ impl Book {
         self.age += 1;
         let age = self.age;
         self.made.retain(|made| made.age + 1 >= age);
-        self.exiting.retain(|_, exiting| exiting.age + EXITING_AGES >= age);
-        self.closings.retain(|_, closing| closing.age + CLOSING_AGES >= age);
+        self.closings.forget_old(age);
         let is_recent = |task: &Task| task.age + 2 >= age;
         self.tasks.retain(|_, task| !task.has_ended || is_recent(task));
         self.former.retain(|_, task| is_recent(task));
@@ -370,6 +341,11 @@ mod tests {
         What::Tries { socket, pid: task, task, cgroup: 0 }
     }
 
+    fn failed(socket: u64, port: u16) -> What {
+        let (local, remote) = ends(port);
+        What::Failed { socket, local, remote }
+    }
+
     fn connected(socket: u64, port: u16) -> What {
         let (local, remote) = ends(port);
         What::Connected { socket, local, remote }
@@ -395,7 +371,7 @@ mod tests {
 
     /// A book that heard all this, a nanosecond apart.
     fn heard(what: impl IntoIterator<Item = What>) -> Book {
-        let mut book = Book::default();
+        let mut book = Book::counting();
         what.into_iter().zip(0..).for_each(|(what, at)| book.hear(Happening { at, what }));
         book.turn_to(u64::MAX, &mut All(Some(7), None));
         book
@@ -407,7 +383,7 @@ mod tests {
             tries(1, 100),
             connected(1, 5_000),
             tries(1, 200),
-            What::Failed { socket: 1, had_port: true },
+            failed(1, 1),
             connected(1, 5_001),
             tries(1, 300),
             connected(1, 5_002),
@@ -429,9 +405,9 @@ mod tests {
         let mut heard = vec![
             tries(1, 5),
             tries(2, 6),
-            What::Failed { socket: 1, had_port: true },
+            failed(1, 1),
             tries(1, 5),
-            What::Failed { socket: 1, had_port: false },
+            failed(1, 0),
             What::Entered { task: 100, netns: 9 },
             tries(3, 5),
         ];
@@ -650,7 +626,7 @@ mod tests {
                     let what = match kind {
                         0 | 1 => tries(*socket, *task),
                         2 => connected(*socket, *port),
-                        _ => What::Failed { socket: *socket, had_port: true },
+                        _ => failed(*socket, 1),
                     };
                     Happening { at, what }
                 })

@@ -5,6 +5,7 @@
 //! connection is there, both its ends. Leaves to others: who has a socket open, accepted connections.
 
 mod book;
+mod closings;
 mod layout;
 mod proc;
 mod record;
@@ -102,7 +103,7 @@ impl Connects {
     }
 
     /// The same, and to who closes connections, for [`closed_at_exit`](Self::closed_at_exit). Cost: about a microsecond more
-    /// for each close, and for each thread that ends; 64 KiB more a processor.
+    /// for each close, and for each thread that ends; 64 KiB more a processor, and 16 MiB at most for what was closed.
     ///
     /// # Errors
     /// As [`listen`](Self::listen).

@@ -49,10 +49,11 @@ pub enum What {
         local: SocketAddr,
         remote: SocketAddr,
     },
-    /// It is not to be. It never began where it had no port.
+    /// It is not to be. It never began where it had no local port.
     Failed {
         socket: u64,
-        had_port: bool,
+        local: SocketAddr,
+        remote: SocketAddr,
     },
     /// A task closes its end of a connection that was there.
     Closes {
@@ -147,7 +148,10 @@ fn sample(bytes: &[u8], layout: &Layout) -> Option<Happening> {
             let (local, remote) = ends()?;
             What::Connected { socket, local, remote }
         }
-        (TCP_SYN_SENT, _) => What::Failed { socket, had_port: ends()?.0.port() != 0 },
+        (TCP_SYN_SENT, _) => {
+            let (local, remote) = ends()?;
+            What::Failed { socket, local, remote }
+        }
         // close() and shutdown() alone send a FIN. The other side's reset is told in whatever task it befalls.
         (_, TCP_FIN_WAIT1 | TCP_LAST_ACK | TCP_CLOSE) => {
             let interrupts = TRACE_FLAG_HARDIRQ | TRACE_FLAG_SOFTIRQ;
@@ -224,7 +228,7 @@ mod tests {
         assert_eq!(told(7, 2), at(What::Tries { socket, pid: 812, task: 815, cgroup: 4_711 }));
         let (local, remote) = ("10.0.0.1:40000".parse().unwrap(), "10.0.0.2:443".parse().unwrap());
         assert_eq!(told(2, 1), at(What::Connected { socket, local, remote }));
-        assert_eq!(told(2, 7), at(What::Failed { socket, had_port: true }));
+        assert_eq!(told(2, 7), at(What::Failed { socket, local, remote }));
         assert_eq!(told(1, 8), None);
         for (old, new) in [(1, 4), (8, 9), (1, 7), (8, 7)] {
             assert_eq!(told(old, new), at(What::Closes { task: 815, local, remote }), "{old} → {new}");
