@@ -327,6 +327,15 @@ fn in_a_cgroup_of_its_own_a_command_is_told_exactly_from_others() {
             assert!(accepts("accepts_max").or(accepts("accepts")).unwrap() >= opens, "{told}");
             assert!(others > 0);
         }
+        let folder = TempDir::new().unwrap();
+        let baseline = folder.path().join("baseline.toml");
+        let (said, _, _) = run_among_others("lose 50", &format!("--save {}", baseline.display()), None);
+        assert_eq!(said.code, 0, "{said:?}");
+        for (what, code) in [("lose 50", 0), ("lose 50", 0), ("lose 50", 0), ("lose 60", 1)] {
+            let options = format!("--baseline {}", baseline.display());
+            let (said, told, _) = run_among_others(what, &options, None);
+            assert_eq!(said.code, code, "{said:?} {told}");
+        }
     });
     let left: Vec<_> = fs::read_to_string("/proc/self/mountinfo")
         .unwrap()
