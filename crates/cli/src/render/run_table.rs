@@ -59,7 +59,8 @@ pub(crate) fn render(
             if leak.owner.is_empty() { String::new() } else { format!(" ({})", Harmless(&leak.owner)) };
         let doubt = if leak.is_certain { "" } else { ", as it seems" };
         let what = leak.kind.text();
-        let _ = writeln!(text, "  not closed: {}{place}{owner}: {what}{doubt}", number(leak.count));
+        let told = format!("not closed: {}{place}{owner}: {what}{doubt}", number(leak.count));
+        let _ = writeln!(text, "  {}", paragraph(&told, 14, width));
     }
     findings(&mut text, verdict, palette, width);
     for note in &account.notes {
