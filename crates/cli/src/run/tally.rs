@@ -45,6 +45,8 @@ pub(crate) struct Tally {
     missed: u64,
     /// Accepted connections whose client had closed, and that were left to the end of their process.
     abandoned: u64,
+    /// Accepted connections of which nobody heard who closed them.
+    unheard: u64,
     /// What outlives the command has been told.
     has_left: bool,
 }
@@ -192,6 +194,7 @@ impl Tally {
         };
         let is_abandoned = closed.direction == Direction::Incoming && closed.closed_by == ClosedBy::Remote;
         self.abandoned += u64::from(is_abandoned && at_exit == Some(true));
+        self.unheard += u64::from(closed.direction != Direction::Outgoing && at_exit.is_none());
         let is_missed = !is_leaked && !is_certain;
         self.missed += u64::from(is_missed);
         let label = owner.map(|owner| owner.label.clone()).unwrap_or_default();
@@ -222,6 +225,7 @@ impl Tally {
     pub(crate) fn account(mut self, finish: Finish) -> Account {
         if !self.has_left {
             // Their processes have ended, and the kernel still tries to tell the other side.
+            self.unheard += finish.look.incoming;
             self.missed += finish.look.outgoing;
             for (id, there) in &finish.look.towards {
                 self.towards.entry(*id).or_default().missed += there.live;
@@ -315,7 +319,7 @@ impl Tally {
         for (kind, count, is_certain) in [
             (LeakKind::BoundIdle, bound, false),
             (LeakKind::CloseWait, abandoned, true),
-            (LeakKind::CloseWait, half_closed - abandoned, false),
+            (LeakKind::CloseWait, (half_closed - abandoned).min(self.unheard), false),
         ] {
             if !self.has_left && count > 0 {
                 *self.leaks.entry((kind, None, String::new(), is_certain)).or_default() += count;
