@@ -192,7 +192,8 @@ impl Tally {
                 (is_leaked, !may_be)
             }
         };
-        let is_abandoned = closed.direction == Direction::Incoming && closed.closed_by == ClosedBy::Remote;
+        // Whose listener a sweep has just missed is of neither direction.
+        let is_abandoned = closed.direction != Direction::Outgoing && closed.closed_by == ClosedBy::Remote;
         self.abandoned += u64::from(is_abandoned && at_exit == Some(true));
         self.unheard += u64::from(closed.direction != Direction::Outgoing && at_exit.is_none());
         let is_missed = !is_leaked && !is_certain;
