@@ -17,6 +17,7 @@ const UNSAFE_FILES: &[(&str, &str)] = &[
     ("benches/src/program.rs", "wait4"),
     ("benches/src/raw_walk.rs", "a netlink socket: send, recv"),
     ("benches/src/stopwatch.rs", "clock_gettime of the thread"),
+    ("crates/cli/src/run/child.rs", "between fork and exec: one write"),
     ("crates/cli/src/terminal.rs", "ioctl TIOCGWINSZ"),
     ("crates/cli/tests/confined/mod.rs", "between fork and exec: mounts, namespaces, seccomp, limits"),
     ("crates/trace/src/rings.rs", "ioctl PERF_EVENT_IOC_SET_FILTER; a descriptor lent as a number"),

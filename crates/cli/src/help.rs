@@ -73,15 +73,21 @@ pub(crate) const RUN_HELP: &str = "\
 How to read it:
   The command runs with its own input and outputs, and gets the signals that
   sockeye gets. What its connections came to goes to stderr when it has ended.
-  In its own namespace the kernel counts each connect() and accept: OPENED is
-  exact. Only loopback is there, and the port settings are this host's.
+
+  --isolate gives it a network namespace of its own, where the kernel counts
+  each connect() and accept. Only loopback is there, and the port settings are
+  this host's. Without, it runs where it is, and its connections are told from
+  others by a cgroup made for it: as root, OPENED is exact, too. An ordinary
+  user gets bounds, by which processes hold what: 40 to 52.
 
   AT ONCE     connections at once, as looks ten times a second saw it
-  PORTS       ports in use at once, TIME_WAIT included
+  PORTS       ports in use at once, TIME_WAIT included; bounds where there may
+              have been more between two looks
   EXCHANGES   requests with their answers per connection, by the segments with
               data each way: pipelined requests count as one, large ones as more
-  not closed  connections that were open and idle when their process ended,
-              bound sockets never used, and what outlives the command
+  not closed  connections it opened that were left to the end of their process,
+              bound sockets never used, and what outlives the command. Only root
+              (CAP_PERFMON) hears who closes; others get bounds
 
   A rule is broken when its number is too high for certain; when that is in
   doubt, it is told as doubtful and does not fail.
@@ -99,6 +105,7 @@ Examples:
   sockeye run --isolate --budget connections.toml --export-junit out.xml -- ./bench
   sockeye run --isolate --save connections.baseline -- make test
   sockeye run --isolate --baseline connections.baseline --tolerance 10% -- make test
+  sudo sockeye run --max-opens 10 --to '10.0.9.12:5432' -- ./job
 
 Exit codes: the command's own, 128 and the number of the signal that ended it; 1
 a rule is broken, 124 its time was up, 126 it cannot be executed, 127 there is

@@ -6,7 +6,7 @@
 use std::net::SocketAddr;
 
 use sock_diag::{Cookie, Protocol, SocketRecord};
-use sockeye_trace::{Connects, Heard, Maker};
+use sockeye_trace::{Begun, Connects, Heard, Maker};
 
 /// So many newcomers wait at most: a first sweep meets all there are.
 const MOST_PENDING: usize = 1 << 12;
@@ -44,9 +44,10 @@ impl Newcomer {
 }
 
 impl Makers {
-    /// Begins to listen, if that is permitted; None is a namespace that is not known.
-    pub(crate) fn listen(netns: Option<u64>) -> Makers {
+    /// Begins to listen, if that is permitted, and to who closes as well, if asked to; None is a namespace that is not known.
+    pub(crate) fn listen(netns: Option<u64>, closes_too: bool) -> Makers {
         let connects = match netns {
+            Some(_) if closes_too => Connects::listen_to_closes().map_err(|error| error.to_string()),
             Some(_) => Connects::listen().map_err(|error| error.to_string()),
             None => Err("/proc does not say which network namespace this is".to_owned()),
         };
@@ -56,6 +57,16 @@ impl Makers {
     /// The process that made this connection, as far as it is known by now. It may have ended.
     pub(crate) fn of(&self, newcomer: &Newcomer) -> Option<Maker> {
         self.connects.as_ref().ok()?.connector(self.netns, newcomer.local, newcomer.remote)
+    }
+
+    /// Whether a connection was closed by its process's end, not by the process; None where nobody heard.
+    pub(crate) fn closed_at_exit(&self, local: SocketAddr, remote: SocketAddr) -> Option<bool> {
+        self.connects.as_ref().ok()?.closed_at_exit(self.netns, local, remote)
+    }
+
+    /// Connects that began here, by cgroup; None where nobody counts.
+    pub(crate) fn begun(&self) -> Option<Vec<Begun>> {
+        self.connects.as_ref().ok()?.begun_in(self.netns)
     }
 
     /// What the kernel has told of such a process.

@@ -9,18 +9,9 @@ const SHORTEST: Duration = Duration::from_millis(10);
 
 /// A duration: a number with `ms`, `s`, `m`, `h` or `d`; without a unit, seconds. More than zero, a year at most.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
-    let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
-    let (number, unit) = text.split_at(digits);
-    let seconds = match unit {
-        "ms" => 0.001,
-        "" | "s" => 1.0,
-        "m" | "min" => 60.0,
-        "h" => 3600.0,
-        "d" => 86_400.0,
-        _ => return Err("write it like 500ms, 10s, 5m or 2h".to_owned()),
-    };
-    let number: f64 = number.parse().map_err(|_| "write it like 500ms, 10s, 5m or 2h".to_owned())?;
-    match Duration::try_from_secs_f64(number * seconds) {
+    let ms =
+        sockeye_gate::milliseconds(text).ok_or_else(|| "write it like 500ms, 10s, 5m or 2h".to_owned())?;
+    match Duration::try_from_secs_f64(ms / 1e3) {
         Ok(duration) if duration >= Duration::from_millis(1) && duration <= LONGEST => Ok(duration),
         _ => Err("it must be between 1ms and a year".to_owned()),
     }

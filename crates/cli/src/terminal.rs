@@ -2,6 +2,7 @@
 
 use std::fmt::{self, Write as _};
 use std::io::{self, IsTerminal};
+use std::os::fd::{AsFd, AsRawFd as _};
 
 use crate::args::ColorChoice;
 
@@ -59,21 +60,26 @@ impl Palette {
 
 /// Columns of the terminal; None when the output is not one.
 pub(crate) fn width() -> Option<usize> {
-    size().map(|size| usize::from(size.ws_col)).filter(|columns| *columns > 0)
+    width_on(&io::stdout())
+}
+
+/// Columns of the terminal that this output is; None when it is none.
+pub(crate) fn width_on(output: &(impl IsTerminal + AsFd)) -> Option<usize> {
+    size(output).map(|size| usize::from(size.ws_col)).filter(|columns| *columns > 0)
 }
 
 /// Lines of the terminal; None when the output is not one.
 pub(crate) fn height() -> Option<usize> {
-    size().map(|size| usize::from(size.ws_row)).filter(|lines| *lines > 0)
+    size(&io::stdout()).map(|size| usize::from(size.ws_row)).filter(|lines| *lines > 0)
 }
 
-fn size() -> Option<libc::winsize> {
-    if !io::stdout().is_terminal() {
+fn size(output: &(impl IsTerminal + AsFd)) -> Option<libc::winsize> {
+    if !output.is_terminal() {
         return None;
     }
     let mut size = libc::winsize { ws_row: 0, ws_col: 0, ws_xpixel: 0, ws_ypixel: 0 };
-    // SAFETY: TIOCGWINSZ writes one winsize into `size`, which outlives the call.
-    let status = unsafe { libc::ioctl(libc::STDOUT_FILENO, libc::TIOCGWINSZ, &mut size) };
+    // SAFETY: the descriptor is borrowed, so it is open; TIOCGWINSZ writes one winsize into `size`, which outlives the call.
+    let status = unsafe { libc::ioctl(output.as_fd().as_raw_fd(), libc::TIOCGWINSZ, &mut size) };
     (status == 0).then_some(size)
 }
 

@@ -7,9 +7,9 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use sock_diag::{Cookie, Protocol, SocketRecord, SocketState};
-use sockeye_core::{Monitor, OwnerId};
+use sockeye_core::{Closed, Monitor, OwnerId};
 use sockeye_host::owners::{Name, Owner, Owners, Work};
-use sockeye_trace::{Heard, Maker};
+use sockeye_trace::{Begun, Heard, Maker};
 
 use crate::inodes::Inodes;
 use crate::makers::{Makers, Newcomer};
@@ -135,7 +135,29 @@ impl Whose {
 
     /// The same for a namespace, by its inode, that is going to be followed: it listens to who connects there.
     pub(crate) fn following(facet: Facet, is_live: bool, netns: Option<u64>) -> Whose {
-        Whose { makers: is_live.then(|| Makers::listen(netns)), ..Whose::new(facet, is_live) }
+        Whose { makers: is_live.then(|| Makers::listen(netns, false)), ..Whose::new(facet, is_live) }
+    }
+
+    /// The same, which hears who closes connections as well.
+    pub(crate) fn accounting(facet: Facet, netns: Option<u64>) -> Whose {
+        Whose { makers: Some(Makers::listen(netns, true)), ..Whose::new(facet, true) }
+    }
+
+    /// Whether a connection was closed because its process ended, not by the process; None where nobody heard.
+    pub(crate) fn closed_at_exit(&self, closed: &Closed) -> Option<bool> {
+        let at_exit = self.makers.as_ref()?.closed_at_exit(closed.local?, closed.remote?)?;
+        // A process whose end was not heard may have begun to end.
+        (at_exit || self.hears_all()).then_some(at_exit)
+    }
+
+    /// Connects that began, by cgroup, as of the last look; None where not each was heard.
+    pub(crate) fn begun(&self) -> Option<Vec<Begun>> {
+        self.makers.as_ref()?.begun().filter(|_| self.hears_all())
+    }
+
+    /// Whether every connect() and every close is heard so far.
+    pub(crate) fn hears_all(&self) -> bool {
+        self.makers.as_ref().is_some_and(|makers| makers.why_not().is_none() && makers.lost() == 0)
     }
 
     /// Reads who connected meanwhile: before events are told, so that they find the owners of what has ended.

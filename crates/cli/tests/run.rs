@@ -6,7 +6,10 @@ mod recorded;
 
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::process::CommandExt as _;
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use std::{env, fs, mem, thread};
 
@@ -22,8 +25,6 @@ const LIMIT: Duration = Duration::from_secs(60);
 const PORT: u16 = 8_080;
 /// What the generator is to do.
 const WHAT: &str = "SOCKEYE_TEST_GENERATE";
-/// Longer than a connection must be idle to count as forgotten, with room for a busy machine.
-const IDLE: Duration = Duration::from_millis(400);
 
 /// The words that run the generator below.
 fn generator() -> [String; 5] {
@@ -36,8 +37,10 @@ fn generator() -> [String; 5] {
 #[ignore = "it is the command that the other tests run"]
 fn generate() {
     let what = env::var(WHAT).unwrap();
-    let (how, number) = what.split_once(' ').unwrap();
+    let (how, numbers) = what.split_once(' ').unwrap();
+    let (number, idle_ms) = numbers.split_once(' ').unwrap_or((numbers, "0"));
     let number: u32 = number.parse().unwrap();
+    let idle = Duration::from_millis(idle_ms.parse().unwrap());
     if how == "join" {
         TcpStream::connect(("127.0.0.1", PORT)).unwrap();
         return;
@@ -65,19 +68,15 @@ fn generate() {
             (0..number).for_each(|_| ask(&kept));
         }
         "lose" => (0..number).for_each(|_| ask(&connect())),
-        "leak" => {
-            (0..number).for_each(|_| {
-                let forgotten = connect();
-                ask(&forgotten);
-                mem::forget(forgotten);
-            });
-            thread::sleep(IDLE);
+        "leak" | "shut" => {
+            let kept: Vec<_> = (0..number).map(|_| connect()).collect();
+            kept.iter().for_each(&ask);
+            thread::sleep(idle);
+            match how {
+                "leak" => mem::forget(kept),
+                _ => drop(kept),
+            }
         }
-        "rush" => (0..number).for_each(|_| {
-            let forgotten = connect();
-            ask(&forgotten);
-            mem::forget(forgotten);
-        }),
         "half" => {
             // Accepted, and not closed though the client has.
             let own = TcpListener::bind(("127.0.0.1", PORT + 1)).unwrap();
@@ -85,7 +84,27 @@ fn generate() {
                 drop(TcpStream::connect(("127.0.0.1", PORT + 1)).unwrap());
                 mem::forget(own.accept().unwrap());
             }
-            thread::sleep(IDLE);
+            thread::sleep(idle);
+        }
+        "serve" => {
+            // The server closes first, and has the TIME_WAIT.
+            let own = TcpListener::bind(("127.0.0.1", PORT + 1)).unwrap();
+            for _ in 0..number {
+                let mut client = TcpStream::connect(("127.0.0.1", PORT + 1)).unwrap();
+                drop(own.accept().unwrap());
+                assert_eq!(client.read(&mut [0]).unwrap(), 0);
+                thread::sleep(idle);
+            }
+        }
+        "any" => {
+            // A server on a port of the range that no look sees.
+            let own = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+            for _ in 0..number {
+                let client = TcpStream::connect(own.local_addr().unwrap()).unwrap();
+                let mut accepted = own.accept().unwrap().0;
+                drop(client);
+                assert_eq!(accepted.read(&mut [0]).unwrap(), 0);
+            }
         }
         "bomb" => {
             for _ in 0..number / 10 {
@@ -126,6 +145,40 @@ fn run(what: &str, options: &str, shell: Option<&str>) -> (Said, Value) {
     let told =
         serde_json::from_str(&fs::read_to_string(&json).unwrap_or_else(|_| panic!("{said:?}"))).unwrap();
     (said, told)
+}
+
+/// `sockeye run` over the generator while others in the same namespace connect, too: as we are, or as another user. How
+/// many connections those others made meanwhile.
+fn run_among_others(what: &str, options: &str, user: Option<u32>) -> (Said, Value, u64) {
+    let folder = TempDir::new().unwrap();
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o777)).unwrap();
+    let json = folder.path().join("run.json");
+    let mut command = sockeye(&format!("run {options}"));
+    command.arg("--export-json").arg(&json).arg("--").args(generator()).env(WHAT, what);
+    if let Some(user) = user {
+        command.uid(user).gid(user);
+    }
+    let stop = AtomicBool::new(false);
+    let others = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let (said, made) = thread::scope(|scope| {
+        let others = scope.spawn(|| {
+            let mut made = 0;
+            while !stop.load(Ordering::Relaxed) {
+                drop(TcpStream::connect(others.local_addr().unwrap()).unwrap());
+                drop(others.accept().unwrap());
+                made += 1;
+                // A rate, not a wait: more would be a load of its own.
+                thread::sleep(Duration::from_millis(2));
+            }
+            made
+        });
+        let said: Said = command.stdin(Stdio::null()).output().unwrap().into();
+        stop.store(true, Ordering::Relaxed);
+        (said, others.join().unwrap())
+    });
+    let told =
+        serde_json::from_str(&fs::read_to_string(&json).unwrap_or_else(|_| panic!("{said:?}"))).unwrap();
+    (said, told, made)
 }
 
 /// What the kernel counted, as the generator printed it.
@@ -175,24 +228,30 @@ fn a_lost_keep_alive_is_named() {
 
 #[test]
 fn a_leak_is_found() {
-    let (said, told) = run("leak 7", "--max-leaked 6", None);
-    assert_eq!(said.code, 1, "{said:?}");
-    assert_opens(&said, &told, 7);
-    assert_eq!((&told["leaked"], &told["leaks"][0]["kind"]), (&7.into(), &"open".into()), "{told}");
-    assert_eq!(told["leaks"][0]["remote_port"], PORT);
+    for idle_ms in [0, 50, 500] {
+        let (said, told) = run(&format!("leak 7 {idle_ms}"), "--max-leaked 6", None);
+        assert_eq!(said.code, 1, "{said:?}");
+        assert_opens(&said, &told, 7);
+        assert_eq!((&told["leaked"], &told["leaked_exact"]), (&7.into(), &true.into()), "{idle_ms}: {told}");
+        let leak = &told["leaks"][0];
+        assert_eq!((&leak["kind"], &leak["certain"]), (&"open".into(), &true.into()), "{told}");
+        assert_eq!(leak["remote_port"], PORT);
+    }
 }
 
 #[test]
-fn what_ends_with_a_busy_process_is_not_told_as_closed_for_certain() {
-    let (said, told) = run("rush 7", "", None);
-    assert_eq!(said.code, 0, "{said:?}");
-    assert_opens(&said, &told, 7);
-    assert_eq!(told["leaked_exact"], false, "{told}");
+fn what_is_closed_at_the_last_moment_is_no_leak() {
+    for idle_ms in [0, 50, 500] {
+        let (said, told) = run(&format!("shut 7 {idle_ms}"), "--max-leaked 0", None);
+        assert_eq!(said.code, 0, "{said:?}");
+        assert_opens(&said, &told, 7);
+        assert_eq!((&told["leaked"], &told["leaked_exact"]), (&0.into(), &true.into()), "{idle_ms}: {told}");
+    }
 }
 
 #[test]
 fn what_the_other_side_has_closed_is_a_leak_on_this_one() {
-    let (said, told) = run("half 4", "--max-leaked 3", None);
+    let (said, told) = run("half 4 400", "--max-leaked 3", None);
     assert_eq!(said.code, 1, "{said:?}");
     assert_eq!((&told["leaked"], &told["leaks"][0]["kind"]), (&4.into(), &"close_wait".into()), "{told}");
 }
@@ -244,6 +303,70 @@ fn a_command_that_fails_passes_its_code_through() {
     assert_eq!((said.code, &told["exit_code"], &told["verdict"]), (1, &7.into(), &"fail".into()), "{said:?}");
 }
 
+// Without a namespace of its own.
+
+#[test]
+fn in_a_cgroup_of_its_own_a_command_is_told_exactly_from_others() {
+    Namespace::new().host_root().deadline(LIMIT).run(|| {
+        for (what, opens, leaked) in
+            [("lose 100", 100, 0), ("bomb 60", 60, 0), ("leak 7 50", 7, 7), ("shut 7 500", 7, 0)]
+        {
+            let (said, told, others) = run_among_others(what, "--max-opens 100 --max-leaked 7", None);
+            assert_eq!((said.code, &told["scope"]), (0, &"cgroup".into()), "{said:?}");
+            assert_eq!(
+                (&told["opens"], &told["opens_exact"]),
+                (&opens.into(), &true.into()),
+                "{what}: {told}, and {others} of others"
+            );
+            assert_eq!((&told["leaked"], &told["leaked_exact"]), (&leaked.into(), &true.into()), "{told}");
+            let destinations = told["destinations"].as_array().unwrap();
+            assert_eq!(destinations.len(), 1, "{told}");
+            assert_eq!(destinations[0]["remote_port"], PORT, "{told}");
+            let accepts = |key| told[key].as_u64();
+            assert!(accepts("accepts").unwrap() <= opens, "{told}");
+            assert!(accepts("accepts_max").or(accepts("accepts")).unwrap() >= opens, "{told}");
+            assert!(others > 0);
+        }
+        let folder = TempDir::new().unwrap();
+        let baseline = folder.path().join("baseline.toml");
+        let (said, _, _) = run_among_others("lose 50", &format!("--save {}", baseline.display()), None);
+        assert_eq!(said.code, 0, "{said:?}");
+        for (what, code) in [("lose 50", 0), ("lose 50", 0), ("lose 50", 0), ("lose 60", 1)] {
+            let options = format!("--baseline {}", baseline.display());
+            let (said, told, _) = run_among_others(what, &options, None);
+            assert_eq!(said.code, code, "{said:?} {told}");
+        }
+    });
+    let left: Vec<_> = fs::read_to_string("/proc/self/mountinfo")
+        .unwrap()
+        .lines()
+        .filter(|line| line.contains(" - cgroup2 "))
+        .flat_map(|line| fs::read_dir(line.split(' ').nth(4).unwrap()).into_iter().flatten().flatten())
+        .filter(|one| one.file_name().to_string_lossy().starts_with("sockeye-run-"))
+        .filter(|one| fs::read_to_string(one.path().join("cgroup.procs")).is_ok_and(|all| all.is_empty()))
+        .collect();
+    // Of those that other tests have just made nobody is in yet.
+    wait_until("no cgroup is left", LIMIT, || left.iter().all(|one| !one.path().exists()));
+}
+
+#[test]
+fn an_ordinary_user_gets_bounds() {
+    const NOBODY: u32 = 65_534;
+    Namespace::new().host_root().deadline(LIMIT).run(|| {
+        let (said, told, others) = run_among_others("lose 50", "--max-opens 50", Some(NOBODY));
+        assert_eq!((said.code, &told["scope"]), (0, &"processes".into()), "{said:?}");
+        let [min, max] = ["opens", "opens_max"].map(|key| told[key].as_u64());
+        assert!(min.unwrap() <= 50 && max.or(min).unwrap() >= 50, "{told}, and {others} of others");
+        let warnings = told["warnings"].to_string();
+        assert!(warnings.contains("as root") && warnings.contains("--isolate"), "{told}");
+        // Seen, as they stay.
+        let (said, told, _) = run_among_others("leak 5 700", "--max-opens 4", Some(NOBODY));
+        assert_eq!((said.code, &told["opens"]), (1, &5.into()), "{said:?}");
+        assert_eq!(told["peak_live"], 10, "both ends: {told}");
+        assert_eq!(told["destinations"][0]["remote_port"], PORT, "{told}");
+    });
+}
+
 // Baselines.
 
 #[test]
@@ -264,6 +387,72 @@ fn the_same_run_is_never_alarming_and_a_fifth_more_always() {
     }
 }
 
+#[test]
+fn ports_that_no_look_sees_alarm_nobody() {
+    let folder = TempDir::new().unwrap();
+    let baseline = folder.path().join("baseline.toml");
+    // One at a time, some of which looks find.
+    let (said, told) = run("serve 40 10", &format!("--save {}", baseline.display()), None);
+    assert_eq!(said.code, 0, "{said:?}");
+    assert_eq!((&told["opens"], &told["peak_ports"]), (&40.into(), &1.into()), "{told}");
+    assert!(told["peak_ports_max"].as_u64().unwrap() <= 40, "{told}");
+    for what in ["serve 40 0", "serve 40 10", "serve 40 30"] {
+        let (said, told) = run(what, &format!("--baseline {} --max-ports 40", baseline.display()), None);
+        assert_eq!((said.code, &told["verdict"]), (0, &"pass".into()), "{said:?}");
+        assert_eq!(told["rules"][0]["outcome"], "kept", "{told}");
+    }
+    // Where this side has the TIME_WAIT each is there at the end, whatever looks saw.
+    let (_, told) = run("lose 40", "", None);
+    assert_eq!((&told["peak_ports"], told.get("peak_ports_max")), (&40.into(), None), "{told}");
+}
+
+#[test]
+fn a_server_on_any_port_is_one_destination() {
+    let check = || {
+        let folder = TempDir::new().unwrap();
+        let [first, second] = ["first", "second"].map(|name| {
+            let baseline = folder.path().join(name);
+            let (said, told) = run("any 30", &format!("--save {}", baseline.display()), None);
+            assert_eq!(said.code, 0, "{said:?}");
+            let destinations = told["destinations"].as_array().unwrap();
+            assert_eq!((destinations.len(), &destinations[0]["opens"]), (1, &30.into()), "{told}");
+            let closed_by = &told["closed_by"];
+            assert_eq!((&closed_by["reset"], &told["closes"]), (&0.into(), &60.into()), "{told}");
+            fs::read_to_string(baseline).unwrap()
+        });
+        assert_eq!(first, second);
+    };
+    check();
+    Namespace::new().without_privilege().deadline(LIMIT).run(check);
+}
+
+#[test]
+fn lifetimes_of_two_runs_can_be_compared() {
+    let folder = TempDir::new().unwrap();
+    let saved = |name: &str, what: &str| {
+        let (_, told) = run(what, "", None);
+        let path = folder.path().join(name);
+        fs::write(&path, told.to_string()).unwrap();
+        path
+    };
+    let [long, brief] = [("a", "shut 60 600"), ("b", "shut 60 0")].map(|(name, what)| saved(name, what));
+    for (before, after, code) in [(&long, &brief, 1), (&brief, &long, 0), (&long, &long, 0)] {
+        let said: Said = sockeye("diff --fail-on lifetimes").args([before, after]).output().unwrap().into();
+        assert_eq!(said.code, code, "{said:?}");
+    }
+}
+
+#[test]
+fn who_cannot_write_a_file_is_told_its_name_as_it_was_typed() {
+    let said: Said =
+        sockeye("run --isolate --export-json /proc/none/run.json -- true").output().unwrap().into();
+    assert_eq!(said.code, 2, "{said:?}");
+    assert!(
+        said.stderr.ends_with("cannot write /proc/none/run.json: No such file or directory (os error 2)\n"),
+        "{said:?}"
+    );
+}
+
 // What a command gets, and what it gets to see.
 
 #[test]
@@ -274,6 +463,15 @@ fn an_ordinary_user_needs_nothing_more() {
         assert_eq!(said.code, 0, "{said:?}");
         assert_opens(&said, &told, 30);
         assert!(said.stdout.starts_with("CapEff:\t0000000000000000\n"), "{said:?}");
+        // Longer than a connection must be idle to count as forgotten, with room for a busy machine.
+        let (said, told) = run("leak 7 400", "--max-leaked 6", None);
+        assert_eq!(said.code, 0, "by timing: {said:?}");
+        assert_eq!((&told["leaked_max"], &told["leaked_exact"]), (&7.into(), &false.into()), "{told}");
+        assert_eq!(told["rules"][0]["outcome"], "doubtful");
+        assert!(
+            said.stderr.contains("DOUBTFUL  max_leaked: 0 to ") && said.stderr.contains("CAP_PERFMON"),
+            "{said:?}"
+        );
     });
 }
 

@@ -96,6 +96,8 @@ pub struct Leak {
     pub owner: String,
     /// How many.
     pub count: u64,
+    /// Whether they were seen not to be closed; otherwise it is told by when their process ended.
+    pub is_certain: bool,
 }
 
 /// Connections that one destination got.
@@ -111,8 +113,8 @@ pub struct DestinationAccount {
     pub closes: u64,
     /// Most at once that any look saw.
     pub peak_live: u64,
-    /// Most ports in use at once that any look saw, TIME_WAIT included.
-    pub peak_ports: u64,
+    /// Most ports in use at once, TIME_WAIT included: as any look saw, and as there may have been between two.
+    pub peak_ports: Count,
     /// Greatest share of the usable ports that any look saw taken, 0–1.
     pub peak_occupancy: f64,
     /// Sockets in TIME_WAIT at the end.
@@ -122,15 +124,49 @@ pub struct DestinationAccount {
     pub exchanges: Option<f64>,
     /// How long they lived.
     pub lived: Lived,
-    /// Sockets of it that were not closed.
-    pub leaked: u64,
+    /// Sockets of it that were not closed: certainly, and at most.
+    pub leaked: Count,
     /// Who opened them, most first.
     pub owners: Vec<(String, u64)>,
+}
+
+/// How a command's sockets are known from others.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Scope {
+    /// It has a network namespace of its own: there are no others.
+    #[default]
+    Namespace,
+    /// It has a cgroup of its own, which sockets tell.
+    Cgroup,
+    /// By who holds them, as far as that is seen.
+    Processes,
+}
+
+impl Scope {
+    /// The word of JSON.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Scope::Namespace => "netns",
+            Scope::Cgroup => "cgroup",
+            Scope::Processes => "processes",
+        }
+    }
+
+    /// For people.
+    pub const fn text(self) -> &'static str {
+        match self {
+            Scope::Namespace => "in a network namespace of its own",
+            Scope::Cgroup => "told from others by its cgroup",
+            Scope::Processes => "told from others by its processes",
+        }
+    }
 }
 
 /// What a command did from its start to its end.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct Account {
+    /// How its sockets are known from others.
+    pub scope: Scope,
     /// From start to end, milliseconds.
     pub duration_ms: u64,
     /// Connections begun by connect(), failed ones too.
@@ -141,8 +177,8 @@ pub struct Account {
     pub closes: u64,
     /// Most connections at once that any look saw, of both kinds.
     pub peak_live: u64,
-    /// Most ports towards one destination that any look saw in use.
-    pub peak_ports: u64,
+    /// Most ports towards one destination in use at once.
+    pub peak_ports: Count,
     /// Greatest occupancy of any destination, 0–1.
     pub peak_occupancy: f64,
     /// Sockets in TIME_WAIT at the end.
@@ -151,12 +187,17 @@ pub struct Account {
     pub exchanges: Option<f64>,
     /// Who closed first: this host's end that connected, the other, a reset, not known.
     pub closed_by: [u64; 4],
-    /// How long connections lived that were begun here.
+    /// How long connections lived that have ended, of both kinds.
     pub lived: Lived,
+    /// The same to be compared with another run: bounds in milliseconds and how many; shortest first. Without an upper bound:
+    /// longer than that.
+    pub lived_sample: Vec<(u64, Option<u64>, u64)>,
     /// What was not closed, most first.
     pub leaks: Vec<Leak>,
-    /// Whether each leak was seen for certain and none was missed; otherwise some are told by when their process ended.
-    pub leaks_exact: bool,
+    /// Connections that may be leaks, too: of these nothing tells whether they were closed before their process ended.
+    pub leaks_missed: u64,
+    /// Why not every leak is certain, and what would make it so; None when each is, and none was missed.
+    pub leaks_doubt: Option<String>,
     /// Most opens first.
     pub destinations: Vec<DestinationAccount>,
     /// What was not seen, and why; and what else to know.
@@ -164,8 +205,14 @@ pub struct Account {
 }
 
 impl Account {
-    /// Sockets that were not closed.
-    pub fn leaked(&self) -> u64 {
+    /// Sockets that were not closed: certainly, and at most.
+    pub fn leaked(&self) -> Count {
+        let certain = self.leaks.iter().filter(|leak| leak.is_certain).map(|leak| leak.count).sum();
+        Count::between(certain, self.leaks_told() + self.leaks_missed)
+    }
+
+    /// The best single number of these.
+    pub fn leaks_told(&self) -> u64 {
         self.leaks.iter().map(|leak| leak.count).sum()
     }
 }

@@ -10,9 +10,9 @@ mod limit;
 mod place;
 mod verdict;
 
-pub use account::{Account, Count, DestinationAccount, Leak, LeakKind, Lived, Span};
+pub use account::{Account, Count, DestinationAccount, Leak, LeakKind, Lived, Scope, Span};
 pub use baseline::{Baseline, BaselineError, Figure, Tolerance};
 pub use budget::{Budget, BudgetError, Rule};
-pub use limit::{Limit, Measure, Unit};
+pub use limit::{Limit, Measure, Unit, milliseconds};
 pub use place::{Place, PlaceError};
 pub use verdict::{Finding, Outcome, Verdict};

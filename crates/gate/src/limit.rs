@@ -154,10 +154,17 @@ impl Limit {
         match self {
             Limit::MaxOpens => Some(opens),
             Limit::MaxOpenRate => Some(per_second(opens, account.duration_ms)),
-            Limit::MaxPorts => Some(most(|one| one.peak_ports as f64)),
+            Limit::MaxPorts => {
+                let [min, max] =
+                    [most(|one| one.peak_ports.min as f64), most(|one| one.peak_ports.max as f64)];
+                Some(Measure { min: min.min, max: max.max })
+            }
             Limit::MaxOccupancy => Some(most(|one| one.peak_occupancy)),
             Limit::MaxTimeWait => Some(sum(|one| one.time_wait_left)),
-            Limit::MaxLeaked => Some(sum(|one| one.leaked)),
+            Limit::MaxLeaked => {
+                let [min, max] = [sum(|one| one.leaked.min), sum(|one| one.leaked.max)];
+                Some(Measure { min: min.min, max: max.max })
+            }
             // The least reused, and the one whose connections are the briefest.
             Limit::MinReuse => least(there.iter().filter_map(|one| one.exchanges)).map(Measure::exactly),
             Limit::LifetimeP50Min => {
@@ -171,10 +178,10 @@ impl Limit {
         match self {
             Limit::MaxOpens => Some(account.opens.into()),
             Limit::MaxOpenRate => Some(per_second(account.opens.into(), account.duration_ms)),
-            Limit::MaxPorts => Some(Measure::exactly(account.peak_ports as f64)),
+            Limit::MaxPorts => Some(account.peak_ports.into()),
             Limit::MaxOccupancy => Some(Measure::exactly(account.peak_occupancy)),
             Limit::MaxTimeWait => Some(Measure::exactly(account.time_wait_left as f64)),
-            Limit::MaxLeaked => Some(Measure::exactly(account.leaked() as f64)),
+            Limit::MaxLeaked => Some(account.leaked().into()),
             Limit::MinReuse => account.exchanges.map(Measure::exactly),
             Limit::LifetimeP50Min => median(&account.lived),
         }
@@ -203,7 +210,8 @@ fn share(text: &str) -> Option<f64> {
     (share <= 1.0).then_some(share)
 }
 
-fn milliseconds(text: &str) -> Option<f64> {
+/// A duration as it is typed, in milliseconds: a number with `ms`, `s`, `m`, `h` or `d`; without a unit, seconds.
+pub fn milliseconds(text: &str) -> Option<f64> {
     let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
     let factor = match unit {

@@ -3,7 +3,7 @@
 use crate::account::{Account, DestinationAccount};
 use crate::baseline::{Baseline, Tolerance};
 use crate::budget::{Budget, Rule};
-use crate::limit::{Measure, Unit};
+use crate::limit::{Limit, Measure, Unit};
 
 /// How a run stands to one rule.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -102,6 +102,8 @@ fn by_budget(account: &Account, rule: &Rule) -> Finding {
         }
         _ => Vec::new(),
     };
+    let is_doubted = outcome == Outcome::Doubtful && *limit == Limit::MaxLeaked;
+    let doubt = account.leaks_doubt.clone().filter(|_| is_doubted);
     Finding {
         rule: rule.to_string(),
         text: limit.text(),
@@ -111,7 +113,7 @@ fn by_budget(account: &Account, rule: &Rule) -> Finding {
         is_minimum: limit.is_minimum(),
         baseline: None,
         outcome,
-        evidence,
+        evidence: doubt.into_iter().chain(evidence).collect(),
     }
 }
 
@@ -129,7 +131,7 @@ pub(crate) fn grade(min: f64, max: f64, allowed: f64) -> Outcome {
 /// The destinations with the most opens, and what of them is not closed.
 pub(crate) fn evidence(account: &Account, is_meant: impl Fn(&DestinationAccount) -> bool) -> Vec<String> {
     let mut there: Vec<_> = account.destinations.iter().filter(|one| is_meant(one)).collect();
-    there.sort_by_key(|one| (std::cmp::Reverse((one.opens.min, one.leaked)), one.remote));
+    there.sort_by_key(|one| (std::cmp::Reverse((one.opens.min, one.leaked.max)), one.remote));
     let mut told: Vec<String> = there.iter().take(MOST_EVIDENCE).map(|one| line(one)).collect();
     if there.len() > MOST_EVIDENCE {
         told.push(format!("and {} more destinations", there.len() - MOST_EVIDENCE));
@@ -145,8 +147,8 @@ fn line(one: &DestinationAccount) -> String {
     }
     for (number, what) in [
         (one.time_wait_left, "left in TIME_WAIT"),
-        (one.leaked, "not closed"),
-        (one.peak_ports, "ports at once"),
+        (one.leaked.max, "not closed"),
+        (one.peak_ports.min, "ports at once"),
     ] {
         if number > 0 {
             line += &format!(", {} {what}", count(number));
@@ -168,7 +170,6 @@ fn line(one: &DestinationAccount) -> String {
 mod tests {
     use super::*;
     use crate::account::{Count, Leak, LeakKind, Lived, Span};
-    use crate::limit::Limit;
 
     fn towards(port: u16, opens: Count) -> DestinationAccount {
         DestinationAccount {
@@ -177,7 +178,7 @@ mod tests {
             opens,
             closes: opens.min,
             peak_live: 1,
-            peak_ports: opens.min,
+            peak_ports: Count::exactly(opens.min),
             peak_occupancy: 0.25,
             time_wait_left: 3,
             exchanges: Some(2.0),
@@ -186,7 +187,7 @@ mod tests {
                 p50: Some(Span { min_ms: 40, max_ms: 45 }),
                 ..Lived::default()
             },
-            leaked: 1,
+            leaked: Count::exactly(1),
             owners: vec![("curl (7)".to_owned(), opens.min)],
         }
     }
@@ -195,12 +196,18 @@ mod tests {
         Account {
             duration_ms: 2_000,
             opens: Count::exactly(120),
-            peak_ports: 100,
+            peak_ports: Count::exactly(100),
             peak_occupancy: 0.25,
             time_wait_left: 6,
             exchanges: Some(2.0),
             lived: Lived { completed: 120, p50: Some(Span { min_ms: 40, max_ms: 45 }), ..Lived::default() },
-            leaks: vec![Leak { kind: LeakKind::Open, remote: None, owner: String::new(), count: 2 }],
+            leaks: vec![Leak {
+                kind: LeakKind::Open,
+                remote: None,
+                owner: String::new(),
+                count: 2,
+                is_certain: true,
+            }],
             destinations: vec![towards(80, Count::exactly(100)), towards(443, Count::between(20, 25))],
             ..Account::default()
         }
@@ -231,6 +238,22 @@ mod tests {
         for (p50, expected) in [(40.0, Outcome::Kept), (43.0, Outcome::Doubtful), (46.0, Outcome::Broken)] {
             assert_eq!(outcome(Limit::LifetimeP50Min, p50, None), expected, "{p50}");
         }
+    }
+
+    #[test]
+    fn a_leak_that_is_not_certain_breaks_nothing_and_says_why() {
+        let doubted = |certain: bool, missed: u64| {
+            let leaks = vec![Leak { is_certain: certain, ..account().leaks.remove(0) }];
+            let leaks_doubt = (!certain || missed > 0).then(|| "nobody saw it".to_owned());
+            let account = Account { leaks, leaks_missed: missed, leaks_doubt, ..account() };
+            let rules = vec![Rule { limit: Limit::MaxLeaked, allowed: 1.0, place: None }];
+            let finding = Verdict::of(&account, &Budget { rules }).findings.remove(0);
+            (finding.outcome, finding.evidence.first().is_some_and(|line| line == "nobody saw it"))
+        };
+        assert_eq!(doubted(true, 0), (Outcome::Broken, false));
+        assert_eq!(doubted(true, 5), (Outcome::Broken, false));
+        assert_eq!(doubted(false, 0), (Outcome::Doubtful, true));
+        assert_eq!(doubted(false, 5), (Outcome::Doubtful, true));
     }
 
     #[test]

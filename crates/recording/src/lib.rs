@@ -29,7 +29,8 @@ mod retention;
 mod roll;
 #[cfg(feature = "files")]
 mod table;
-#[cfg(all(test, feature = "files"))]
+#[cfg(test)]
+#[cfg(feature = "files")]
 mod tests;
 
 #[cfg(feature = "files")]

@@ -4,10 +4,11 @@ use std::hash::BuildHasher;
 use std::net::SocketAddr;
 
 use foldhash::quality::RandomState;
-use hashbrown::{HashMap, HashTable};
+use hashbrown::{HashMap, HashSet, HashTable};
 
+use crate::closings::Closings;
 use crate::record::{Happening, What};
-use crate::{Heard, Maker};
+use crate::{Begun, Heard, Maker};
 
 /// The most connects that are remembered.
 const MOST_MADE: usize = 1 << 18;
@@ -26,6 +27,9 @@ pub(crate) struct Book {
     tasks: HashMap<u32, Task>,
     /// Those that connected, and whose number was given to another since, or may have been.
     former: HashMap<Maker, Task>,
+    /// Connects that began, by where; None when they are not counted.
+    begun: Option<HashMap<Place, i64>>,
+    closings: Closings,
     /// Tasks that were met so far.
     met: u32,
     /// Calls of `forget_old`.
@@ -37,7 +41,11 @@ pub(crate) struct Book {
 struct Try {
     maker: Maker,
     netns: Option<u64>,
+    place: Place,
 }
+
+/// A network namespace and a cgroup; zeros are not known.
+type Place = (u64, u64);
 
 /// A connection that somebody made.
 #[derive(Clone, Copy, Debug)]
@@ -96,17 +104,16 @@ impl Book {
             // Of another pid namespace, or none at all.
             What::Tries { pid: 0 | u32::MAX, .. } => {}
             What::Tries { socket, pid, task, cgroup } => {
-                let netns = self.task(task).and_then(|task_| {
-                    task_.netns = task_.netns.or_else(|| alive.netns(task));
-                    task_.netns
-                });
+                let netns = self.netns(task, alive);
                 let age = self.age;
                 let has_room = self.tries.len() < MOST || self.tries.contains_key(&socket);
                 match self.task(pid) {
                     Some(first) if has_room => {
                         (first.cgroup, first.age, first.connects) = (cgroup, age, true);
                         let maker = Maker { pid, generation: first.generation };
-                        self.tries.insert(socket, Try { maker, netns });
+                        let place = (netns.unwrap_or(0), cgroup);
+                        self.tries.insert(socket, Try { maker, netns, place });
+                        self.count(place, 1);
                     }
                     _ => self.lost += 1,
                 }
@@ -116,16 +123,24 @@ impl Book {
                     self.note(try_, local, remote);
                 }
             }
-            What::Failed { socket } => {
-                self.tries.remove(&socket);
+            What::Failed { socket, local, remote } => {
+                let Some(try_) = self.tries.remove(&socket) else { return };
+                match local.port() {
+                    // No port was left for it: the kernel does not count it as a connection either.
+                    0 => self.count(try_.place, -1),
+                    // There is nothing left to close.
+                    _ => self.note_closing(try_.netns, local, remote, false),
+                }
             }
             What::Forked { task, parent } => {
                 // A child may be gone when it could be asked, and is called as its parent until it says otherwise.
                 let known = self.task(parent).map_or_else(Task::default, |parent_| {
                     parent_.name = parent_.name.or_else(|| alive.name(parent));
+                    parent_.netns = parent_.netns.or_else(|| alive.netns(parent));
                     *parent_
                 });
                 self.leave(task);
+                self.closings.leave(task);
                 if let Some(task) = self.task(task) {
                     let Task { netns, cgroup, name, .. } = known;
                     *task = Task { netns, cgroup, name, ..*task };
@@ -141,6 +156,16 @@ impl Book {
                     task.netns = Some(netns);
                 }
             }
+            What::Closes { task, local, remote } => {
+                let exiting = self.closings.exiting(task);
+                let at_exit = exiting.is_some();
+                let netns = exiting.unwrap_or_else(|| self.netns(task, alive));
+                self.note_closing(netns, local, remote, at_exit);
+            }
+            What::Exits { task } => {
+                let netns = self.netns(task, alive);
+                self.lost += self.closings.exits(task, netns, self.age) as u64;
+            }
             What::Ended { task } => self.end(task),
             What::Lost(records) => {
                 self.lost += records;
@@ -150,6 +175,7 @@ impl Book {
                     self.leave(number);
                 }
                 self.tries.clear();
+                self.closings.lose();
             }
         }
     }
@@ -172,6 +198,45 @@ impl Book {
         }))
     }
 
+    fn note_closing(&mut self, netns: Option<u64>, local: SocketAddr, remote: SocketAddr, at_exit: bool) {
+        // None: a task that began before we listened, and ended before it was asked.
+        let Some(netns) = netns.filter(|_| self.begun.is_some()) else { return };
+        for hash in self.hashes(netns, local, remote) {
+            self.closings.note(hash, at_exit, self.age);
+        }
+    }
+
+    fn count(&mut self, place: Place, more: i64) {
+        let Some(begun) = &mut self.begun else { return };
+        match begun.len() < MOST || begun.contains_key(&place) {
+            true => *begun.entry(place).or_default() += more,
+            false => self.lost += 1,
+        }
+    }
+
+    /// Counts connects from now on.
+    pub(crate) fn counting() -> Book {
+        Book { begun: Some(HashMap::new()), ..Book::default() }
+    }
+
+    pub(crate) fn begun_in(&self, netns: u64) -> Option<Vec<Begun>> {
+        let begun = self.begun.as_ref()?;
+        let of = |place: Place| begun.get(&place).map_or(0, |count| u64::try_from(*count).unwrap_or(0));
+        let cgroups: HashSet<u64> = begun.keys().map(|(_, cgroup)| *cgroup).collect();
+        let told = cgroups.into_iter().map(|cgroup| Begun {
+            cgroup_id: (cgroup != 0).then_some(cgroup),
+            here: of((netns, cgroup)),
+            perhaps: of((0, cgroup)),
+        });
+        Some(told.filter(|begun| begun.here + begun.perhaps > 0).collect())
+    }
+
+    fn netns(&mut self, number: u32, alive: &mut impl Alive) -> Option<u64> {
+        let task = self.task(number)?;
+        task.netns = task.netns.or_else(|| alive.netns(number));
+        task.netns
+    }
+
     /// The number is another's from now on.
     fn leave(&mut self, number: u32) {
         if let Some(task) = self.tasks.remove(&number)
@@ -183,12 +248,10 @@ impl Book {
         }
     }
 
-    fn note(&mut self, Try { maker, netns }: Try, local: SocketAddr, remote: SocketAddr) {
+    fn note(&mut self, Try { maker, netns, .. }: Try, local: SocketAddr, remote: SocketAddr) {
         // It began before we listened, and ended before it was asked.
         let Some(netns) = netns else { return };
-        let whole = self.hash(netns, local, remote);
-        let reset = self.hash(netns, local, SocketAddr::new(remote.ip(), 0));
-        for hash in [whole, reset] {
+        for hash in self.hashes(netns, local, remote) {
             let made = Made { hash, maker, age: self.age };
             let has_room = self.made.len() < MOST_MADE;
             match self.made.find_mut(hash, |one| one.hash == hash) {
@@ -210,6 +273,15 @@ impl Book {
                 self.tasks.remove(&task);
             }
         }
+    }
+
+    /// Of both its ends, and of what a reset leaves of them.
+    fn hashes(&self, netns: u64, local: SocketAddr, remote: SocketAddr) -> [u64; 2] {
+        [remote.port(), 0].map(|port| self.hash(netns, local, SocketAddr::new(remote.ip(), port)))
+    }
+
+    pub(crate) fn closed_at_exit(&self, netns: u64, local: SocketAddr, remote: SocketAddr) -> Option<bool> {
+        self.closings.at_exit(self.hash(netns, local, remote))
     }
 
     pub(crate) fn connector(&self, netns: u64, local: SocketAddr, remote: SocketAddr) -> Option<Maker> {
@@ -238,6 +310,7 @@ impl Book {
         self.age += 1;
         let age = self.age;
         self.made.retain(|made| made.age + 1 >= age);
+        self.closings.forget_old(age);
         let is_recent = |task: &Task| task.age + 2 >= age;
         self.tasks.retain(|_, task| !task.has_ended || is_recent(task));
         self.former.retain(|_, task| is_recent(task));
@@ -268,6 +341,11 @@ mod tests {
         What::Tries { socket, pid: task, task, cgroup: 0 }
     }
 
+    fn failed(socket: u64, port: u16) -> What {
+        let (local, remote) = ends(port);
+        What::Failed { socket, local, remote }
+    }
+
     fn connected(socket: u64, port: u16) -> What {
         let (local, remote) = ends(port);
         What::Connected { socket, local, remote }
@@ -293,7 +371,7 @@ mod tests {
 
     /// A book that heard all this, a nanosecond apart.
     fn heard(what: impl IntoIterator<Item = What>) -> Book {
-        let mut book = Book::default();
+        let mut book = Book::counting();
         what.into_iter().zip(0..).for_each(|(what, at)| book.hear(Happening { at, what }));
         book.turn_to(u64::MAX, &mut All(Some(7), None));
         book
@@ -305,12 +383,69 @@ mod tests {
             tries(1, 100),
             connected(1, 5_000),
             tries(1, 200),
-            What::Failed { socket: 1 },
+            failed(1, 1),
             connected(1, 5_001),
             tries(1, 300),
             connected(1, 5_002),
         ]);
         assert_eq!([5_000, 5_001, 5_002].map(|port| pid(&book, port)), [Some(100), None, Some(300)]);
+    }
+
+    #[test]
+    fn connects_are_counted_where_they_begin() {
+        let tries = |socket, cgroup| What::Tries { socket, pid: 100, task: 100, cgroup };
+        let count = |what: &[What], netns| {
+            let mut book = Book::counting();
+            what.iter().zip(0..).for_each(|(what, at)| book.hear(Happening { at, what: *what }));
+            book.turn_to(u64::MAX, &mut All(netns, None));
+            let mut begun = book.begun_in(7).unwrap();
+            begun.sort_unstable();
+            begun.iter().map(|begun| (begun.cgroup_id, begun.here, begun.perhaps)).collect::<Vec<_>>()
+        };
+        let mut heard = vec![
+            tries(1, 5),
+            tries(2, 6),
+            failed(1, 1),
+            tries(1, 5),
+            failed(1, 0),
+            What::Entered { task: 100, netns: 9 },
+            tries(3, 5),
+        ];
+        assert_eq!(count(&heard, Some(7)), [(Some(5), 1, 0), (Some(6), 1, 0)]);
+        assert_eq!(count(&heard[..4], None), [(Some(5), 0, 2), (Some(6), 0, 1)]);
+        heard.extend([What::Entered { task: 100, netns: 7 }, tries(4, 0)]);
+        assert_eq!(count(&heard, Some(7)), [(None, 1, 0), (Some(5), 1, 0), (Some(6), 1, 0)]);
+    }
+
+    #[test]
+    fn what_is_closed_while_its_task_ends_was_left_open() {
+        let closes = |task, port| {
+            let (local, remote) = ends(port);
+            What::Closes { task, local, remote }
+        };
+        let book = heard([
+            What::Forked { task: 100, parent: 1 },
+            What::Forked { task: 101, parent: 1 },
+            closes(100, 5_000),
+            What::Exits { task: 100 },
+            What::Ended { task: 100 },
+            closes(100, 5_001),
+            // Another that goes on meanwhile.
+            closes(101, 5_002),
+            What::Forked { task: 100, parent: 1 },
+            closes(100, 5_003),
+        ]);
+        let told = |port| {
+            let (local, remote) = ends(port);
+            book.closed_at_exit(7, local, remote)
+        };
+        assert_eq!(
+            [5_000, 5_001, 5_002, 5_003, 5_004].map(told),
+            [Some(false), Some(true), Some(false), Some(false), None]
+        );
+        let left = (SocketAddr::from(([0; 4], 5_001)), SocketAddr::from(([10, 0, 0, 2], 0)));
+        assert_eq!(book.closed_at_exit(7, left.0, left.1), Some(true), "with unread data: a reset");
+        assert_eq!(book.closed_at_exit(8, left.0, left.1), None);
     }
 
     #[test]
@@ -491,7 +626,7 @@ mod tests {
                     let what = match kind {
                         0 | 1 => tries(*socket, *task),
                         2 => connected(*socket, *port),
-                        _ => What::Failed { socket: *socket },
+                        _ => failed(*socket, 1),
                     };
                     Happening { at, what }
                 })

@@ -5,6 +5,7 @@
 pub struct Layout {
     /// For `perf_event_open`.
     pub id: u64,
+    pub(crate) flags: usize,
     pub(crate) socket: usize,
     pub(crate) old_state: usize,
     pub(crate) new_state: usize,
@@ -25,6 +26,7 @@ impl Layout {
         };
         Some(Layout {
             id,
+            flags: field("common_flags", 1)?,
             socket: field("skaddr", 8)?,
             old_state: field("oldstate", 4)?,
             new_state: field("newstate", 4)?,

@@ -1,4 +1,4 @@
-//! What the kernel writes into a perf ring, decoded: connects, and what processes do meanwhile.
+//! What the kernel writes into a perf ring, decoded: connects and closes, and what processes do meanwhile.
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
@@ -15,6 +15,13 @@ const NET_NS_INDEX: usize = 0;
 // <net/tcp_states.h>
 const TCP_ESTABLISHED: u32 = 1;
 const TCP_SYN_SENT: u32 = 2;
+const TCP_FIN_WAIT1: u32 = 4;
+const TCP_CLOSE: u32 = 7;
+const TCP_LAST_ACK: u32 = 9;
+/// `common_flags` of a sample: taken while the kernel served an interrupt, whatever task that befell
+/// (<linux/trace_events.h>).
+const TRACE_FLAG_HARDIRQ: u8 = 0x08;
+const TRACE_FLAG_SOFTIRQ: u8 = 0x10;
 
 /// Something that happened on the machine.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -42,9 +49,21 @@ pub enum What {
         local: SocketAddr,
         remote: SocketAddr,
     },
-    /// It is not to be.
+    /// It is not to be. It never began where it had no local port.
     Failed {
         socket: u64,
+        local: SocketAddr,
+        remote: SocketAddr,
+    },
+    /// A task closes its end of a connection that was there.
+    Closes {
+        task: u32,
+        local: SocketAddr,
+        remote: SocketAddr,
+    },
+    /// A task begins to end; what it has open is closed after this and before it has ended.
+    Exits {
+        task: u32,
     },
     Forked {
         task: u32,
@@ -89,6 +108,17 @@ pub fn decode(kind: u32, bytes: &[u8], layout: &Layout) -> Option<Happening> {
     Some(Happening { at, what })
 }
 
+/// The same of a record as written for an event `sched:sched_process_exit`, opened without tasks, names and namespaces.
+pub(crate) fn decode_exit(kind: u32, bytes: &[u8], layout: &Layout) -> Option<Happening> {
+    match kind {
+        PERF_RECORD_SAMPLE => {
+            Some(Happening { at: u64_at(bytes, 8)?, what: What::Exits { task: u32_at(bytes, 4)? } })
+        }
+        PERF_RECORD_LOST => decode(kind, bytes, layout),
+        _ => None,
+    }
+}
+
 /// A process, by its first thread; the names of others are their own.
 fn first(body: &[u8]) -> Option<u32> {
     let pid = u32_at(body, 0)?;
@@ -108,14 +138,29 @@ fn sample(bytes: &[u8], layout: &Layout) -> Option<Happening> {
     let raw = bytes.get(20..20usize.checked_add(size)?)?;
     let socket = u64_at(raw, layout.socket)?;
     let (old, new) = (u32_at(raw, layout.old_state)?, u32_at(raw, layout.new_state)?);
+    let ends = || {
+        let local = end(raw, layout.local_address, layout.local_port)?;
+        Some((local, end(raw, layout.remote_address, layout.remote_port)?))
+    };
     let what = match (old, new) {
         (_, TCP_SYN_SENT) => What::Tries { socket, pid, task, cgroup: u64_at(bytes, 20 + size).unwrap_or(0) },
-        (TCP_SYN_SENT, TCP_ESTABLISHED) => What::Connected {
-            socket,
-            local: end(raw, layout.local_address, layout.local_port)?,
-            remote: end(raw, layout.remote_address, layout.remote_port)?,
-        },
-        (TCP_SYN_SENT, _) => What::Failed { socket },
+        (TCP_SYN_SENT, TCP_ESTABLISHED) => {
+            let (local, remote) = ends()?;
+            What::Connected { socket, local, remote }
+        }
+        (TCP_SYN_SENT, _) => {
+            let (local, remote) = ends()?;
+            What::Failed { socket, local, remote }
+        }
+        // close() and shutdown() alone send a FIN. The other side's reset is told in whatever task it befalls.
+        (_, TCP_FIN_WAIT1 | TCP_LAST_ACK | TCP_CLOSE) => {
+            let interrupts = TRACE_FLAG_HARDIRQ | TRACE_FLAG_SOFTIRQ;
+            if new == TCP_CLOSE && raw.get(layout.flags)? & interrupts != 0 {
+                return None;
+            }
+            let (local, remote) = ends()?;
+            What::Closes { task, local, remote }
+        }
         _ => return None,
     };
     Some(Happening { at, what })
@@ -183,8 +228,16 @@ mod tests {
         assert_eq!(told(7, 2), at(What::Tries { socket, pid: 812, task: 815, cgroup: 4_711 }));
         let (local, remote) = ("10.0.0.1:40000".parse().unwrap(), "10.0.0.2:443".parse().unwrap());
         assert_eq!(told(2, 1), at(What::Connected { socket, local, remote }));
-        assert_eq!(told(2, 7), at(What::Failed { socket }));
-        assert_eq!(told(1, 4), None);
+        assert_eq!(told(2, 7), at(What::Failed { socket, local, remote }));
+        assert_eq!(told(1, 8), None);
+        for (old, new) in [(1, 4), (8, 9), (1, 7), (8, 7)] {
+            assert_eq!(told(old, new), at(What::Closes { task: 815, local, remote }), "{old} → {new}");
+        }
+        let mut befallen = state_change(1, 7);
+        befallen[20 + layout().flags] = TRACE_FLAG_SOFTIRQ | 1;
+        assert_eq!(decode(PERF_RECORD_SAMPLE, &befallen, &layout()), None, "the other side's reset");
+        let exits = decode_exit(PERF_RECORD_SAMPLE, &state_change(1, 7), &layout());
+        assert_eq!(exits, at(What::Exits { task: 815 }));
     }
 
     #[test]

@@ -11,10 +11,12 @@ use perf_event::events::Tracepoint;
 use perf_event::{Builder, Clock, SampleFlag, Sampler};
 
 use crate::layout::Layout;
-use crate::record::{Happening, decode};
+use crate::record::{Happening, decode, decode_exit};
 
 /// Connects and what becomes of them, of TCP alone: all else is not even written.
 const FILTER: &std::ffi::CStr = c"protocol == 6 && (newstate == 2 || oldstate == 2)";
+/// And what is closed.
+const FILTER_WITH_CLOSES: &std::ffi::CStr = c"protocol == 6 && (newstate == 2 || oldstate == 2 || newstate == 4 || newstate == 9 || (newstate == 7 && (oldstate == 1 || oldstate == 8)))";
 /// Room for what comes while a thread waits for a processor: a record takes about a hundred bytes.
 const RING_BYTES: std::ops::RangeInclusive<usize> = 64 * 1024..=512 * 1024;
 /// For all of them together, on machines with many processors.
@@ -26,30 +28,39 @@ pub(crate) struct Rings {
     layout: Layout,
 }
 
-struct Ring(Sampler);
+struct Ring {
+    sampler: Sampler,
+    tells_exits: bool,
+}
 
 impl std::fmt::Debug for Ring {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_tuple("Ring").field(&self.0.as_raw_fd()).finish()
+        f.debug_tuple("Ring").field(&self.sampler.as_raw_fd()).finish()
     }
 }
 
 impl Rings {
-    /// One for each processor that is there now.
+    /// One for each processor that is there now, and with `exits`, the number of that tracepoint, another that tells who
+    /// ends; closes are told then, too.
     ///
     /// # Errors
     /// EACCES, EPERM: it is not permitted. EMFILE: one descriptor a processor is needed.
-    pub(crate) fn open(layout: &Layout) -> io::Result<Rings> {
+    pub(crate) fn open(layout: &Layout, exits: Option<u64>) -> io::Result<Rings> {
         let online = fs::read_to_string("/sys/devices/system/cpu/online")?;
         let processors = processors(&online).ok_or(io::ErrorKind::InvalidData)?;
         let most = ALL_RINGS_BYTES / processors.len().max(1);
         let size = (1 << most.max(1).ilog2()).clamp(*RING_BYTES.start(), *RING_BYTES.end());
         let mut rings = Vec::with_capacity(processors.len());
         for processor in processors {
-            rings.push(Ring(open_ring(layout, processor, size)?));
+            let filter = if exits.is_some() { FILTER_WITH_CLOSES } else { FILTER };
+            let sampler = open_ring(layout, processor, size, filter)?;
+            rings.push(Ring { sampler, tells_exits: false });
+            if let Some(id) = exits {
+                rings.push(Ring { sampler: open_exits(id, processor)?, tells_exits: true });
+            }
         }
         for ring in &mut rings {
-            ring.0.enable()?;
+            ring.sampler.enable()?;
         }
         Ok(Rings { rings, layout: *layout })
     }
@@ -57,8 +68,9 @@ impl Rings {
     /// Takes everything that was written until this moment, and of each ring at most one thing that came later: whoever is
     /// waiting for it does not wait for a storm to end.
     pub(crate) fn drain(&mut self, until: u64, mut hear: impl FnMut(Happening)) {
-        for Ring(ring) in &mut self.rings {
-            while let Some(record) = ring.next_record() {
+        for Ring { sampler, tells_exits } in &mut self.rings {
+            let decode = if *tells_exits { decode_exit } else { decode };
+            while let Some(record) = sampler.next_record() {
                 let happening = match record.data() {
                     [bytes] => decode(record.ty(), bytes, &self.layout),
                     _ => decode(record.ty(), &record.to_contiguous(), &self.layout),
@@ -85,7 +97,7 @@ impl Rings {
         for ring in &self.rings {
             // SAFETY: perf-event lends its descriptors as numbers; the ring is borrowed, so this one is open. Closing it
             // takes it out of the epoll.
-            let fd = unsafe { BorrowedFd::borrow_raw(ring.0.as_raw_fd()) };
+            let fd = unsafe { BorrowedFd::borrow_raw(ring.sampler.as_raw_fd()) };
             // Edges: a ring whose processor was taken away is told once, not for ever.
             epoll.add(fd, EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLET, RING))?;
         }
@@ -133,7 +145,7 @@ impl Waiter {
     }
 }
 
-fn open_ring(layout: &Layout, processor: usize, size: usize) -> io::Result<Sampler> {
+fn open_ring(layout: &Layout, processor: usize, size: usize, filter: &std::ffi::CStr) -> io::Result<Sampler> {
     let sampled = SampleFlag::TID | SampleFlag::TIME | SampleFlag::RAW;
     let cgroup = if tells_cgroups() { SampleFlag::CGROUP } else { SampleFlag::empty() };
     let counter = match builder(layout, processor, size).sample(sampled | cgroup).build() {
@@ -143,8 +155,23 @@ fn open_ring(layout: &Layout, processor: usize, size: usize) -> io::Result<Sampl
         }
         opened => opened?,
     };
-    set_filter(&counter)?;
+    set_filter(&counter, filter)?;
     counter.sampled(size)
+}
+
+fn open_exits(id: u64, processor: usize) -> io::Result<Sampler> {
+    let size = *RING_BYTES.start();
+    let mut builder = Builder::new(Tracepoint::with_id(id));
+    builder
+        .any_pid()
+        .one_cpu(processor)
+        .include_kernel()
+        .sample_period(1)
+        .sample_id_all(true)
+        .clockid(Clock::MONOTONIC)
+        .wakeup_watermark(size / 4)
+        .sample(SampleFlag::TID | SampleFlag::TIME);
+    builder.build()?.sampled(size)
 }
 
 /// Whether the cgroup that perf tells is that of sockets: of the unified hierarchy, not one of perf's own.
@@ -169,12 +196,12 @@ fn builder(layout: &Layout, processor: usize, size: usize) -> Builder<'static> {
     builder
 }
 
-fn set_filter(counter: &impl AsRawFd) -> io::Result<()> {
+fn set_filter(counter: &impl AsRawFd, filter: &std::ffi::CStr) -> io::Result<()> {
     // Its number depends on the architecture: on the size of a pointer, and on powerpc.
     const PERF_EVENT_IOC_SET_FILTER: libc::Ioctl = libc::_IOW::<*mut libc::c_char>(b'$' as u32, 6);
     // SAFETY: the descriptor is open for as long as `counter` is borrowed; the kernel copies the string, which ends with a
     // zero byte.
-    let answer = unsafe { libc::ioctl(counter.as_raw_fd(), PERF_EVENT_IOC_SET_FILTER, FILTER.as_ptr()) };
+    let answer = unsafe { libc::ioctl(counter.as_raw_fd(), PERF_EVENT_IOC_SET_FILTER, filter.as_ptr()) };
     if answer == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 

@@ -13,6 +13,7 @@ use crate::layout::Layout;
 
 const MOUNTS: [&str; 2] = ["/sys/kernel/tracing", "/sys/kernel/debug/tracing"];
 const FORMAT: &str = "events/sock/inet_sock_set_state/format";
+const EXIT: &str = "events/sched/sched_process_exit/id";
 /// Room for any such file.
 const ROOM: u64 = 64 * 1024;
 
@@ -22,17 +23,26 @@ const ROOM: u64 = 64 * 1024;
 /// EPERM, EACCES: tracefs is not mounted or not for us. ENOENT, ENODEV: there is no such tracepoint, or no tracefs.
 /// InvalidData: the file is not understood.
 pub(crate) fn layout() -> io::Result<Layout> {
-    let text = read()?;
+    let text = read(FORMAT)?;
     Layout::parse(&text).ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "its format is another"))
 }
 
-fn read() -> io::Result<String> {
+/// The number of the tracepoint that a task is told at which begins to end.
+///
+/// # Errors
+/// As [`layout`].
+pub(crate) fn exit() -> io::Result<u64> {
+    let text = read(EXIT)?;
+    text.trim().parse().map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "its id is no number"))
+}
+
+fn read(file: &str) -> io::Result<String> {
     let mounted = MOUNTS
         .iter()
-        .find_map(|mount| text_of(openat(CWD, Path::new(mount).join(FORMAT), RDONLY, Mode::empty())).ok());
+        .find_map(|mount| text_of(openat(CWD, Path::new(mount).join(file), RDONLY, Mode::empty())).ok());
     match mounted {
         Some(text) => Ok(text),
-        None => text_of(openat(own_mount()?, FORMAT, RDONLY, Mode::empty())),
+        None => text_of(openat(own_mount()?, file, RDONLY, Mode::empty())),
     }
 }
 

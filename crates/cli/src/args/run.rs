@@ -13,7 +13,7 @@ use crate::quantity::duration;
 #[derive(Args, Debug, Clone)]
 pub(crate) struct RunArgs {
     /// Give the command a network namespace of its own, with loopback alone: every connection in it is the command's
-    #[arg(long, required = true)]
+    #[arg(long)]
     pub(crate) isolate: bool,
     #[command(flatten)]
     pub(crate) limits: LimitArgs,

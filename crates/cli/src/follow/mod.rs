@@ -119,7 +119,25 @@ impl Follow {
         pace: &Pace,
         facet: Option<Facet>,
     ) -> anyhow::Result<Follow> {
-        let feed = Feed::open(args)?;
+        Follow::begin(Feed::open(args)?, pace, |netns, is_live| {
+            Some(Whose::following(facet?, is_live, netns))
+        })
+    }
+
+    /// Begins to follow the namespace of this process, with owners and whether they closed what they had.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub(crate) fn open_accounting(pace: &Pace) -> anyhow::Result<Follow> {
+        let feed = Feed::open(&FeedArgs::default())?;
+        Follow::begin(feed, pace, |netns, _| Some(Whose::accounting(Facet::Process, netns)))
+    }
+
+    fn begin(
+        feed: Feed,
+        pace: &Pace,
+        whose: impl FnOnce(Option<u64>, bool) -> Option<Whose>,
+    ) -> anyhow::Result<Follow> {
         let live = match feed.sweeps() {
             None => Some(Live::open(&feed, pace)?),
             Some(2..) => None,
@@ -132,11 +150,10 @@ impl Follow {
             None => (feed.surroundings().moments().0, feed.surroundings().hears_events()),
         };
         let (settings, counters) = (feed.surroundings().core_settings(), feed.surroundings().core_counters());
+        let whose = whose(feed.surroundings().netns_inode, live.is_some());
+        let has_owners = whose.is_some();
         let mut follow = Follow {
-            watched: Watched::new(
-                Monitor::new(&settings, &counters, start, heard),
-                facet.map(|facet| Whose::following(facet, live.is_some(), feed.surroundings().netns_inode)),
-            ),
+            watched: Watched::new(Monitor::new(&settings, &counters, start, heard), whose),
             clock: WallClock { moment: start, timestamp: feed.surroundings().taken_at },
             feed,
             live,
@@ -151,7 +168,7 @@ impl Follow {
         };
         follow.watched.search = Search::new(follow.live.is_some());
         // Who is gone is told to those who look for owners.
-        follow.watched.monitor.keep_closed(facet.is_some());
+        follow.watched.monitor.keep_closed(has_owners);
         follow.baseline(start)?;
         follow.clock = follow.wall_clock();
         follow.start = follow.watched.now;

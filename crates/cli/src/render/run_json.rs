@@ -1,7 +1,7 @@
 //! What a run came to as one JSON object, schema `sockeye.run/1`. Names stay; new ones may come.
 
 use serde::Serialize;
-use sockeye_gate::{Account, Count, DestinationAccount, Finding, Lived, Span, Unit, Verdict};
+use sockeye_gate::{Account, Count, DestinationAccount, Finding, Lived, Scope, Span, Unit, Verdict};
 
 use crate::run::child::Exit;
 use crate::terminal::write_json;
@@ -16,6 +16,7 @@ struct Object<'a> {
     timed_out: bool,
     duration_ms: u64,
     isolated: bool,
+    scope: &'static str,
     verdict: &'static str,
     broken: Vec<Row<'a>>,
     /// All rules, the broken ones among them.
@@ -31,14 +32,18 @@ struct Object<'a> {
     closed_by: ClosedBy,
     peak_live: u64,
     peak_ports: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    peak_ports_max: Option<u64>,
     peak_occupancy_ratio: f64,
     time_wait_left: u64,
     leaked: u64,
     leaked_exact: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    leaked_max: Option<u64>,
     leaks: Vec<LeakRow<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     exchanges_per_connection: Option<f64>,
-    lifetimes: Lifetimes,
+    lifetimes: Lifetimes<'a>,
     destinations: Vec<Destination<'a>>,
     warnings: &'a [String],
 }
@@ -72,6 +77,7 @@ struct Row<'a> {
 struct LeakRow<'a> {
     kind: &'static str,
     count: u64,
+    certain: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     remote_address: Option<std::net::IpAddr>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -81,10 +87,13 @@ struct LeakRow<'a> {
 }
 
 #[derive(Serialize)]
-struct Lifetimes {
+struct Lifetimes<'a> {
     completed: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     percentiles_ms: Option<Percentiles>,
+    /// `[min, max, connections]`: as `sockeye diff` reads it.
+    #[serde(skip_serializing_if = "<[(u64, Option<u64>, u64)]>::is_empty")]
+    sample_ms: &'a [(u64, Option<u64>, u64)],
 }
 
 #[derive(Serialize)]
@@ -112,12 +121,14 @@ struct Destination<'a> {
     closes: u64,
     peak_live: u64,
     peak_ports: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    peak_ports_max: Option<u64>,
     peak_occupancy_ratio: f64,
     time_wait_left: u64,
     leaked: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     exchanges_per_connection: Option<f64>,
-    lifetimes: Lifetimes,
+    lifetimes: Lifetimes<'a>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     owners: Vec<Owner<'a>>,
 }
@@ -142,7 +153,8 @@ pub(crate) fn render(
         exit_code: exit.code(),
         timed_out: exit == Exit::TimedOut,
         duration_ms: account.duration_ms,
-        isolated: true,
+        isolated: account.scope == Scope::Namespace,
+        scope: account.scope.name(),
         verdict: if verdict.passes() { "pass" } else { "fail" },
         broken: verdict.broken().map(row).collect(),
         rules: verdict.findings.iter().map(row).collect(),
@@ -154,24 +166,27 @@ pub(crate) fn render(
         closes: account.closes,
         closed_by: ClosedBy { local, remote, reset, unknown },
         peak_live: account.peak_live,
-        peak_ports: account.peak_ports,
+        peak_ports: account.peak_ports.min,
+        peak_ports_max: doubt(account.peak_ports),
         peak_occupancy_ratio: rounded(account.peak_occupancy),
         time_wait_left: account.time_wait_left,
-        leaked: account.leaked(),
-        leaked_exact: account.leaks_exact,
+        leaked: account.leaks_told(),
+        leaked_exact: account.leaks_doubt.is_none(),
+        leaked_max: doubt(account.leaked()),
         leaks: account
             .leaks
             .iter()
             .map(|leak| LeakRow {
                 kind: leak.kind.name(),
                 count: leak.count,
+                certain: leak.is_certain,
                 remote_address: leak.remote.map(|remote| remote.ip()),
                 remote_port: leak.remote.map(|remote| remote.port()),
                 owner: &leak.owner,
             })
             .collect(),
         exchanges_per_connection: account.exchanges.map(rounded),
-        lifetimes: lifetimes(&account.lived),
+        lifetimes: lifetimes(&account.lived, &account.lived_sample),
         destinations: account.destinations.iter().map(destination).collect(),
         warnings: &account.notes,
     };
@@ -208,7 +223,7 @@ fn row(finding: &Finding) -> Row<'_> {
     }
 }
 
-fn lifetimes(lived: &Lived) -> Lifetimes {
+fn lifetimes<'a>(lived: &Lived, sample: &'a [(u64, Option<u64>, u64)]) -> Lifetimes<'a> {
     let at = |span: Span| Percentile { min: span.min_ms, max: span.max_ms };
     let percentiles = lived.p50.zip(lived.p90).zip(lived.p99);
     Lifetimes {
@@ -218,6 +233,7 @@ fn lifetimes(lived: &Lived) -> Lifetimes {
             p90: at(p90),
             p99: at(p99),
         }),
+        sample_ms: sample,
     }
 }
 
@@ -231,12 +247,13 @@ fn destination(one: &DestinationAccount) -> Destination<'_> {
         opens_max: doubt(one.opens),
         closes: one.closes,
         peak_live: one.peak_live,
-        peak_ports: one.peak_ports,
+        peak_ports: one.peak_ports.min,
+        peak_ports_max: doubt(one.peak_ports),
         peak_occupancy_ratio: rounded(one.peak_occupancy),
         time_wait_left: one.time_wait_left,
-        leaked: one.leaked,
+        leaked: one.leaked.max,
         exchanges_per_connection: one.exchanges.map(rounded),
-        lifetimes: lifetimes(&one.lived),
+        lifetimes: lifetimes(&one.lived, &[]),
         owners: one.owners.iter().map(|(name, opens)| Owner { name, opens: *opens }).collect(),
     }
 }

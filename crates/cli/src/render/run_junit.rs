@@ -94,7 +94,8 @@ mod tests {
             outcome: Outcome::Broken,
             evidence: vec![text.to_owned(), "plain".to_owned()],
         };
-        let leak = Leak { kind: LeakKind::Open, remote: None, owner: text.to_owned(), count: 1 };
+        let leak =
+            Leak { kind: LeakKind::Open, remote: None, owner: text.to_owned(), count: 1, is_certain: true };
         let account = Account { leaks: vec![leak], notes: vec![text.to_owned()], ..Account::default() };
         (account, Verdict { findings: vec![finding] })
     }
@@ -130,7 +131,7 @@ mod tests {
             prop_assert_eq!(annotations.lines().count(), 1, "{:?}", annotations);
             prop_assert_eq!(annotations.split("::").next(), Some(""));
 
-            let table = run_table::render(&account, &verdict, Exit::Code(0), Palette::PLAIN);
+            let table = run_table::render(&account, &verdict, Exit::Code(0), Palette::PLAIN, 80);
             let json = run_json::render(&account, &verdict, &command, Exit::Code(0)).unwrap();
             for shown in [&xml, &markdown, &annotations, &table, &json] {
                 prop_assert!(shown.chars().all(|c| c == '\n' || !c.is_control()), "{:?}", shown);

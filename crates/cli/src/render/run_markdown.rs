@@ -25,7 +25,7 @@ pub(crate) fn render(account: &Account, verdict: &Verdict, command: &[String], e
         count(account.accepts),
         number(account.peak_live),
         number(account.time_wait_left),
-        number(account.leaked()),
+        count(account.leaked()),
     );
     if !verdict.findings.is_empty() {
         text += "| | Rule | Value | Allowed | Baseline |\n|---|---|---:|---:|---:|\n";
@@ -66,7 +66,7 @@ pub(crate) fn render(account: &Account, verdict: &Verdict, command: &[String], e
             one.remote,
             count(one.opens),
             number(one.peak_live),
-            number(one.peak_ports),
+            count(one.peak_ports),
             number(one.time_wait_left),
             one.lived.p50.map_or_else(String::new, span),
         );

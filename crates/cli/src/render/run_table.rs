@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use sockeye_gate::{Account, Count, DestinationAccount, Finding, Outcome, Span, Unit, Verdict};
 
+use super::paragraph::paragraph;
 use crate::run::child::Exit;
 use crate::terminal::{Harmless, Palette};
 
@@ -11,14 +12,22 @@ use crate::terminal::{Harmless, Palette};
 const MOST_ROWS: usize = 10;
 
 /// All of it.
-pub(crate) fn render(account: &Account, verdict: &Verdict, exit: Exit, palette: Palette) -> String {
+/// Sentences are broken at `width` columns.
+pub(crate) fn render(
+    account: &Account,
+    verdict: &Verdict,
+    exit: Exit,
+    palette: Palette,
+    width: usize,
+) -> String {
     let Palette { heading, dim, reset, .. } = palette;
     let mut text = String::new();
     let _ = writeln!(
         text,
-        "\n{heading}sockeye{reset}  {} in {:.2} s, in a network namespace of its own\n",
+        "\n{heading}sockeye{reset}  {} in {:.2} s, {}\n",
         how(exit),
         account.duration_ms as f64 / 1e3,
+        account.scope.text(),
     );
     let _ = writeln!(
         text,
@@ -26,12 +35,12 @@ pub(crate) fn render(account: &Account, verdict: &Verdict, exit: Exit, palette: 
         count(account.opens),
         count(account.accepts),
         number(account.peak_live),
-        number(account.leaked()),
+        count(account.leaked()),
     );
     let _ = writeln!(
         text,
         "  most ports {} ({}) · TIME-WAIT left {}",
-        number(account.peak_ports),
+        count(account.peak_ports),
         Unit::Share.show(account.peak_occupancy),
         number(account.time_wait_left),
     );
@@ -48,11 +57,15 @@ pub(crate) fn render(account: &Account, verdict: &Verdict, exit: Exit, palette: 
         let place = leak.remote.map_or_else(String::new, |remote| format!(" to {remote}"));
         let owner =
             if leak.owner.is_empty() { String::new() } else { format!(" ({})", Harmless(&leak.owner)) };
-        let _ = writeln!(text, "  not closed: {}{place}{owner}: {}", number(leak.count), leak.kind.text());
+        let doubt = if leak.is_certain { "" } else { ", as it seems" };
+        let what = leak.kind.text();
+        let told = format!("not closed: {}{place}{owner}: {what}{doubt}", number(leak.count));
+        let _ = writeln!(text, "  {}", paragraph(&told, 14, width));
     }
-    findings(&mut text, verdict, palette);
+    findings(&mut text, verdict, palette, width);
     for note in &account.notes {
-        let _ = writeln!(text, "  {dim}note: {}{reset}", Harmless(note));
+        let note = paragraph(&Harmless(note).to_string(), 8, width);
+        let _ = writeln!(text, "  {dim}note: {note}{reset}");
     }
     text
 }
@@ -134,7 +147,7 @@ fn row(one: &DestinationAccount) -> [String; 8] {
         format!("{} → {}", one.local_address, one.remote),
         count(one.opens),
         number(one.peak_live),
-        number(one.peak_ports),
+        count(one.peak_ports),
         number(one.time_wait_left),
         one.exchanges.map_or_else(|| "—".to_owned(), |exchanges| format!("{exchanges:.1}")),
         one.lived.p50.map_or_else(|| "—".to_owned(), span),
@@ -142,7 +155,7 @@ fn row(one: &DestinationAccount) -> [String; 8] {
     ]
 }
 
-fn findings(text: &mut String, verdict: &Verdict, palette: Palette) {
+fn findings(text: &mut String, verdict: &Verdict, palette: Palette, width: usize) {
     let Palette { good, warn, bad, reset, .. } = palette;
     if !verdict.findings.is_empty() {
         text.push('\n');
@@ -154,9 +167,10 @@ fn findings(text: &mut String, verdict: &Verdict, palette: Palette) {
             Outcome::NotKnown => (warn, "NOT KNOWN"),
             Outcome::Better | Outcome::Kept => (good, "BETTER"),
         };
-        let _ = writeln!(text, "  {style}{word}{reset}  {}", sentence(finding));
+        let said = paragraph(&sentence(finding), 2 + word.len() + 2, width);
+        let _ = writeln!(text, "  {style}{word}{reset}  {said}");
         for line in &finding.evidence {
-            let _ = writeln!(text, "          {}", Harmless(line));
+            let _ = writeln!(text, "          {}", paragraph(&Harmless(line).to_string(), 12, width));
         }
     }
     let kept = verdict.findings.iter().filter(|finding| finding.outcome == Outcome::Kept).count();

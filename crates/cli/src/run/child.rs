@@ -1,9 +1,10 @@
-//! The command's process: started with our own input and outputs, signals passed on to it, ended when its time is up.
+//! The command's process: started with our own input and outputs, in a cgroup of its own where there is one, signals passed on to it, ended when its time is up.
 
 use std::ffi::OsString;
 use std::io::{self, Write as _};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,6 +21,8 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 use signal_hook::consts::SIGCHLD;
 use signal_hook::flag;
+
+use sockeye_host::OwnCgroup;
 
 use super::descent::signal_all;
 
@@ -123,11 +126,23 @@ pub(crate) fn start(
     patience: Patience,
     signals: Signals,
     mut caller: UnixStream,
+    cgroup: Option<&OwnCgroup>,
 ) -> Result<Child, NotStarted> {
     let (name, arguments) =
         words.split_first().ok_or(NotStarted::NotFound(io::ErrorKind::NotFound.into()))?;
     // The standard library gives the child an empty signal mask.
-    let child = Command::new(name).args(arguments).spawn().map_err(|error| match error.kind() {
+    let mut command = Command::new(name);
+    command.args(arguments);
+    if let Some(cgroup) = cgroup {
+        let door = cgroup.door().try_clone_to_owned().map_err(NotStarted::NotExecutable)?;
+        let enter = move || match nix::unistd::write(&door, b"0") {
+            Ok(_) => Ok(()),
+            Err(errno) => Err(io::Error::from(errno)),
+        };
+        // SAFETY: between fork and exec it makes one system call, and touches nothing but the descriptor that it owns.
+        unsafe { command.pre_exec(enter) };
+    }
+    let child = command.spawn().map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => NotStarted::NotFound(error),
         _ => NotStarted::NotExecutable(error),
     })?;

@@ -10,7 +10,12 @@ use nix::unistd::{Pid, getpid};
 
 /// All that live now, in no order. Who was born while it looked may be missing; zombies are not told.
 pub(crate) fn descendants() -> Vec<Pid> {
-    let mut children: HashMap<i32, Vec<i32>> = HashMap::new();
+    census().0.into_iter().map(|pid| Pid::from_raw(pid as i32)).collect()
+}
+
+/// The same, and all others that live now.
+pub(crate) fn census() -> (HashSet<u32>, HashSet<u32>) {
+    let mut children: HashMap<u32, Vec<u32>> = HashMap::new();
     for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
         let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
         let stat = fs::read(entry.path().join("stat")).unwrap_or_default();
@@ -19,12 +24,14 @@ pub(crate) fn descendants() -> Vec<Pid> {
         }
     }
     let mut found = HashSet::new();
-    let mut next = vec![getpid().as_raw()];
+    let mut next = vec![getpid().as_raw() as u32];
     while let Some(pid) = next.pop() {
         // A process's number may have been given out again while we read; no one is asked twice.
         next.extend(children.remove(&pid).into_iter().flatten().filter(|child| found.insert(*child)));
     }
-    found.into_iter().map(Pid::from_raw).collect()
+    // Who was not reached.
+    let others = children.into_values().flatten().collect();
+    (found, others)
 }
 
 /// Sends a signal to all of them. Returns how many there were.
@@ -38,7 +45,7 @@ pub(crate) fn signal_all(signal: Signal) -> usize {
 }
 
 /// The parent in `/proc/<pid>/stat`; None of a zombie, and of what is no such text.
-fn living_parent(stat: &[u8]) -> Option<i32> {
+fn living_parent(stat: &[u8]) -> Option<u32> {
     // A process may call itself anything, parentheses included.
     let after = stat.iter().rposition(|byte| *byte == b')')?;
     let text = std::str::from_utf8(stat.get(after + 1..)?).ok()?;

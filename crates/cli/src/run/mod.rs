@@ -2,4 +2,5 @@
 
 pub(crate) mod child;
 pub(crate) mod descent;
+pub(crate) mod scope;
 pub(crate) mod tally;
