@@ -64,3 +64,14 @@ fn exit_codes_tell_a_change_from_an_error() {
     assert!(said.contains("does not tell it"), "{said}");
     assert_eq!(code(&["diff", "long.json", "short.json", "--fail-on", "nonsense"]).0, Some(2));
 }
+
+#[test]
+fn a_file_without_an_end_or_with_a_hostile_name_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let told = sockeye(&["diff", "/dev/zero", "/dev/zero"], folder.path()).unwrap();
+    assert_eq!(told.status.code(), Some(2));
+    assert!(text(&told.stderr).contains("more than 256 MiB"), "{}", text(&told.stderr));
+    let told = sockeye(&["diff", "\x1b[31mred", "x"], folder.path()).unwrap();
+    assert_eq!(told.status.code(), Some(2));
+    assert!(!text(&told.stderr).contains('\x1b'), "{:?}", text(&told.stderr));
+}

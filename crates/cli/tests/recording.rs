@@ -172,6 +172,9 @@ fn the_report_is_a_screen_a_page_and_a_side_of_a_comparison() {
             !page.contains("<script") && !page.contains("http://") && !page.contains("https://"),
             "nothing is fetched, nothing runs"
         );
+        let said: Said = sockeye("--replay").arg(&path).output().unwrap().into();
+        assert_eq!(said.code, 2);
+        assert!(said.stderr.contains("a recording: `sockeye report` reads it"), "{said:?}");
         for by in ["owner", "user", "cgroup"] {
             assert!(reported(&path, &format!("--by {by}")).is_ok(), "{by}");
         }

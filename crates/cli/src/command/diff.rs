@@ -1,7 +1,7 @@
 //! `sockeye diff A B`: what is different between two saved outputs, and whether that is too much.
 
-use std::fs;
-use std::io::Write as _;
+use std::fs::File;
+use std::io::{Read as _, Write as _};
 use std::path::Path;
 
 use anyhow::{Context as _, ensure};
@@ -11,10 +11,13 @@ use crate::args::{DiffArgs, ReportFormat};
 use crate::history::past::{Asked, Past};
 use crate::render::diff_saved::{FIGURES, Figure, Kind, Saved, Towards};
 use crate::render::{diff_json, diff_table, report_json};
-use crate::terminal::{self, Palette, buffered_stdout, ignore_closed_pipe};
+use crate::terminal::{self, Harmless, Palette, buffered_stdout, ignore_closed_pipe};
 
 /// Destinations shown unless asked otherwise.
 const DEFAULT_TOP: usize = 10;
+
+/// Larger files are not read.
+const MOST_BYTES: u64 = 256 << 20;
 
 /// A change that is too much, as typed.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -94,9 +97,9 @@ pub(crate) fn run(args: &DiffArgs) -> anyhow::Result<bool> {
     ensure!(
         before.kind == after.kind,
         "{} is a {}, and {} a {}: compare two of one kind",
-        args.before.display(),
+        harmless(&args.before),
         before.kind.name(),
-        args.after.display(),
+        harmless(&args.after),
         after.kind.name()
     );
     let diff = Diff::of(&before, &after, &args.fail_on)?;
@@ -115,12 +118,32 @@ pub(crate) fn run(args: &DiffArgs) -> anyhow::Result<bool> {
     Ok(diff.failed.is_empty())
 }
 
+/// A path as it can be shown: a file may be called anything.
+fn harmless(path: &Path) -> String {
+    Harmless(&path.to_string_lossy()).to_string()
+}
+
 fn read(path: &Path) -> anyhow::Result<Saved> {
-    let text = match path.is_dir() {
-        true => recorded(path)?.into_bytes(),
-        false => fs::read(path).with_context(|| format!("cannot read {}", path.display()))?,
-    };
-    Saved::parse(&text).with_context(|| format!("cannot compare {}", path.display()))
+    let shown = harmless(path);
+    if path.is_dir() {
+        let text = recorded(path).with_context(|| format!("cannot compare {shown}"))?;
+        return Saved::parse(text.as_bytes()).with_context(|| format!("cannot compare {shown}"));
+    }
+    let cannot = || format!("cannot read {shown}");
+    let mut text = Vec::new();
+    File::open(path)
+        .with_context(cannot)?
+        .take(MOST_BYTES + 1)
+        .read_to_end(&mut text)
+        .with_context(cannot)?;
+    // A device or a pipe need not end.
+    ensure!(
+        text.len() as u64 <= MOST_BYTES,
+        "{}: more than {} MiB, which no output of sockeye is",
+        cannot(),
+        MOST_BYTES >> 20
+    );
+    Saved::parse(&text).with_context(|| format!("cannot compare {shown}"))
 }
 
 /// A recording is compared by the report of all of it.
@@ -166,11 +189,12 @@ impl Diff {
                     })?;
                     if row.is_worse_by(*share) {
                         failed.push(format!(
-                            "{}: {} instead of {}, more than {:.0}% worse",
+                            "{}: {} instead of {}, more than {}% worse",
                             figure.label,
                             diff_table::number(row.after),
                             diff_table::number(row.before),
-                            share * 100.0
+                            // A share of a percentage is no binary fraction.
+                            (share * 1e8).round() / 1e6
                         ));
                     }
                 }
@@ -234,6 +258,8 @@ mod tests {
         assert!(!failed(100, 110, "opens=10%") && failed(100, 111, "opens=10%"));
         assert!(failed(100, 101, "opens") && !failed(100, 100, "opens") && !failed(100, 50, "opens"));
         assert!(failed(0, 1, "opens=900%"), "from nothing to something is more than any share");
+        let parts = Diff::of(&run_of(1_000, 5), &run_of(1_010, 5), &[rule("opens=0.7%")]).unwrap();
+        assert!(parts.failed[0].ends_with("more than 0.7% worse"), "{:?}", parts.failed);
         let unknown = Diff::of(&run_of(1, 1), &run_of(1, 1), &[rule("headroom")]);
         assert!(unknown.is_err_and(|error| error.to_string().contains("does not tell it")));
     }
@@ -262,10 +288,21 @@ mod tests {
         assert!(why("{}").contains("no \"schema\""));
         assert!(why(r#"{"schema":"sockeye.watch/1"}"#).contains("cannot compare a sockeye.watch"));
         assert!(why(r#"{"schema":"sockeye.run/2"}"#).contains("later"));
+        for text in [r#"{"schema":"sockeye.run"}"#, r#"{"schema":"sockeye.run/0"}"#] {
+            assert!(why(text).contains("no sockeye writes"), "{text}");
+        }
+        let odd = saved(r#"{"schema":"sockeye.run/1","opens":-5,"leaked":1e308,"peak_live":2}"#);
+        assert_eq!(odd.figures.iter().flatten().collect::<Vec<_>>(), [&2.0]);
         // Whatever is in them is no panic.
         for text in [
             r#"{"schema":"sockeye.run/1","opens":"x","destinations":[1,{},{"local_address":7}],"lifetimes":[]}"#,
             r#"{"schema":"sockeye.report/1","lifetimes":{"sample_ms":[[],[1,2],[-1,null,5]]},"bucket_ms":0,"buckets":3}"#,
+            r#"{"schema":"sockeye.run/1","destinations":[
+                {"local_address":"::1","remote_address":"::1","remote_port":1,"opens":18446744073709551615,"peak_ports":18446744073709551615},
+                {"local_address":"::1","remote_address":"::1","remote_port":1,"opens":18446744073709551615,"peak_ports":18446744073709551615}]}"#,
+            r#"{"schema":"sockeye.report/1","lifetimes":{"sample_ms":[
+                [0,0,18446744073709551615],[900,900,18446744073709551615],[1,null,18446744073709551615],[9,null,18446744073709551615]]},
+                "bucket_ms":1000,"buckets":[{"recorded_ms":1000,"opens":18446744073709551615},{"recorded_ms":1000,"opens":18446744073709551615}]}"#,
             r#"{"schema":"sockeye.lifetimes/1","bars":[{"from_ms":0,"to_ms":0,"count":18446744073709551615},{}]}"#,
         ] {
             let saved = saved(text);

@@ -40,6 +40,14 @@ const fn figure(
     Figure { id, label, places, more_is_worse }
 }
 
+/// No count of a file is taken for more: far beyond any host, and no sum over the largest file that is read overflows.
+const MOST_COUNT: u64 = 1 << 36;
+
+/// A count; None where there is none.
+fn count(value: Option<&Value>) -> Option<u64> {
+    Some(value?.as_u64()?.min(MOST_COUNT))
+}
+
 /// Not there.
 const NOWHERE: (Kind, &[&str]) = (Kind::Lifetimes, &[]);
 
@@ -146,12 +154,16 @@ impl Saved {
             "" => bail!("it has no \"schema\": diff reads JSON that sockeye has written"),
             other => bail!("diff cannot compare a {}", Harmless(other)),
         };
-        ensure!(version == "1", "its schema is {}, of a later sockeye: use that one", Harmless(schema));
+        let later = version.parse().is_ok_and(|version: u32| version > 1);
+        ensure!(!later, "its schema is {}, of a later sockeye: use that one", Harmless(schema));
+        ensure!(version == "1", "its schema is {}, which no sockeye writes", Harmless(schema));
         let figures = FIGURES
             .iter()
             .map(|figure| {
                 let place = figure.places.iter().find(|(of, path)| *of == kind && !path.is_empty())?;
-                place.1.iter().try_fold(&value, |value, key| value.get(key))?.as_f64()
+                let told = place.1.iter().try_fold(&value, |value, key| value.get(key))?.as_f64()?;
+                // Nothing here is less than nothing, or more than any host has.
+                (0.0..=MOST_COUNT as f64).contains(&told).then_some(told)
             })
             .collect();
         Ok(Saved {
@@ -180,7 +192,7 @@ fn destinations(kind: Kind, value: &Value) -> BTreeMap<String, Towards> {
         else {
             continue;
         };
-        let number = |key| row.get(key).and_then(Value::as_u64).unwrap_or(0);
+        let number = |key| count(row.get(key)).unwrap_or(0);
         let towards = known.entry(format!("{local} → {}", SocketAddr::new(remote, port))).or_default();
         towards.ports += number(ports);
         towards.connections += number(connections);
@@ -193,14 +205,18 @@ fn lifetimes(kind: Kind, value: &Value) -> Option<LifetimeSample> {
     let mut sample = LifetimeSample::new();
     if let Some(rows) = told.get("sample_ms").and_then(Value::as_array) {
         for row in rows {
-            let (Some(min_ms), Some(count)) = (row.get(0)?.as_u64(), row.get(2)?.as_u64()) else { continue };
-            sample.record_many(Lifetime { min_ms, max_ms: row.get(1)?.as_u64() }, count);
+            let (Some(min_ms), Some(count)) = (row.get(0).and_then(Value::as_u64), count(row.get(2))) else {
+                continue;
+            };
+            sample.record_many(Lifetime { min_ms, max_ms: row.get(1).and_then(Value::as_u64) }, count);
         }
         return Some(sample);
     }
     // Bars are wide: the comparison knows what they leave open.
     for bar in told.get("bars")?.as_array()? {
-        let (Some(min_ms), Some(count)) = (bar.get("from_ms")?.as_u64(), bar.get("count")?.as_u64()) else {
+        let (Some(min_ms), Some(count)) =
+            (bar.get("from_ms").and_then(Value::as_u64), count(bar.get("count")))
+        else {
             continue;
         };
         let to_ms = bar.get("to_ms").and_then(Value::as_u64);
@@ -214,8 +230,7 @@ fn opens(value: &Value) -> Option<(Vec<u64>, f64)> {
     let bucket_ms = value.get("bucket_ms")?.as_u64().filter(|ms| *ms > 0)?;
     let counts = value.get("buckets")?.as_array()?.iter().filter_map(|bucket| {
         let recorded_ms = bucket.get("recorded_ms")?.as_u64()?;
-        (recorded_ms.saturating_mul(10) >= bucket_ms.saturating_mul(9))
-            .then(|| bucket.get("opens")?.as_u64())?
+        (recorded_ms.saturating_mul(10) >= bucket_ms.saturating_mul(9)).then(|| count(bucket.get("opens")))?
     });
     Some((counts.collect(), bucket_ms as f64 / 1000.0))
 }
