@@ -578,3 +578,13 @@ fn every_format_tells_what_is_broken() {
         "\n::error title=sockeye%3A max_opens::max_opens: 6 connections opened, at most 5 allowed%0A";
     assert!(said.stderr.contains(annotation), "{said:?}");
 }
+
+#[test]
+fn files_without_an_end_are_refused() {
+    for option in ["--budget", "--baseline"] {
+        let said: Said =
+            sockeye("run --isolate").args([option, "/dev/zero", "--", "true"]).output().unwrap().into();
+        assert_eq!((said.code, said.stdout.as_str()), (2, ""), "{said:?}");
+        assert!(said.stderr.contains("/dev/zero") && said.stderr.contains("more than 4 MiB"), "{said:?}");
+    }
+}

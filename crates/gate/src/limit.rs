@@ -130,7 +130,10 @@ impl Limit {
             Unit::Count => (text.parse::<u32>().ok().map(f64::from), "write a whole number, like 100"),
             Unit::PerSecond | Unit::PerConnection => (text.parse().ok(), "write a number, like 2.5"),
             Unit::Share => (share(text), "write a share, like 80% or 0.8"),
-            Unit::Milliseconds => (milliseconds(text), "write a duration, like 250ms, 5s or 2m"),
+            Unit::Milliseconds => {
+                let known = milliseconds(text).filter(|ms| *ms <= LONGEST_MS);
+                (known, "write a duration of a year at most, like 250ms, 5s or 2m")
+            }
         };
         number.filter(|number| number.is_finite() && *number >= 0.0).ok_or_else(|| how.to_owned())
     }
@@ -209,6 +212,9 @@ fn share(text: &str) -> Option<f64> {
     };
     (share <= 1.0).then_some(share)
 }
+
+/// No connection is asked to live longer.
+const LONGEST_MS: f64 = 366.0 * 8.64e7;
 
 /// A duration as it is typed, in milliseconds: a number with `ms`, `s`, `m`, `h` or `d`; without a unit, seconds.
 pub fn milliseconds(text: &str) -> Option<f64> {
@@ -294,6 +300,8 @@ mod tests {
 
     #[test]
     fn values_are_shown_in_their_units() {
+        assert!(Limit::LifetimeP50Min.parse("366d").is_ok());
+        assert!(Limit::LifetimeP50Min.parse("367d").unwrap_err().contains("a year at most"));
         assert_eq!(Unit::Count.show(1_234_567.0), "1,234,567");
         assert_eq!(Unit::Count.show(999.0), "999");
         assert_eq!(Unit::Share.show(0.781), "78.1 %");

@@ -130,12 +130,16 @@ pub(crate) struct Source<C: Cell> {
 }
 
 impl<C: Cell> Source<C> {
-    /// The column of that name; one that the file does not have, or that is not wanted, reads as missing everywhere.
+    /// The column of that name; one that is not wanted, or nullable and not in the file, reads as missing everywhere.
     pub(crate) fn open(group: &dyn RowGroupReader, name: &str, is_wanted: bool) -> Result<Source<C>> {
         let schema = group.metadata().schema_descr();
         let place = schema.columns().iter().position(|column| column.name() == name).filter(|_| is_wanted);
         let mut is_nullable = false;
         let reader = match place {
+            // A later version's columns may be missing; one that every row has means another table.
+            None if is_wanted && !C::IS_NULLABLE => {
+                return Err(ParquetError::General(format!("there is no column {name}")));
+            }
             None => None,
             Some(place) => {
                 let descriptor = schema.column(place);

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 #[non_exhaustive]
 pub enum RecordingError {
     /// A system call failed; the error is the kernel's word.
-    #[error("cannot {operation} {}: {source}", path.display())]
+    #[error("cannot {operation} {}", path.display())]
     Io {
         /// What was tried: `create`, `write`, …
         operation: &'static str,
@@ -18,7 +18,7 @@ pub enum RecordingError {
         source: io::Error,
     },
     /// A Parquet file cannot be written or read; the error is the Parquet library's word.
-    #[error("cannot {operation} {}: {source}", path.display())]
+    #[error("cannot {operation} {}", path.display())]
     Parquet {
         /// What was tried.
         operation: &'static str,

@@ -6,8 +6,10 @@
 
 use std::fs::{self, File};
 use std::io::{self, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::OFlags;
 use serde::{Deserialize, Serialize};
 
 use crate::error::RecordingError;
@@ -74,6 +76,9 @@ impl Layout {
         let not = |why| RecordingError::NotARecording { path: self.root.clone(), why };
         let text = match fs::read_to_string(&path) {
             Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound && !self.root.exists() => {
+                return Err(not("it does not exist"));
+            }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 return Err(not("it has no sockeye-recording.json"));
             }
@@ -162,6 +167,19 @@ fn names(directory: &Path) -> Result<Vec<String>, RecordingError> {
 
 pub(crate) fn make_directory(path: &Path) -> Result<(), RecordingError> {
     fs::create_dir_all(path).map_err(RecordingError::io("create", path))
+}
+
+/// Opens a file of a recording for reading. What stands there in its place, such as a pipe that nobody writes to, is an error.
+pub(crate) fn open_file(path: &Path) -> Result<File, RecordingError> {
+    let open = || {
+        let flags = OFlags::NONBLOCK.bits() as i32;
+        let file = File::options().read(true).custom_flags(flags).open(path)?;
+        match file.metadata()?.is_file() {
+            true => Ok(file),
+            false => Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file")),
+        }
+    };
+    open().map_err(RecordingError::io("open", path))
 }
 
 /// Makes names that were given or taken away last through a power cut.

@@ -1,13 +1,12 @@
 //! A recording that is read: every row of a period once, while a recorder may be at work.
 
 use std::fs::File;
-use std::io;
 use std::path::Path;
 
 use crate::error::RecordingError;
 use crate::frame::Torn;
 use crate::journal;
-use crate::layout::{Layout, TABLES};
+use crate::layout::{Layout, TABLES, open_file};
 use crate::rows::{Connection, Destination, Rows, Setting, Tick, Time, Warning};
 use crate::table::{Row, TableReader};
 
@@ -211,11 +210,11 @@ impl Recording {
                     continue;
                 }
                 let path = self.layout.parquet(table, sequence);
-                match File::open(&path) {
+                match open_file(&path) {
                     Ok(file) => sources.push(Source::Parquet(table, sequence, file)),
                     // Its time was over.
-                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                    Err(error) => return Err(RecordingError::io("open", &path)(error)),
+                    Err(error) if error.is_gone() => {}
+                    Err(error) => return Err(error),
                 }
             }
         }
@@ -227,8 +226,7 @@ impl Recording {
     fn open_journals(&self) -> Result<Vec<Source>, RecordingError> {
         let open = |sequence| {
             let path = self.layout.journal(sequence);
-            let file = File::open(&path).map_err(RecordingError::io("open", &path))?;
-            Ok(Source::Journal(sequence, file))
+            Ok(Source::Journal(sequence, open_file(&path)?))
         };
         self.layout.journal_segments()?.into_iter().map(open).collect()
     }

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use crate::error::RecordingError;
 use crate::frame::Torn;
 use crate::journal;
-use crate::layout::{Layout, TABLES, sync_directory};
+use crate::layout::{Layout, TABLES, open_file, sync_directory};
 use crate::rows::{Connection, Destination, Rows, Setting, Tick, Warning};
 use crate::table::{Row, TableWriter};
 
@@ -32,7 +32,7 @@ pub(crate) fn roll(layout: &Layout, sequence: u64) -> Result<Rolled, RecordingEr
 /// Everything but the last step.
 fn write(layout: &Layout, sequence: u64) -> Result<Rolled, RecordingError> {
     let path = layout.journal(sequence);
-    let file = File::open(&path).map_err(RecordingError::io("open", &path))?;
+    let file = open_file(&path)?;
     let mut frames = journal::read(&path, file, sequence)?;
     let mut tables = Tables::new(layout, sequence);
     let mut rolled = Rolled::default();

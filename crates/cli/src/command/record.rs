@@ -51,7 +51,7 @@ fn tell_beginning(directory: &Path, resumed: &Resumed) {
     let directory = directory.to_string_lossy();
     let directory = Harmless(&directory);
     let mut text = format!("sockeye: recording in {directory}; `sockeye report {directory}` reads it\n");
-    if resumed.journals > 0 {
+    if resumed.rows > 0 || resumed.torn != sockeye_recording::Torn::default() {
         text += &format!("sockeye: {} rows of an earlier recorder that was killed were kept", resumed.rows);
         if resumed.torn.tail_bytes > 0 {
             text += &format!("; {} bytes it was about to write were not whole", resumed.torn.tail_bytes);

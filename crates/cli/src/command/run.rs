@@ -1,11 +1,11 @@
 //! `sockeye run`: runs a command, accounts for its connections, and holds it to budgets.
 
 use std::fs::{self, File};
-use std::io::{self, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use sock_diag::Protocol;
 use sockeye_core::Direction;
 use sockeye_gate::{Account, Baseline, Budget, Count, Verdict};
@@ -31,6 +31,9 @@ const LAST_INTERVAL: Duration = Duration::from_millis(20);
 const SETTLING: Duration = Duration::from_secs(2);
 /// A look walks the host's whole table of connections, however few are ours.
 const CPU_BUDGET: f64 = 0.1;
+
+/// Of a budget or a baseline.
+const MOST_BYTES: u64 = 4 << 20;
 
 /// The exit codes of `env`, `nohup` and shells.
 const NOT_EXECUTABLE: u8 = 126;
@@ -237,7 +240,7 @@ fn notes(follow: &Follow, scope: &Scope, no_cgroup: Option<io::Error>, left_runn
 fn budget(args: &RunArgs) -> anyhow::Result<Budget> {
     let mut budget = Budget { rules: args.limits.rules(&args.to) };
     if let Some(path) = &args.budget {
-        let read = || -> anyhow::Result<Budget> { Ok(Budget::parse(&fs::read_to_string(path)?)?) };
+        let read = || -> anyhow::Result<Budget> { Ok(Budget::parse(&read_text(path)?)?) };
         budget
             .rules
             .extend(read().with_context(|| format!("cannot use the budget {}", path.display()))?.rules);
@@ -246,10 +249,18 @@ fn budget(args: &RunArgs) -> anyhow::Result<Budget> {
 }
 
 fn read_baseline(path: &Path) -> anyhow::Result<Baseline> {
-    let read = || -> anyhow::Result<Baseline> { Ok(Baseline::parse(&fs::read_to_string(path)?)?) };
+    let read = || -> anyhow::Result<Baseline> { Ok(Baseline::parse(&read_text(path)?)?) };
     read().with_context(|| {
         format!("cannot use the baseline {} (`sockeye run --save` writes one)", path.display())
     })
+}
+
+/// A file that people keep in git: a device need not end.
+fn read_text(path: &Path) -> anyhow::Result<String> {
+    let mut text = String::new();
+    File::open(path)?.take(MOST_BYTES + 1).read_to_string(&mut text)?;
+    ensure!(text.len() as u64 <= MOST_BYTES, "it has more than {} MiB", MOST_BYTES >> 20);
+    Ok(text)
 }
 
 fn not_started(args: &RunArgs, reason: &NotStarted) -> u8 {

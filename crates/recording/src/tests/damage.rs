@@ -145,6 +145,36 @@ fn a_roll_may_end_after_any_step() {
     }
 }
 
+/// What stands in the place of a file is an error, and is not waited for.
+#[test]
+fn a_pipe_in_the_place_of_a_file_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut recorder = open(dir.path(), Limits::default());
+    record(&mut recorder, 0..3);
+    recorder.finish().unwrap();
+    for file in ["ticks/0000000007.parquet", "journal/0000000008.journal"] {
+        let path = dir.path().join(file);
+        rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+        let error = Recording::open(dir.path()).unwrap().span().unwrap_err();
+        assert_eq!(error.to_string(), format!("cannot open {}", path.display()));
+        fs::remove_file(path).unwrap();
+    }
+}
+
+/// The rows of another table are no ticks with nothing in them.
+#[test]
+fn a_file_of_another_table_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut recorder = open(dir.path(), Limits::default());
+    record(&mut recorder, 0..3);
+    recorder.finish().unwrap();
+    let at = |table: &str| dir.path().join(table).join("0000000000.parquet");
+    fs::copy(at("settings"), at("ticks")).unwrap();
+    let (rows, reading) = read_period(dir.path(), ALL);
+    assert_eq!((rows.ticks.len(), rows.connections.len()), (0, 6));
+    assert!(reading.unread[0].why.contains("there is no column"), "{reading:?}");
+}
+
 /// Damaged Parquet files are told and the others are read.
 #[test]
 fn a_damaged_parquet_file_costs_its_own_rows() {

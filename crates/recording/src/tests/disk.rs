@@ -23,7 +23,8 @@ fn fills_its_disk() {
             Err(error) => break error,
         }
     };
-    assert!(error.is_full() && error.to_string().contains("No space left on device"), "{error}");
+    let cause = std::error::Error::source(&error).unwrap().to_string();
+    assert!(error.is_full() && cause.contains("No space left on device"), "{error}: {cause}");
     assert!(appended > 100, "{appended}");
     // Rolling may be what met the full disk, after the tick was in the journal.
     let there = |upto: u64| {
