@@ -1,6 +1,8 @@
 //! A recording that is read: every row of a period once, while a recorder may be at work.
 
-use std::fs::File;
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io;
 use std::path::Path;
 
 use crate::error::RecordingError;
@@ -66,24 +68,19 @@ pub struct Recording {
     layout: Layout,
 }
 
-/// A file of a segment, opened.
-enum Source {
-    Journal(u64, File),
-    Parquet(&'static str, u64, File),
+/// What a segment is made of. Journals are few and open, so that none is rolled away; a year of Parquet files would be more
+/// than a process may have open.
+enum Segment {
+    Journal(File),
+    /// In these tables, with the bytes of each.
+    Rolled(Vec<(&'static str, u64)>),
 }
 
-impl Source {
-    fn sequence(&self) -> u64 {
-        match self {
-            Source::Journal(sequence, _) | Source::Parquet(_, sequence, _) => *sequence,
-        }
-    }
-
+impl Segment {
     fn bytes(&self) -> u64 {
         match self {
-            Source::Journal(_, file) | Source::Parquet(_, _, file) => {
-                file.metadata().map_or(0, |it| it.len())
-            }
+            Segment::Journal(file) => file.metadata().map_or(0, |it| it.len()),
+            Segment::Rolled(tables) => tables.iter().map(|(_, bytes)| bytes).sum(),
         }
     }
 }
@@ -107,16 +104,18 @@ impl Recording {
         let mut extend = |[first, last]: [Time; 2]| {
             span = Some(span.map_or([first, last], |[from, to]| [from.min(first), to.max(last)]));
         };
-        for source in self.sources(&[Tick::TABLE, Connection::TABLE])? {
-            match source {
-                Source::Parquet(table, _, file) => {
-                    let ends = TableReader::open(file).ok().and_then(|reader| match table {
-                        Tick::TABLE => reader.span::<Tick>(),
-                        _ => reader.span::<Connection>(),
-                    });
-                    ends.into_iter().for_each(&mut extend);
+        for (sequence, segment) in self.segments(&[Tick::TABLE, Connection::TABLE])? {
+            match segment {
+                Segment::Rolled(tables) => {
+                    for (table, _, file) in self.open_tables(sequence, &tables)? {
+                        let ends = TableReader::open(file).ok().and_then(|reader| match table {
+                            Tick::TABLE => reader.span::<Tick>(),
+                            _ => reader.span::<Connection>(),
+                        });
+                        ends.into_iter().for_each(&mut extend);
+                    }
                 }
-                Source::Journal(sequence, file) => {
+                Segment::Journal(file) => {
                     let path = self.layout.journal(sequence);
                     let mut frames = journal::read(&path, file, sequence)?;
                     while let Some(rows) = frames.next_rows().map_err(RecordingError::io("read", &path))? {
@@ -140,27 +139,29 @@ impl Recording {
         sink: &mut impl Sink,
         mut progress: impl FnMut(Progress),
     ) -> Result<Reading, RecordingError> {
-        let sources = self.sources(&ORDER)?;
-        let all = sources.iter().map(Source::bytes).sum();
+        let segments = self.segments(&ORDER)?;
+        let all = segments.values().map(Segment::bytes).sum();
         let mut done = 0;
         let mut reading = Reading::default();
-        for source in sources {
+        for (sequence, segment) in segments {
             progress(Progress { done, all });
-            done += source.bytes();
-            match source {
-                Source::Journal(sequence, file) => {
-                    self.read_journal(sequence, file, period, sink, &mut reading)?;
-                }
-                Source::Parquet(table, sequence, file) => {
-                    if let Err(error) = read_table(table, file, period, sink, &mut reading.rows) {
-                        let path = self.layout.parquet(table, sequence);
-                        let file = path.strip_prefix(self.layout.root()).unwrap_or(&path);
-                        reading
-                            .unread
-                            .push(Unread { file: file.display().to_string(), why: error.to_string() });
+            let after = done + segment.bytes();
+            match segment {
+                Segment::Journal(file) => self.read_journal(sequence, file, period, sink, &mut reading)?,
+                Segment::Rolled(tables) => {
+                    for (table, bytes, file) in self.open_tables(sequence, &tables)? {
+                        if let Err(error) = read_table(table, file, period, sink, &mut reading.rows) {
+                            let path = self.layout.parquet(table, sequence);
+                            let file = path.strip_prefix(self.layout.root()).unwrap_or(&path);
+                            let (file, why) = (file.display().to_string(), error.to_string());
+                            reading.unread.push(Unread { file, why });
+                        }
+                        done += bytes;
+                        progress(Progress { done, all });
                     }
                 }
             }
+            done = after;
         }
         progress(Progress { done, all });
         Ok(reading)
@@ -190,11 +191,11 @@ impl Recording {
         Ok(())
     }
 
-    /// The files that make up the recording now, opened, in order: so that each segment is either a journal or Parquet,
-    /// whatever is rolled or deleted from here on.
-    fn sources(&self, tables: &[&'static str]) -> Result<Vec<Source>, RecordingError> {
+    /// The segments that make up the recording now, in order: each is either a journal or Parquet, whatever is rolled from
+    /// here on.
+    fn segments(&self, tables: &[&'static str]) -> Result<BTreeMap<u64, Segment>, RecordingError> {
         let mut listings = 0;
-        let mut sources = loop {
+        let mut segments = loop {
             listings += 1;
             match self.open_journals() {
                 // It was rolled between being listed and being opened.
@@ -202,33 +203,47 @@ impl Recording {
                 opened => break opened?,
             }
         };
-        let journals: Vec<u64> = sources.iter().map(Source::sequence).collect();
         // After the journals: one that was rolled before they were listed has its Parquet files by now.
         for table in tables {
             for sequence in self.layout.parquet_segments(table)? {
-                if journals.contains(&sequence) {
-                    continue;
-                }
                 let path = self.layout.parquet(table, sequence);
-                match open_file(&path) {
-                    Ok(file) => sources.push(Source::Parquet(table, sequence, file)),
+                let metadata = match fs::metadata(&path) {
+                    Ok(metadata) => metadata,
                     // Its time was over.
-                    Err(error) if error.is_gone() => {}
-                    Err(error) => return Err(error),
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                    Err(error) => return Err(RecordingError::io("look at", &path)(error)),
+                };
+                if let Segment::Rolled(tables) =
+                    segments.entry(sequence).or_insert_with(|| Segment::Rolled(Vec::new()))
+                {
+                    tables.push((table, metadata.len()));
                 }
             }
         }
-        // Stable: the tables of a segment stay in their order.
-        sources.sort_by_key(Source::sequence);
-        Ok(sources)
+        Ok(segments)
     }
 
-    fn open_journals(&self) -> Result<Vec<Source>, RecordingError> {
+    fn open_journals(&self) -> Result<BTreeMap<u64, Segment>, RecordingError> {
         let open = |sequence| {
             let path = self.layout.journal(sequence);
-            Ok(Source::Journal(sequence, open_file(&path)?))
+            Ok((sequence, Segment::Journal(open_file(&path)?)))
         };
         self.layout.journal_segments()?.into_iter().map(open).collect()
+    }
+
+    /// Opens these tables of a segment; none when one is gone, as its time is over then.
+    fn open_tables(
+        &self,
+        sequence: u64,
+        tables: &[(&'static str, u64)],
+    ) -> Result<Vec<(&'static str, u64, File)>, RecordingError> {
+        let open = |(table, bytes): &(&'static str, u64)| {
+            Ok((*table, *bytes, open_file(&self.layout.parquet(table, sequence))?))
+        };
+        match tables.iter().map(open).collect() {
+            Err(error) if RecordingError::is_gone(&error) => Ok(Vec::new()),
+            opened => opened,
+        }
     }
 }
 

@@ -206,3 +206,28 @@ proptest! {
         prop_assert_eq!(&read_all(dir.path()).connections, &connections);
     }
 }
+
+/// A year has more files than a process may have open.
+#[test]
+fn few_files_are_open_at_once() {
+    struct Counting(std::path::PathBuf, usize);
+    impl Sink for Counting {
+        fn settings(&mut self, _: &[Setting]) {}
+        fn ticks(&mut self, _: &[Tick]) {
+            let open = std::fs::read_dir("/proc/self/fd").unwrap().flatten();
+            let open = open.filter_map(|entry| std::fs::read_link(entry.path()).ok());
+            self.1 = self.1.max(open.filter(|path| path.starts_with(&self.0)).count());
+        }
+        fn destinations(&mut self, _: &[Destination]) {}
+        fn warnings(&mut self, _: &[Warning]) {}
+        fn connections(&mut self, _: &[Connection]) {}
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let mut recorder = open(dir.path(), Limits { segment_ms: 1_000, ..Limits::default() });
+    record(&mut recorder, 0..30);
+    recorder.finish().unwrap();
+    assert!(std::fs::read_dir(dir.path().join("ticks")).unwrap().count() >= 15);
+    let mut counting = Counting(dir.path().canonicalize().unwrap(), 0);
+    Recording::open(dir.path()).unwrap().read(ALL, &mut counting, |_| {}).unwrap();
+    assert!((1..=crate::layout::TABLES.len()).contains(&counting.1), "{} are open", counting.1);
+}
