@@ -5,7 +5,7 @@
 //! files of its number do not count.
 
 use std::fs::{self, File};
-use std::io::{self, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
@@ -22,6 +22,8 @@ pub(crate) const FORMAT: u32 = 1;
 const MARKER: &str = "sockeye-recording.json";
 const SCHEMA: &str = "sockeye.recording/";
 const JOURNAL: &str = "journal";
+/// What a marker has at the most: no more of what stands in its place is read.
+const MOST_MARKER_BYTES: u64 = 4_096;
 
 /// Directories of Parquet files. Ticks are last: a segment is deleted in this order, and whoever sees its ticks sees all.
 pub(crate) const TABLES: [&str; 5] =
@@ -59,7 +61,7 @@ impl Layout {
             let text = text.map_err(|error| RecordingError::Encode { why: error.to_string() })? + "\n";
             let temporary = root.join(format!(".{MARKER}"));
             let write = || {
-                let mut file = File::create(&temporary)?;
+                let mut file = create_file(&temporary)?;
                 file.write_all(text.as_bytes())?;
                 file.sync_all()?;
                 fs::rename(&temporary, &marker)
@@ -74,16 +76,14 @@ impl Layout {
     fn check_marker(&self) -> Result<(), RecordingError> {
         let path = self.root.join(MARKER);
         let not = |why| RecordingError::NotARecording { path: self.root.clone(), why };
-        let text = match fs::read_to_string(&path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == io::ErrorKind::NotFound && !self.root.exists() => {
-                return Err(not("it does not exist"));
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return Err(not("it has no sockeye-recording.json"));
-            }
-            Err(error) => return Err(RecordingError::io("read", &path)(error)),
+        let file = match open_file(&path) {
+            Ok(file) => file,
+            Err(error) if error.is_gone() && !self.root.exists() => return Err(not("it does not exist")),
+            Err(error) if error.is_gone() => return Err(not("it has no sockeye-recording.json")),
+            Err(error) => return Err(error),
         };
+        let mut text = String::new();
+        file.take(MOST_MARKER_BYTES).read_to_string(&mut text).map_err(RecordingError::io("read", &path))?;
         let marker: Option<Marker> = serde_json::from_str(&text).ok();
         let format = marker.and_then(|marker| marker.schema.strip_prefix(SCHEMA)?.parse::<u32>().ok());
         match format {
@@ -144,10 +144,11 @@ impl Layout {
 }
 
 fn segments(directory: &Path, extension: &str) -> Result<Vec<u64>, RecordingError> {
-    let number = |name: &String| {
+    let number = |name: &String| -> Option<u64> {
         let (stem, found) = name.split_once('.')?;
-        let is_number = found == extension && stem.len() >= 10 && stem.bytes().all(|b| b.is_ascii_digit());
-        is_number.then(|| stem.parse().ok()).flatten()
+        let number = stem.parse().ok().filter(|_| found == extension)?;
+        // Under any other name it would not be found again.
+        (format!("{number:010}") == stem).then_some(number)
     };
     let mut segments: Vec<u64> = names(directory)?.iter().filter_map(number).collect();
     segments.sort_unstable();
@@ -180,6 +181,15 @@ pub(crate) fn open_file(path: &Path) -> Result<File, RecordingError> {
         }
     };
     open().map_err(RecordingError::io("open", path))
+}
+
+/// Makes a file anew. What stands there is taken away and never followed: root may record in a directory where others can
+/// put a link that leads elsewhere.
+pub(crate) fn create_file(path: &Path) -> io::Result<File> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => File::create_new(path),
+    }
 }
 
 /// Makes names that were given or taken away last through a power cut.

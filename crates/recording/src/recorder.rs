@@ -1,11 +1,12 @@
 //! The recorder: who appends to a recording, rolls its journals and keeps it within its limits.
 
 use std::fs::File;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use rustix::fs::{FlockOperation, flock};
+use rustix::fs::{FlockOperation, OFlags, flock};
 use rustix::io::Errno;
 
 use crate::error::RecordingError;
@@ -22,6 +23,8 @@ const LOCK: &str = "lock";
 const SYNC_INTERVAL: Duration = Duration::from_secs(5);
 /// Rows of a frame at the most: what takes more is cut into several.
 const FRAME_ROWS: usize = 1 << 16;
+/// No recorder gets so far, one segment after another.
+const MOST_SEQUENCE: u64 = 1 << 50;
 
 /// How much is kept.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -61,6 +64,7 @@ pub struct Recorder {
     journal: Journal,
     /// Of the first rows in the journal.
     began: Option<Time>,
+    /// Of the last rows, as far as it is believed: by it segments are too old.
     last: Time,
     synced: Instant,
     rolling: Option<JoinHandle<Result<Rolled, RecordingError>>>,
@@ -84,7 +88,7 @@ impl Recorder {
         let mut resumed = Resumed::default();
         let mut next = 0;
         for table in TABLES {
-            next = next.max(layout.parquet_segments(table)?.last().map_or(0, |last| last + 1));
+            next = next.max(layout.parquet_segments(table)?.last().map_or(0, |last| last.saturating_add(1)));
         }
         for sequence in layout.journal_segments()? {
             let rolled = roll(&layout, sequence)?;
@@ -92,8 +96,14 @@ impl Recorder {
             resumed.rows += rolled.rows;
             resumed.torn.frames += rolled.torn.frames;
             resumed.torn.tail_bytes += rolled.torn.tail_bytes;
-            next = next.max(sequence + 1);
+            next = next.max(sequence.saturating_add(1));
         }
+        if next > MOST_SEQUENCE {
+            let why = "the number of a file in it is larger than that of any segment";
+            return Err(RecordingError::NotARecording { path: root.to_owned(), why });
+        }
+        // Whoever is killed before each first segment ends gets no other occasion. How late it is, is not known yet.
+        enforce(&layout, &limits, Time(0))?;
         let journal = Journal::create(&layout, next)?;
         let recorder = Recorder {
             layout,
@@ -119,34 +129,36 @@ impl Recorder {
         if self.rolling.as_ref().is_some_and(JoinHandle::is_finished) {
             self.end_rolling()?;
         }
-        if rows.len() > FRAME_ROWS {
-            self.append_parts(rows)?;
-        }
+        self.append_parts(rows)?;
         if !rows.is_empty() {
             self.journal.append(rows)?;
         }
-        self.last = self.last.max(at);
         let began = *self.began.get_or_insert(at);
+        // A clock that is set forward for a moment must not make all that is kept too old.
+        self.last = at.min(Time(began.0.saturating_add(self.limits.segment_ms)));
         if self.synced.elapsed() >= SYNC_INTERVAL {
             self.journal.sync()?;
             self.synced = Instant::now();
         }
-        let is_long = at.0.saturating_sub(began.0) >= self.limits.segment_ms;
+        let is_long = at.0.abs_diff(began.0) >= self.limits.segment_ms;
         if !self.journal.is_empty() && (is_long || self.journal.bytes() >= self.limits.segment_bytes) {
             self.roll_journal()?;
         }
         Ok(())
     }
 
-    /// Appends connections until so few are left that they fit with the rest.
+    /// Appends destinations and connections until so few are left that they fit with the rest.
     fn append_parts(&mut self, rows: &mut Rows) -> Result<(), RecordingError> {
-        let whole = rows.connections.len() / FRAME_ROWS * FRAME_ROWS;
-        for part in rows.connections[..whole].chunks(FRAME_ROWS) {
+        while rows.destinations.len() > FRAME_ROWS {
             self.spare.clear();
-            self.spare.connections.extend_from_slice(part);
+            self.spare.destinations.extend(rows.destinations.drain(..FRAME_ROWS));
             self.journal.append(&self.spare)?;
         }
-        rows.connections.drain(..whole);
+        while rows.connections.len() > FRAME_ROWS {
+            self.spare.clear();
+            self.spare.connections.extend(rows.connections.drain(..FRAME_ROWS));
+            self.journal.append(&self.spare)?;
+        }
         Ok(())
     }
 
@@ -213,6 +225,8 @@ fn refuse_others(root: &Path) -> Result<(), RecordingError> {
     };
     let has_marker = names.iter().any(|name| name == "sockeye-recording.json");
     match has_marker || names.iter().all(ours) {
+        // In one of a newer sockeye, nothing is made.
+        true if has_marker => Layout::open(root).map(drop),
         true => Ok(()),
         false => Err(RecordingError::NotARecording {
             path: root.to_owned(),
@@ -227,6 +241,8 @@ fn lock(root: &Path) -> Result<File, RecordingError> {
         .create(true)
         .truncate(false)
         .write(true)
+        // Others may have put a link here that leads elsewhere, or a pipe.
+        .custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits() as i32)
         .open(&path)
         .map_err(RecordingError::io("open", &path))?;
     match flock(&file, FlockOperation::NonBlockingLockExclusive) {

@@ -1,10 +1,11 @@
 //! Retention: the oldest segments go when a recording gets too old or too large. Journals are never touched.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io;
+use std::path::Path;
 
 use crate::error::RecordingError;
-use crate::layout::{Layout, TABLES};
+use crate::layout::{Layout, TABLES, open_file};
 use crate::recorder::Limits;
 use crate::rows::{Tick, Time};
 use crate::table::{Row as _, TableReader};
@@ -22,13 +23,13 @@ pub(crate) fn enforce(layout: &Layout, limits: &Limits, now: Time) -> Result<u64
     segments.retain(|segment| !journals.contains(segment));
     let mut total: u64 = 0;
     for sequence in &journals {
-        total += size(fs::metadata(layout.journal(*sequence)))?;
+        total += size(&layout.journal(*sequence))?;
     }
     let mut sizes = Vec::with_capacity(segments.len());
     for sequence in &segments {
         let mut bytes = 0;
         for table in TABLES {
-            bytes += size(fs::metadata(layout.parquet(table, *sequence)))?;
+            bytes += size(&layout.parquet(table, *sequence))?;
         }
         total += bytes;
         sizes.push(bytes);
@@ -37,7 +38,8 @@ pub(crate) fn enforce(layout: &Layout, limits: &Limits, now: Time) -> Result<u64
     for (sequence, bytes) in segments.into_iter().zip(sizes) {
         let is_too_much = limits.max_bytes.is_some_and(|most| total > most);
         if !is_too_much && !is_too_old(layout, limits, sequence, now) {
-            break;
+            // One that does not tell its age keeps none behind it.
+            continue;
         }
         for table in TABLES {
             let path = layout.parquet(table, sequence);
@@ -55,11 +57,11 @@ pub(crate) fn enforce(layout: &Layout, limits: &Limits, now: Time) -> Result<u64
 }
 
 /// A file that is not there has no size.
-fn size(metadata: io::Result<fs::Metadata>) -> Result<u64, RecordingError> {
-    match metadata {
+fn size(path: &Path) -> Result<u64, RecordingError> {
+    match fs::metadata(path) {
         Ok(metadata) => Ok(metadata.len()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(0),
-        Err(error) => Err(RecordingError::io("look at", std::path::Path::new("a segment"))(error)),
+        Err(error) => Err(RecordingError::io("look at", path)(error)),
     }
 }
 
@@ -67,7 +69,7 @@ fn size(metadata: io::Result<fs::Metadata>) -> Result<u64, RecordingError> {
 fn is_too_old(layout: &Layout, limits: &Limits, sequence: u64, now: Time) -> bool {
     let Some(keep_ms) = limits.keep_ms else { return false };
     let last = || {
-        let file = File::open(layout.parquet(Tick::TABLE, sequence)).ok()?;
+        let file = open_file(&layout.parquet(Tick::TABLE, sequence)).ok()?;
         Some(TableReader::open(file).ok()?.span::<Tick>()?[1])
     };
     last().is_some_and(|last| now.0.saturating_sub(last.0) > keep_ms)

@@ -3,13 +3,13 @@
 //! Each step can be the last one: files get their names when they are whole and on the disk, and the journal goes when all
 //! have theirs. As long as it is there they do not count, so that rolling again does not double a row.
 
-use std::fs::{self, File};
+use std::fs;
 use std::path::PathBuf;
 
 use crate::error::RecordingError;
 use crate::frame::Torn;
 use crate::journal;
-use crate::layout::{Layout, TABLES, open_file, sync_directory};
+use crate::layout::{Layout, TABLES, create_file, open_file, sync_directory};
 use crate::rows::{Connection, Destination, Rows, Setting, Tick, Warning};
 use crate::table::{Row, TableWriter};
 
@@ -106,7 +106,7 @@ impl<R: Row> Pending<R> {
             let writer = match &mut self.writer {
                 Some(writer) => writer,
                 none => {
-                    let file = File::create(&self.temporary)
+                    let file = create_file(&self.temporary)
                         .map_err(RecordingError::io("create", &self.temporary))?;
                     none.insert(
                         TableWriter::new(file).map_err(RecordingError::parquet("begin", &self.temporary))?,

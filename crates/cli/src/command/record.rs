@@ -54,7 +54,7 @@ fn tell_beginning(directory: &Path, resumed: &Resumed) {
     if resumed.rows > 0 || resumed.torn != sockeye_recording::Torn::default() {
         text += &format!("sockeye: {} rows of an earlier recorder that was killed were kept", resumed.rows);
         if resumed.torn.tail_bytes > 0 {
-            text += &format!("; {} bytes it was about to write were not whole", resumed.torn.tail_bytes);
+            text += &format!("; {} bytes at the end of its journal were not whole", resumed.torn.tail_bytes);
         }
         if resumed.torn.frames > 0 {
             text += &format!("; {} ticks were damaged", resumed.torn.frames);

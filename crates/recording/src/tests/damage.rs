@@ -161,6 +161,81 @@ fn a_pipe_in_the_place_of_a_file_is_refused() {
     }
 }
 
+/// … nor are pipes and links where the marker and the lock should be.
+#[test]
+fn what_stands_in_the_place_of_the_marker_or_the_lock_is_refused() {
+    for name in ["sockeye-recording.json", "lock"] {
+        let dir = tempfile::tempdir().unwrap();
+        drop(open(dir.path(), Limits::default()));
+        let path = dir.path().join(name);
+        fs::remove_file(&path).unwrap();
+        rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+        let error = Recorder::open(dir.path(), Limits::default()).err().unwrap();
+        assert_eq!(error.to_string(), format!("cannot open {}", path.display()));
+    }
+    let dir = tempfile::tempdir().unwrap();
+    drop(open(dir.path(), Limits::default()));
+    let marker = dir.path().join("sockeye-recording.json");
+    fs::File::create(&marker).unwrap().set_len(1 << 40).unwrap();
+    let error = Recording::open(dir.path()).err().unwrap();
+    assert!(error.to_string().ends_with("does not tell a version"), "{error}");
+}
+
+/// Whoever owns the directory that root records in does not choose what root writes to.
+#[test]
+fn links_are_not_followed_to_what_is_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let elsewhere = dir.path().join("elsewhere");
+    let root = dir.path().join("recording");
+    fs::create_dir(&root).unwrap();
+    fs::write(&elsewhere, "precious").unwrap();
+    let link = |name: &str| std::os::unix::fs::symlink(&elsewhere, root.join(name)).unwrap();
+    link(".sockeye-recording.json");
+    let mut recorder = open(&root, Limits::default());
+    record(&mut recorder, 0..3);
+    crate::layout::TABLES.iter().for_each(|table| link(&format!("{table}/.0000000000.temporary")));
+    recorder.finish().unwrap();
+    assert_eq!(read_all(&root), expected(0..3));
+    assert_eq!(fs::read_to_string(&elsewhere).unwrap(), "precious");
+    fs::remove_file(root.join("lock")).unwrap();
+    fs::remove_file(&elsewhere).unwrap();
+    link("lock");
+    assert!(Recorder::open(&root, Limits::default()).is_err());
+    assert!(!elsewhere.exists());
+}
+
+/// Numbers that no recorder gave: other names are nobody's, and the last number there is does not come round to 0.
+#[test]
+fn names_that_no_recorder_gave_do_no_harm() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut recorder = open(dir.path(), Limits::default());
+    record(&mut recorder, 0..3);
+    recorder.finish().unwrap();
+    for name in
+        ["journal/000000000000007.journal", "ticks/00000000000000000007.parquet", "ticks/+000000007.parquet"]
+    {
+        fs::write(dir.path().join(name), "").unwrap();
+    }
+    assert_eq!(read_all(dir.path()), expected(0..3));
+    let mut recorder = open(dir.path(), Limits::default());
+    record(&mut recorder, 3..5);
+    recorder.finish().unwrap();
+    assert_eq!(read_all(dir.path()), expected(0..5));
+    fs::write(dir.path().join(format!("ticks/{}.parquet", u64::MAX)), "").unwrap();
+    let error = Recorder::open(dir.path(), Limits::default()).err().unwrap();
+    assert!(error.to_string().contains("larger than that of any segment"), "{error}");
+}
+
+/// In a recording of a newer sockeye nothing is made.
+#[test]
+fn what_is_newer_is_left_as_it_is() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("sockeye-recording.json"), "{\"schema\":\"sockeye.recording/2\"}").unwrap();
+    let error = Recorder::open(dir.path(), Limits::default()).err().unwrap();
+    assert!(matches!(error, crate::RecordingError::Newer { format: 2, .. }), "{error}");
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+}
+
 /// The rows of another table are no ticks with nothing in them.
 #[test]
 fn a_file_of_another_table_is_told() {

@@ -108,3 +108,61 @@ fn retention_goes_by_the_time_that_was_recorded() {
     recorder.finish().unwrap();
     assert!(read_all(dir.path()).ticks.iter().any(|tick| tick.opens == 499));
 }
+
+/// One whose age cannot be told, here a pipe that nobody writes to, is not waited for and keeps none behind it.
+#[test]
+fn a_segment_that_does_not_tell_its_age_keeps_no_other() {
+    let dir = tempfile::tempdir().unwrap();
+    let limits = Limits { keep_ms: Some(100_000), segment_ms: 10_000, ..Limits::default() };
+    let mut recorder = open(dir.path(), limits);
+    record(&mut recorder, 0..50);
+    recorder.finish().unwrap();
+    let oldest = dir.path().join("ticks/0000000000.parquet");
+    fs::remove_file(&oldest).unwrap();
+    rustix::fs::mknodat(rustix::fs::CWD, &oldest, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+    let mut recorder = open(dir.path(), limits);
+    record(&mut recorder, 50..500);
+    recorder.finish().unwrap();
+    fs::remove_file(&oldest).unwrap();
+    let first = read_all(dir.path()).ticks[0].opens;
+    assert!((380..=399).contains(&first), "{first}");
+}
+
+/// A clock that is wrong for some ticks and right again, forward or back, costs no history, and ends the segment.
+#[test]
+fn a_clock_that_is_wrong_for_a_moment_deletes_nothing() {
+    let year = 365 * 86_400_000;
+    let right = time(30).0;
+    for wrong in [right + year, right - year] {
+        let dir = tempfile::tempdir().unwrap();
+        let limits = Limits { keep_ms: Some(100_000), segment_ms: 10_000, ..Limits::default() };
+        let mut recorder = open(dir.path(), limits);
+        record(&mut recorder, 0..30);
+        let segment =
+            || *crate::layout::Layout::open(dir.path()).unwrap().journal_segments().unwrap().last().unwrap();
+        let before = segment();
+        recorder.append(Time(wrong), &mut example::rows(30)).unwrap();
+        assert!(segment() > before, "the segment ends");
+        record(&mut recorder, 31..60);
+        recorder.finish().unwrap();
+        let ticks: Vec<u64> = read_all(dir.path()).ticks.iter().map(|tick| tick.opens).collect();
+        assert!(ticks.iter().copied().eq(0..60), "{ticks:?}");
+    }
+}
+
+/// A recorder that is killed again and again before its first segment ends keeps to its size, too.
+#[test]
+fn retention_outlasts_kills() {
+    let dir = tempfile::tempdir().unwrap();
+    let limits = Limits { max_bytes: Some(200_000), ..Limits::default() };
+    for number in 0..40 {
+        let mut recorder = open(dir.path(), limits);
+        record(&mut recorder, number * 20..number * 20 + 20);
+        // As a kill leaves it.
+        drop(recorder);
+    }
+    drop(open(dir.path(), limits));
+    let left = read_all(dir.path()).ticks;
+    assert!(left[0].opens > 0 && left.len() > 20, "{} from {}", left.len(), left[0].opens);
+    assert_eq!(left.last().unwrap().opens, 799);
+}

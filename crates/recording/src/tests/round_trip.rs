@@ -207,6 +207,32 @@ proptest! {
     }
 }
 
+/// As many destinations as may be: frames stay within what a reader takes.
+#[test]
+fn many_rows_of_a_tick_are_several_frames() {
+    struct Largest(usize, usize);
+    impl Sink for Largest {
+        fn settings(&mut self, _: &[Setting]) {}
+        fn ticks(&mut self, _: &[Tick]) {}
+        fn destinations(&mut self, rows: &[Destination]) {
+            *self = Largest(self.0.max(rows.len()), self.1 + rows.len());
+        }
+        fn warnings(&mut self, _: &[Warning]) {}
+        fn connections(&mut self, rows: &[Connection]) {
+            *self = Largest(self.0.max(rows.len()), self.1 + rows.len());
+        }
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let mut recorder = open(dir.path(), Limits::default());
+    let mut rows = example::rows(1);
+    rows.destinations = vec![example::destination(1, 1); 140_000];
+    rows.connections = vec![example::connection(1, 1); 70_000];
+    recorder.append(time(1), &mut rows).unwrap();
+    let mut largest = Largest(0, 0);
+    Recording::open(dir.path()).unwrap().read(ALL, &mut largest, |_| {}).unwrap();
+    assert_eq!((largest.0, largest.1), (1 << 16, 210_000));
+}
+
 /// A year has more files than a process may have open.
 #[test]
 fn few_files_are_open_at_once() {
