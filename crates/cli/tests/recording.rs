@@ -13,6 +13,10 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use recorded::{Said, run, sockeye};
 use serde_json::Value;
+use sockeye_recording::{
+    ClosedBy, Connection, Destination, Direction, Evidence, Limits, Protocol, Recorder as Writer, Rows,
+    Setting, Tick, Time, Warning,
+};
 use sockeye_tests::{Churn, Namespace, Phase, in_namespace, wait_until, within};
 use tempfile::TempDir;
 
@@ -219,5 +223,143 @@ fn what_is_no_recording_is_told() {
         let said = run(arguments);
         assert_eq!((said.code, said.stdout.as_str()), (2, ""), "{arguments}: {said:?}");
         assert!(said.stderr.contains(word), "{arguments}: {said:?}");
+    }
+}
+
+/// Rows that whoever can write the directory may have put there: the largest numbers, and texts that want to be obeyed.
+fn hostile(at: Time) -> Rows {
+    let text = "\u{1b}[31m\n\u{202e}<script>";
+    let here = [127, 0, 0, 1].into();
+    let end_of_time = Time(253_402_300_799_999);
+    let connection = |closed_earliest, closed_latest| Connection {
+        closed_earliest,
+        closed_latest,
+        opened_earliest: None,
+        opened_latest: end_of_time,
+        lifetime_min_ms: u64::MAX,
+        lifetime_max_ms: Some(0),
+        netns: 1,
+        protocol: Protocol::Tcp,
+        direction: Direction::Incoming,
+        local_address: Some(here),
+        local_port: Some(9),
+        remote_address: None,
+        remote_port: None,
+        closed_by: ClosedBy::Local,
+        evidence: Evidence::Event,
+        owner_pid: None,
+        owner_name: Some(text.into()),
+        owner_uid: None,
+        owner_user: Some(text.into()),
+        owner_cgroup: Some(text.into()),
+        owner_inferred: false,
+        sent_bytes: Some(u64::MAX),
+        received_bytes: Some(u64::MAX),
+        retransmits: None,
+        data_segments_out: None,
+        data_segments_in: None,
+        cookie: 0,
+    };
+    let tick = Tick {
+        time: at,
+        netns: 1,
+        interval_ms: u64::MAX,
+        opens: u64::MAX,
+        closes: u64::MAX,
+        live: u64::MAX,
+        time_wait: u32::MAX,
+        established: 0,
+        syn_sent: 0,
+        syn_recv: 0,
+        fin_wait_1: 0,
+        fin_wait_2: 0,
+        close_wait: 0,
+        last_ack: 0,
+        closing: 0,
+        listen: 0,
+        pool_first: 60_999,
+        pool_last: 1,
+        pool_reserved: u32::MAX,
+        pool_held: u32::MAX,
+        pool_usable: u32::MAX,
+        worst_local_address: Some(here),
+        worst_remote_address: Some(here),
+        worst_remote_port: Some(0),
+        worst_occupancy_ratio: Some(f64::NAN),
+        headroom_min: Some(u32::MAX),
+        exhausted_in_seconds: Some(f64::NEG_INFINITY),
+        coverage_ratio: Some(f64::NEG_INFINITY),
+        events_lost: u64::MAX,
+        sockets: Some(u64::MAX),
+        sweep_ms: Some(-1.0),
+    };
+    let destination = Destination {
+        time: at,
+        netns: 1,
+        protocol: Protocol::Unknown,
+        local_address: here,
+        remote_address: here,
+        remote_port: 0,
+        in_use: u32::MAX,
+        live: u32::MAX,
+        time_wait: u32::MAX,
+        occupancy_ratio: f64::NAN,
+        headroom_min: u32::MAX,
+        headroom_max: 0,
+        opens: u64::MAX,
+        closes: u64::MAX,
+    };
+    Rows {
+        ticks: vec![tick.clone(), tick],
+        connections: vec![connection(at, at), connection(Time(0), end_of_time), connection(at, at)],
+        destinations: vec![destination.clone(), destination],
+        settings: vec![Setting { time: at, netns: 1, key: "host_name".into(), value: Some(text.into()) }],
+        warnings: vec![Warning { time: at, netns: 1, id: text.into(), message: text.into() }],
+    }
+}
+
+#[test]
+fn what_a_hostile_recording_claims_is_shown_and_harms_nobody() {
+    let now = 1_795_375_800_000;
+    for times in [[now, now + 1_000], [now + 1_000, now], [0, now], [now, 253_402_300_799_999]] {
+        for is_rolled in [false, true] {
+            let directory = TempDir::new().unwrap();
+            let path = directory.path().join("history");
+            let (mut writer, _) = Writer::open(&path, Limits::default()).unwrap();
+            for time in times.map(Time) {
+                writer.append(time, &mut hostile(time)).unwrap();
+            }
+            if is_rolled {
+                writer.finish().unwrap();
+            }
+            let page = directory.path().join("page.html");
+            for arguments in ["report --color never", "report --json", "report --by cgroup --color never"] {
+                let said: Said =
+                    sockeye(arguments).arg(&path).arg("--html").arg(&page).output().unwrap().into();
+                assert_eq!((said.code, said.stderr.as_str()), (0, ""), "{arguments} of {times:?}");
+                let page = fs::read_to_string(&page).unwrap();
+                let text = &said.stdout;
+                assert!(!text.contains(['\u{1b}', '\u{202e}']), "{arguments}: {text}");
+                assert!(!page.contains("<script"), "{arguments}");
+            }
+        }
+    }
+}
+
+/// A time that no clock shows is damage.
+#[test]
+fn times_after_the_year_9999_are_left_out() {
+    for is_rolled in [false, true] {
+        let directory = TempDir::new().unwrap();
+        let path = directory.path().join("history");
+        let (mut writer, _) = Writer::open(&path, Limits::default()).unwrap();
+        writer.append(Time(1_000), &mut hostile(Time(1_000))).unwrap();
+        writer.append(Time(1_000), &mut hostile(Time(253_402_300_800_000))).unwrap();
+        if is_rolled {
+            writer.finish().unwrap();
+        }
+        let report = reported(&path, "").unwrap();
+        assert_eq!(report["totals"]["ticks"], 2);
+        assert!(is_rolled || report.to_string().contains("1 ticks of a journal are damaged"), "{report}");
     }
 }

@@ -310,7 +310,7 @@ impl Value for Time {
     }
 
     fn load(stored: &i64) -> Option<Time> {
-        u64::try_from(*stored).ok().map(Time)
+        u64::try_from(*stored).ok()?.try_into().ok()
     }
 }
 

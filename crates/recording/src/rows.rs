@@ -97,9 +97,22 @@ macro_rules! table {
     };
 }
 
-/// Milliseconds since 1970, UTC. In Parquet a TIMESTAMP.
+/// Milliseconds since 1970, UTC. In Parquet a TIMESTAMP. A file that tells one after the year 9999 is damaged: no clock of a
+/// host shows it, and whoever reckons with times need not expect it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Serialize, Deserialize)]
+#[serde(try_from = "u64")]
 pub struct Time(pub u64);
+
+/// The last millisecond of the year 9999.
+const MOST_MS: u64 = 253_402_300_799_999;
+
+impl TryFrom<u64> for Time {
+    type Error = &'static str;
+
+    fn try_from(ms: u64) -> Result<Time, &'static str> {
+        if ms <= MOST_MS { Ok(Time(ms)) } else { Err("it is after the year 9999") }
+    }
+}
 
 /// What one tick brought. A row belongs to the table of its kind.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]

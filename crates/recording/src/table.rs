@@ -135,7 +135,7 @@ impl TableReader {
         let metadata = self.file.metadata().row_group(group);
         let bound = |name: &str, of: fn(&Statistics) -> Option<i64>| {
             let column = metadata.columns().iter().find(|column| column.column_descr().name() == name)?;
-            of(column.statistics()?).and_then(|ms| u64::try_from(ms).ok()).map(Time)
+            of(column.statistics()?).and_then(|ms| u64::try_from(ms).ok()?.try_into().ok())
         };
         let least = |statistics: &Statistics| match statistics {
             Statistics::Int64(known) => known.min_opt().copied(),

@@ -82,7 +82,7 @@ fn period(asked: &Asked, first: Time, last: Time) -> anyhow::Result<[Time; 2]> {
     let now = Timestamp::now();
     let typed = |instant: Instant| Time(u64::try_from(instant.resolve(now).as_millisecond()).unwrap_or(0));
     let begin = asked.begin.map_or(first, typed);
-    let end = asked.end.map_or(Time(last.0 + 1), typed);
+    let end = asked.end.map_or(Time(last.0.saturating_add(1)), typed);
     let [from, to] = [first, last].map(|at| minute(Moment(at.0)));
     match () {
         () if begin > last || end <= first => {
@@ -92,7 +92,7 @@ fn period(asked: &Asked, first: Time, last: Time) -> anyhow::Result<[Time; 2]> {
             bail!("the period ends before it begins; what is recorded is from {from} to {to} UTC")
         }
         // A period is cut into equal parts: the time before the first row and after the last is none of a recording.
-        () => Ok([begin.max(first), end.min(Time(last.0 + 1))]),
+        () => Ok([begin.max(first), end.min(Time(last.0.saturating_add(1)))]),
     }
 }
 

@@ -21,6 +21,11 @@ use crate::sweep::Note;
 const MOST_OWNERS: usize = 1 << 20;
 /// A tick that is so much later than its interval says has a gap before it.
 const LATE_MS: u64 = 2_000;
+/// More of anything within a tick, or of milliseconds, no host has. What a file claims beyond it counts as this, so that sums
+/// of what is claimed do not come round to little.
+const MOST: u64 = 1 << 40;
+/// More bytes no connection carries.
+const MOST_BYTES: u64 = 1 << 50;
 
 /// Columns of connections that a period looks at.
 pub(super) const COLUMNS: [&str; 16] = [
@@ -126,16 +131,16 @@ impl Sink for Folding {
             let since = self.last_tick.map_or(0, |last| row.time.0.saturating_sub(last.0));
             if since > row.interval_ms.saturating_add(LATE_MS) {
                 self.gaps += 1;
-                self.gap_ms += since - row.interval_ms;
+                self.gap_ms = self.gap_ms.saturating_add(since - row.interval_ms);
             }
             self.last_tick = Some(row.time);
             let worst = row.worst_local_address.zip(row.worst_remote_address).zip(row.worst_remote_port);
             self.period.tick(&TickSample {
                 at: Moment(row.time.0),
-                interval_ms: row.interval_ms,
-                opens: row.opens,
-                closes: row.closes,
-                live: row.live,
+                interval_ms: row.interval_ms.min(MOST),
+                opens: row.opens.min(MOST),
+                closes: row.closes.min(MOST),
+                live: row.live.min(MOST),
                 time_wait: row.time_wait.into(),
                 pool: Some(PoolSample {
                     range: PortRange { first: row.pool_first, last: row.pool_last },
@@ -148,7 +153,7 @@ impl Sink for Folding {
                 }),
                 headroom_min: row.headroom_min,
                 coverage: row.coverage_ratio,
-                events_lost: row.events_lost,
+                events_lost: row.events_lost.min(MOST),
             });
         }
     }
@@ -168,8 +173,8 @@ impl Sink for Folding {
                 time_wait: row.time_wait,
                 occupancy: row.occupancy_ratio,
                 headroom_min: row.headroom_min,
-                opens: row.opens,
-                closes: row.closes,
+                opens: row.opens.min(MOST),
+                closes: row.closes.min(MOST),
             });
         }
     }
@@ -204,14 +209,20 @@ fn closed_sample(row: &Connection, owner: OwnerId) -> ClosedSample {
         group,
         local_port: row.local_port.filter(|_| matches!(group, Group::Destination(_))),
         owner,
-        lifetime: Lifetime { min_ms: row.lifetime_min_ms, max_ms: row.lifetime_max_ms },
+        lifetime: Lifetime {
+            min_ms: row.lifetime_min_ms.min(MOST),
+            max_ms: row.lifetime_max_ms.map(|ms| ms.min(MOST)),
+        },
         closed_by: match row.closed_by {
             sockeye_recording::ClosedBy::Local => ClosedBy::Local,
             sockeye_recording::ClosedBy::Remote => ClosedBy::Remote,
             sockeye_recording::ClosedBy::Reset => ClosedBy::Reset,
             sockeye_recording::ClosedBy::Unknown => ClosedBy::Unknown,
         },
-        bytes: row.sent_bytes.zip(row.received_bytes).map(|(sent, received)| [sent, received]),
+        bytes: row
+            .sent_bytes
+            .zip(row.received_bytes)
+            .map(|(sent, received)| [sent, received].map(|bytes| bytes.min(MOST_BYTES))),
     }
 }
 

@@ -167,7 +167,7 @@ impl Scribe {
 
     fn warn(&mut self, at: Time, id: &str, message: impl FnOnce() -> String) {
         let id = name(&mut self.names, id);
-        let is_due = self.warned.get(&id).is_none_or(|last| at.0.saturating_sub(last.0) >= WARN_AGAIN_MS);
+        let is_due = self.warned.get(&id).is_none_or(|last| at.0.abs_diff(last.0) >= WARN_AGAIN_MS);
         if is_due {
             self.warned.insert(id.clone(), at);
             self.rows.warnings.push(Warning { time: at, netns: self.netns, id, message: message().into() });
