@@ -5,6 +5,10 @@ use sockeye_recording::{Framer, Frames, Rows, sealed};
 pub(super) fn run(bytes: &[u8]) {
     // As they are, and as what a whole frame holds.
     rows_of(bytes);
+    if bytes.is_empty() {
+        // No recorder writes such a frame.
+        return;
+    }
     let framed = sealed(bytes, 7, 0);
     let (rows, damaged) = rows_of(&framed);
     assert_eq!(rows.len() as u64 + damaged, 1, "a whole frame is read, or told as damaged");

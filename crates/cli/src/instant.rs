@@ -27,7 +27,7 @@ impl Instant {
             return Ok(Instant::Ago(SignedDuration::ZERO));
         }
         if let Some(age) = text.strip_prefix('-').or_else(|| text.strip_suffix("ago").map(str::trim_end)) {
-            let age = duration(age).map_err(|error| format!("{error}; {HOW}"))?;
+            let age = duration(age).map_err(|_| HOW.to_owned())?;
             return Ok(Instant::Ago(SignedDuration::try_from(age).map_err(|_| HOW.to_owned())?));
         }
         let utc = |at: DateTime| TimeZone::UTC.to_timestamp(at).map(Instant::At);

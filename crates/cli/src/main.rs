@@ -92,6 +92,10 @@ fn passed(passed: bool) -> u8 {
 
 /// Says why.
 fn failed(error: &anyhow::Error) -> ExitCode {
-    let _ = writeln!(std::io::stderr(), "sockeye: {error:#}");
+    // Paths and names in it may be anything. Lines stay lines: a filter has its mistake marked below.
+    let text = format!("sockeye: {error:#}");
+    for line in text.lines() {
+        let _ = writeln!(std::io::stderr(), "{}", terminal::Harmless(line));
+    }
     ExitCode::from(FAILED)
 }

@@ -341,6 +341,8 @@ fn what_a_hostile_recording_claims_is_shown_and_harms_nobody() {
                 let text = &said.stdout;
                 assert!(!text.contains(['\u{1b}', '\u{202e}']), "{arguments}: {text}");
                 assert!(!page.contains("<script"), "{arguments}");
+                assert!(!page.contains(['\u{1b}', '\u{202e}']), "{arguments}");
+                assert!(!text.contains("NaN") && !text.contains("inf"), "{arguments}: {text}");
             }
         }
     }

@@ -33,6 +33,12 @@ pub enum RecordingError {
         /// The directory.
         path: PathBuf,
     },
+    /// The lock was deleted or replaced while it was held: another recorder may be at work.
+    #[error("{} is gone: another sockeye may be recording there; what was recorded before is kept", path.display())]
+    LostLock {
+        /// The lock.
+        path: PathBuf,
+    },
     /// The directory holds something else.
     #[error("{} is no recording of sockeye: {why}", path.display())]
     NotARecording {

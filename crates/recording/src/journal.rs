@@ -1,6 +1,7 @@
 //! The journal of a segment: its header, then frames, appended with one write each.
 
 use std::fs::File;
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::io::{BufReader, Read as _};
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
@@ -10,8 +11,8 @@ use crate::frame::{Framer, Frames};
 use crate::layout::{FORMAT, Layout, sync_directory};
 use crate::rows::Rows;
 
-/// `sockeyej`, version (u32), sequence (u64), crc of these (u32).
-const HEADER_BYTES: usize = 24;
+/// `sockeyej`, version (u32), sequence (u64), a number by chance (u64), crc of these (u32).
+pub(crate) const HEADER_BYTES: usize = 32;
 const MAGIC: &[u8; 8] = b"sockeyej";
 
 /// A journal that is written.
@@ -19,6 +20,7 @@ pub(crate) struct Journal {
     path: PathBuf,
     file: File,
     sequence: u64,
+    salt: u64,
     /// Where the next frame goes; what stands behind it counts for nothing.
     end: u64,
     framer: Framer,
@@ -29,21 +31,23 @@ impl Journal {
     pub(crate) fn create(layout: &Layout, sequence: u64) -> Result<Journal, RecordingError> {
         let path = layout.journal(sequence);
         let framer = Framer::new().map_err(|why| RecordingError::Encode { why })?;
+        // Nobody can know it beforehand: what the standard library keeps its hash tables by.
+        let salt = RandomState::new().build_hasher().finish();
         let create = || {
             let file = File::create_new(&path)?;
-            file.write_all_at(&header(FORMAT, sequence), 0)?;
+            file.write_all_at(&header(FORMAT, sequence, salt), 0)?;
             file.sync_all()?;
             Ok(file)
         };
         let file = create().map_err(RecordingError::io("create", &path))?;
         sync_directory(&layout.journals())?;
-        Ok(Journal { path, file, sequence, end: HEADER_BYTES as u64, framer })
+        Ok(Journal { path, file, sequence, salt, end: HEADER_BYTES as u64, framer })
     }
 
     /// Appends a frame. When that fails, nothing of it stays.
     pub(crate) fn append(&mut self, rows: &Rows) -> Result<(), RecordingError> {
         let frame =
-            self.framer.frame(rows, self.sequence, self.end).map_err(|why| RecordingError::Encode { why })?;
+            self.framer.frame(rows, self.salt, self.end).map_err(|why| RecordingError::Encode { why })?;
         if let Err(error) = self.file.write_all_at(frame, self.end) {
             // Half a frame would be cut when it is read; without it the next attempt has more space.
             let _ = self.file.set_len(self.end);
@@ -71,17 +75,18 @@ impl Journal {
     }
 }
 
-fn header(format: u32, sequence: u64) -> [u8; HEADER_BYTES] {
+fn header(format: u32, sequence: u64, salt: u64) -> [u8; HEADER_BYTES] {
     let mut header = [0; HEADER_BYTES];
     header[..8].copy_from_slice(MAGIC);
     header[8..12].copy_from_slice(&format.to_le_bytes());
     header[12..20].copy_from_slice(&sequence.to_le_bytes());
-    let check = crc32fast::hash(&header[..20]);
-    header[20..].copy_from_slice(&check.to_le_bytes());
+    header[20..28].copy_from_slice(&salt.to_le_bytes());
+    let check = crc32fast::hash(&header[..28]);
+    header[28..].copy_from_slice(&check.to_le_bytes());
     header
 }
 
-/// The frames of a journal's file. One without a whole header has none: its recorder was killed before the first.
+/// The frames of a journal's file. One without a whole header has none: without its salt no frame is known as one.
 pub(crate) fn read(
     path: &Path,
     file: File,
@@ -94,15 +99,19 @@ pub(crate) fn read(
         .take(HEADER_BYTES as u64)
         .read_to_end(&mut start)
         .map_err(RecordingError::io("read", path))?;
-    let format = match start.get(8..12).and_then(|bytes| bytes.first_chunk::<4>()) {
-        Some(bytes) => u32::from_le_bytes(*bytes),
-        None => 0,
+    let Some((format, salt)) = read_header(&start, sequence) else {
+        // All of it is told as unread.
+        return Ok(Frames::none(file, end));
     };
-    let is_whole = start == header(format, sequence);
-    if is_whole && format > FORMAT {
+    if format > FORMAT {
         return Err(RecordingError::Newer { path: path.to_owned(), format });
     }
-    // Without a whole header no frame is at its place, and all of it is told as unread.
-    let offset = if is_whole { HEADER_BYTES as u64 } else { 0 };
-    Ok(Frames::new(file, sequence, offset, end))
+    Ok(Frames::new(file, salt, HEADER_BYTES as u64, end))
+}
+
+/// Version and salt.
+fn read_header(bytes: &[u8], sequence: u64) -> Option<(u32, u64)> {
+    let format = u32::from_le_bytes(*bytes.get(8..12)?.first_chunk()?);
+    let salt = u64::from_le_bytes(*bytes.get(20..28)?.first_chunk()?);
+    (bytes == header(format, sequence, salt)).then_some((format, salt))
 }

@@ -4,9 +4,9 @@
 //! `journal/N.journal`; then it is `TABLE/N.parquet` in each table that has rows of it. While the journal is there, Parquet
 //! files of its number do not count.
 
-use std::fs::{self, File};
+use std::fs::{self, DirBuilder, File};
 use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::OFlags;
@@ -166,8 +166,21 @@ fn names(directory: &Path) -> Result<Vec<String>, RecordingError> {
     }
 }
 
-pub(crate) fn make_directory(path: &Path) -> Result<(), RecordingError> {
-    fs::create_dir_all(path).map_err(RecordingError::io("create", path))
+/// Makes the directory of a recording, with those above it: not for everybody, as it tells what everybody's processes did.
+pub(crate) fn make_root(path: &Path) -> Result<(), RecordingError> {
+    let mut builder = DirBuilder::new();
+    builder.recursive(true).mode(0o750).create(path).map_err(RecordingError::io("create", path))
+}
+
+/// Makes a directory within a recording. A link in its place is refused: others may have put it there.
+fn make_directory(path: &Path) -> Result<(), RecordingError> {
+    match fs::symlink_metadata(path) {
+        Ok(metadata) if metadata.is_dir() => return Ok(()),
+        Ok(_) => Err(io::Error::new(io::ErrorKind::NotADirectory, "it is no directory")),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => fs::create_dir(path),
+        Err(error) => Err(error),
+    }
+    .map_err(RecordingError::io("create", path))
 }
 
 /// Opens a file of a recording for reading. What stands there in its place, such as a pipe that nobody writes to, is an error.

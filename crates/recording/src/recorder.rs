@@ -1,7 +1,7 @@
 //! The recorder: who appends to a recording, rolls its journals and keeps it within its limits.
 
-use std::fs::File;
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::fs::{File, Metadata};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::Path;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -12,7 +12,7 @@ use rustix::io::Errno;
 use crate::error::RecordingError;
 use crate::frame::Torn;
 use crate::journal::Journal;
-use crate::layout::{Layout, TABLES, make_directory};
+use crate::layout::{Layout, TABLES, make_root};
 use crate::retention::enforce;
 use crate::roll::{Rolled, roll};
 use crate::rows::{Rows, Time};
@@ -69,7 +69,7 @@ pub struct Recorder {
     synced: Instant,
     rolling: Option<JoinHandle<Result<Rolled, RecordingError>>>,
     spare: Rows,
-    _lock: File,
+    lock: File,
 }
 
 impl Recorder {
@@ -80,7 +80,7 @@ impl Recorder {
     /// [`InUse`](RecordingError::InUse) when another recorder is there, [`NotARecording`](RecordingError::NotARecording)
     /// when the directory holds something else, [`Newer`](RecordingError::Newer), and what system calls answer.
     pub fn open(root: &Path, limits: Limits) -> Result<(Recorder, Resumed), RecordingError> {
-        make_directory(root)?;
+        make_root(root)?;
         refuse_others(root)?;
         let lock = lock(root)?;
         let layout = Layout::create(root)?;
@@ -114,7 +114,7 @@ impl Recorder {
             synced: Instant::now(),
             rolling: None,
             spare: Rows::default(),
-            _lock: lock,
+            lock,
         };
         Ok((recorder, resumed))
     }
@@ -124,7 +124,7 @@ impl Recorder {
     ///
     /// # Errors
     /// What writing answers, and what rolling had answered meanwhile. All rows that were appended before stay readable; after
-    /// [`is_full`](RecordingError::is_full) there is no use in trying again before there is space.
+    /// any error, parts of a large tick may be in the journal already: appending it again would double them.
     pub fn append(&mut self, at: Time, rows: &mut Rows) -> Result<(), RecordingError> {
         if self.rolling.as_ref().is_some_and(JoinHandle::is_finished) {
             self.end_rolling()?;
@@ -165,6 +165,7 @@ impl Recorder {
     fn roll_journal(&mut self) -> Result<(), RecordingError> {
         // One at a time: whoever records faster than it can be rolled waits.
         self.end_rolling()?;
+        self.check_lock()?;
         let sequence = self.journal.sequence();
         self.journal.sync()?;
         self.journal = Journal::create(&self.layout, sequence + 1)?;
@@ -177,6 +178,17 @@ impl Recorder {
         });
         self.rolling = Some(rolling.map_err(RecordingError::io("start a thread for", self.layout.root()))?);
         Ok(())
+    }
+
+    /// Whoever deletes the lock lets a second recorder in: it has the recording from then on.
+    fn check_lock(&self) -> Result<(), RecordingError> {
+        let path = self.layout.root().join(LOCK);
+        let id = |metadata: Metadata| (metadata.dev(), metadata.ino());
+        let ours = self.lock.metadata().map(id).map_err(RecordingError::io("look at", &path))?;
+        match std::fs::symlink_metadata(&path).map(id) {
+            Ok(there) if there == ours => Ok(()),
+            _ => Err(RecordingError::LostLock { path }),
+        }
     }
 
     fn end_rolling(&mut self) -> Result<(), RecordingError> {
@@ -205,6 +217,7 @@ impl Recorder {
     /// As [`append`](Self::append).
     pub fn finish(mut self) -> Result<(), RecordingError> {
         self.end_rolling()?;
+        self.check_lock()?;
         self.journal.sync()?;
         roll(&self.layout, self.journal.sequence())?;
         enforce(&self.layout, &self.limits, self.last)?;

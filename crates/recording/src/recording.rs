@@ -12,7 +12,7 @@ use crate::layout::{Layout, TABLES, open_file};
 use crate::rows::{Connection, Destination, Rows, Setting, Tick, Time, Warning};
 use crate::table::{Row, TableReader};
 
-/// How often the directory is listed again because a journal was rolled meanwhile.
+/// How often the directory is listed again because a segment began or was rolled meanwhile.
 const MOST_LISTINGS: usize = 100;
 
 /// Who takes rows. Those of one segment come together, a table after the other, each in the order of its time; segments come
@@ -71,7 +71,7 @@ pub struct Recording {
 /// What a segment is made of. Journals are few and open, so that none is rolled away; a year of Parquet files would be more
 /// than a process may have open.
 enum Segment {
-    Journal(File),
+    Journal(Result<File, RecordingError>),
     /// In these tables, with the bytes of each.
     Rolled(Vec<(&'static str, u64)>),
 }
@@ -79,7 +79,8 @@ enum Segment {
 impl Segment {
     fn bytes(&self) -> u64 {
         match self {
-            Segment::Journal(file) => file.metadata().map_or(0, |it| it.len()),
+            Segment::Journal(Ok(file)) => file.metadata().map_or(0, |it| it.len()),
+            Segment::Journal(Err(_)) => 0,
             Segment::Rolled(tables) => tables.iter().map(|(_, bytes)| bytes).sum(),
         }
     }
@@ -107,15 +108,17 @@ impl Recording {
         for (sequence, segment) in self.segments(&[Tick::TABLE, Connection::TABLE])? {
             match segment {
                 Segment::Rolled(tables) => {
-                    for (table, _, file) in self.open_tables(sequence, &tables)? {
-                        let ends = TableReader::open(file).ok().and_then(|reader| match table {
+                    for (table, _, file) in self.open_tables(sequence, &tables) {
+                        let reader = file.ok().and_then(|file| TableReader::open(file).ok());
+                        let ends = reader.and_then(|reader| match table {
                             Tick::TABLE => reader.span::<Tick>(),
                             _ => reader.span::<Connection>(),
                         });
                         ends.into_iter().for_each(&mut extend);
                     }
                 }
-                Segment::Journal(file) => {
+                Segment::Journal(Err(_)) => {}
+                Segment::Journal(Ok(file)) => {
                     let path = self.layout.journal(sequence);
                     let mut frames = journal::read(&path, file, sequence)?;
                     while let Some(rows) = frames.next_rows().map_err(RecordingError::io("read", &path))? {
@@ -132,7 +135,8 @@ impl Recording {
     /// where the middle of its end's bounds is.
     ///
     /// # Errors
-    /// What system calls answer, and [`Newer`](RecordingError::Newer). Damaged files are told in the [`Reading`].
+    /// What listing directories and reading journals answers, and [`Newer`](RecordingError::Newer). Files that are damaged, or
+    /// cannot be opened, are told in the [`Reading`].
     pub fn read(
         &self,
         period: [Time; 2],
@@ -147,14 +151,20 @@ impl Recording {
             progress(Progress { done, all });
             let after = done + segment.bytes();
             match segment {
-                Segment::Journal(file) => self.read_journal(sequence, file, period, sink, &mut reading)?,
+                Segment::Journal(Ok(file)) => {
+                    self.read_journal(sequence, file, period, sink, &mut reading)?;
+                }
+                Segment::Journal(Err(error)) => {
+                    reading.unread.push(self.unread(&self.layout.journal(sequence), told(&error)));
+                }
                 Segment::Rolled(tables) => {
-                    for (table, bytes, file) in self.open_tables(sequence, &tables)? {
-                        if let Err(error) = read_table(table, file, period, sink, &mut reading.rows) {
-                            let path = self.layout.parquet(table, sequence);
-                            let file = path.strip_prefix(self.layout.root()).unwrap_or(&path);
-                            let (file, why) = (file.display().to_string(), error.to_string());
-                            reading.unread.push(Unread { file, why });
+                    for (table, bytes, file) in self.open_tables(sequence, &tables) {
+                        let read = file.map_err(|error| told(&error)).and_then(|file| {
+                            read_table(table, file, period, sink, &mut reading.rows)
+                                .map_err(|error| error.to_string())
+                        });
+                        if let Err(why) = read {
+                            reading.unread.push(self.unread(&self.layout.parquet(table, sequence), why));
                         }
                         done += bytes;
                         progress(Progress { done, all });
@@ -195,15 +205,26 @@ impl Recording {
     /// here on.
     fn segments(&self, tables: &[&'static str]) -> Result<BTreeMap<u64, Segment>, RecordingError> {
         let mut listings = 0;
-        let mut segments = loop {
+        loop {
             listings += 1;
-            match self.open_journals() {
-                // It was rolled between being listed and being opened.
-                Err(error) if error.is_gone() && listings < MOST_LISTINGS => {}
-                opened => break opened?,
+            let segments = self.list(tables);
+            // Journals come and go as segments begin and are rolled: a listing they did not change in is of one moment.
+            let is_of_one_moment = match &segments {
+                Ok(segments) => {
+                    let journals = segments.iter().filter(|(_, it)| matches!(it, Segment::Journal(_)));
+                    journals.map(|(sequence, _)| *sequence).eq(self.layout.journal_segments()?)
+                }
+                // Rolled between being listed and being opened.
+                Err(error) => !error.is_gone(),
+            };
+            if is_of_one_moment || listings >= MOST_LISTINGS {
+                return segments;
             }
-        };
-        // After the journals: one that was rolled before they were listed has its Parquet files by now.
+        }
+    }
+
+    fn list(&self, tables: &[&'static str]) -> Result<BTreeMap<u64, Segment>, RecordingError> {
+        let mut segments = self.open_journals()?;
         for table in tables {
             for sequence in self.layout.parquet_segments(table)? {
                 let path = self.layout.parquet(table, sequence);
@@ -223,27 +244,38 @@ impl Recording {
         Ok(segments)
     }
 
+    fn unread(&self, path: &Path, why: String) -> Unread {
+        let file = path.strip_prefix(self.layout.root()).unwrap_or(path);
+        Unread { file: file.display().to_string(), why }
+    }
+
     fn open_journals(&self) -> Result<BTreeMap<u64, Segment>, RecordingError> {
-        let open = |sequence| {
-            let path = self.layout.journal(sequence);
-            Ok((sequence, Segment::Journal(open_file(&path)?)))
+        let open = |sequence| match open_file(&self.layout.journal(sequence)) {
+            Err(error) if error.is_gone() => Err(error),
+            opened => Ok((sequence, Segment::Journal(opened))),
         };
         self.layout.journal_segments()?.into_iter().map(open).collect()
     }
 
     /// Opens these tables of a segment; none when one is gone, as its time is over then.
-    fn open_tables(
-        &self,
-        sequence: u64,
-        tables: &[(&'static str, u64)],
-    ) -> Result<Vec<(&'static str, u64, File)>, RecordingError> {
-        let open = |(table, bytes): &(&'static str, u64)| {
-            Ok((*table, *bytes, open_file(&self.layout.parquet(table, sequence))?))
-        };
-        match tables.iter().map(open).collect() {
-            Err(error) if RecordingError::is_gone(&error) => Ok(Vec::new()),
-            opened => opened,
-        }
+    fn open_tables(&self, sequence: u64, tables: &[(&'static str, u64)]) -> Vec<OpenTable> {
+        let open =
+            |(table, bytes): &(&'static str, u64)| match open_file(&self.layout.parquet(table, sequence)) {
+                Err(error) if error.is_gone() => None,
+                opened => Some((*table, *bytes, opened)),
+            };
+        tables.iter().map(open).collect::<Option<_>>().unwrap_or_default()
+    }
+}
+
+/// Its name, its bytes, and its file.
+type OpenTable = (&'static str, u64, Result<File, RecordingError>);
+
+/// With its cause.
+fn told(error: &RecordingError) -> String {
+    match std::error::Error::source(error) {
+        Some(cause) => format!("{error}: {cause}"),
+        None => error.to_string(),
     }
 }
 

@@ -24,7 +24,12 @@ pub(crate) struct Rolled {
 pub(crate) fn roll(layout: &Layout, sequence: u64) -> Result<Rolled, RecordingError> {
     let rolled = write(layout, sequence)?;
     let path = layout.journal(sequence);
-    fs::remove_file(&path).map_err(RecordingError::io("remove", &path))?;
+    // Without its header nothing of it can be read: that is for people to decide.
+    match rolled.rows == 0 && rolled.torn.tail_bytes > journal::HEADER_BYTES as u64 {
+        true => fs::rename(&path, path.with_extension("damaged")),
+        false => fs::remove_file(&path),
+    }
+    .map_err(RecordingError::io("remove", &path))?;
     sync_directory(&layout.journals())?;
     Ok(rolled)
 }

@@ -148,11 +148,13 @@ impl Waiter {
 fn open_ring(layout: &Layout, processor: usize, size: usize, filter: &std::ffi::CStr) -> io::Result<Sampler> {
     let sampled = SampleFlag::TID | SampleFlag::TIME | SampleFlag::RAW;
     let cgroup = if tells_cgroups() { SampleFlag::CGROUP } else { SampleFlag::empty() };
-    let counter = match builder(layout, processor, size).sample(sampled | cgroup).build() {
+    let open = |sampled| {
+        let mut builder = builder(layout.id, processor, size);
+        builder.comm(true).task(true).namespaces(true).sample(sampled).build()
+    };
+    let counter = match open(sampled | cgroup) {
         // Before Linux 5.7.
-        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
-            builder(layout, processor, size).sample(sampled).build()?
-        }
+        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => open(sampled)?,
         opened => opened?,
     };
     set_filter(&counter, filter)?;
@@ -161,17 +163,7 @@ fn open_ring(layout: &Layout, processor: usize, size: usize, filter: &std::ffi::
 
 fn open_exits(id: u64, processor: usize) -> io::Result<Sampler> {
     let size = *RING_BYTES.start();
-    let mut builder = Builder::new(Tracepoint::with_id(id));
-    builder
-        .any_pid()
-        .one_cpu(processor)
-        .include_kernel()
-        .sample_period(1)
-        .sample_id_all(true)
-        .clockid(Clock::MONOTONIC)
-        .wakeup_watermark(size / 4)
-        .sample(SampleFlag::TID | SampleFlag::TIME);
-    builder.build()?.sampled(size)
+    builder(id, processor, size).sample(SampleFlag::TID | SampleFlag::TIME).build()?.sampled(size)
 }
 
 /// Whether the cgroup that perf tells is that of sockets: of the unified hierarchy, not one of perf's own.
@@ -180,8 +172,9 @@ fn tells_cgroups() -> bool {
     controllers.lines().any(|line| line.split_ascii_whitespace().take(2).eq(["perf_event", "0"]))
 }
 
-fn builder(layout: &Layout, processor: usize, size: usize) -> Builder<'static> {
-    let mut builder = Builder::new(Tracepoint::with_id(layout.id));
+/// Every sample of a tracepoint on one processor.
+fn builder(id: u64, processor: usize, size: usize) -> Builder<'static> {
+    let mut builder = Builder::new(Tracepoint::with_id(id));
     builder
         .any_pid()
         .one_cpu(processor)
@@ -189,9 +182,6 @@ fn builder(layout: &Layout, processor: usize, size: usize) -> Builder<'static> {
         .sample_period(1)
         .sample_id_all(true)
         .clockid(Clock::MONOTONIC)
-        .comm(true)
-        .task(true)
-        .namespaces(true)
         .wakeup_watermark(size / 4);
     builder
 }

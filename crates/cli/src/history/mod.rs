@@ -1,5 +1,6 @@
 //! History: what a watch tells as rows of a recording, and rows as a period to report on.
 
+mod owner;
 pub(crate) mod past;
 mod reading;
 pub(crate) mod writing;

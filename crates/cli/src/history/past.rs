@@ -50,7 +50,7 @@ impl Past {
     pub(crate) fn read(directory: &Path, asked: &Asked) -> anyhow::Result<Past> {
         let recording = Recording::open(directory)?;
         let Some([first, last]) = recording.span()? else {
-            bail!("nothing is recorded in {} yet", directory.display());
+            bail!("there is no tick in {} that can be read", directory.display());
         };
         let period @ [begin, end] = period(asked, first, last)?;
         let mut folding = Folding::new(begin, end, asked.by);

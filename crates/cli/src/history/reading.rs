@@ -1,7 +1,6 @@
 //! Rows of a recording as a period to report on.
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
 
 use foldhash::HashMap;
 use sock_diag::Protocol;
@@ -13,6 +12,7 @@ use sockeye_recording::{
     Connection, Destination, Direction, Protocol as Word, Reading, Setting, Sink, Tick, Time, Warning,
 };
 
+use super::owner::Owner;
 use crate::by::{By, OwnerName};
 use crate::render::report_view::{Origin, length};
 use crate::sweep::Note;
@@ -148,11 +148,13 @@ impl Sink for Folding {
                     held: row.pool_held,
                     usable: row.pool_usable,
                 }),
-                worst: worst.zip(row.worst_occupancy_ratio).map(|(((local, remote), port), occupancy)| {
-                    (destination_id(Protocol::Tcp, local, remote, port), occupancy)
-                }),
+                worst: worst.zip(share(row.worst_occupancy_ratio)).map(
+                    |(((local, remote), port), occupancy)| {
+                        (destination_id(Protocol::Tcp, local, remote, port), occupancy)
+                    },
+                ),
                 headroom_min: row.headroom_min,
-                coverage: row.coverage_ratio,
+                coverage: share(row.coverage_ratio),
                 events_lost: row.events_lost.min(MOST),
             });
         }
@@ -171,7 +173,7 @@ impl Sink for Folding {
                 in_use: row.in_use,
                 live: row.live,
                 time_wait: row.time_wait,
-                occupancy: row.occupancy_ratio,
+                occupancy: share(Some(row.occupancy_ratio)).unwrap_or(0.0),
                 headroom_min: row.headroom_min,
                 opens: row.opens.min(MOST),
                 closes: row.closes.min(MOST),
@@ -226,6 +228,11 @@ fn closed_sample(row: &Connection, owner: OwnerId) -> ClosedSample {
     }
 }
 
+/// Between 0 and 1: anything else in a file is no share.
+fn share(ratio: Option<f64>) -> Option<f64> {
+    ratio.filter(|ratio| (0.0..=1.0).contains(ratio))
+}
+
 fn destination_id(protocol: Protocol, local: IpAddr, remote: IpAddr, port: u16) -> DestinationId {
     DestinationId { protocol, local_address: local, remote_address: remote, remote_port: port }
 }
@@ -242,49 +249,29 @@ fn protocol(word: Word) -> Protocol {
 struct Owners {
     by: By,
     names: Vec<OwnerName>,
-    known: HashMap<OwnerKey, OwnerId>,
-}
-
-#[derive(Clone, PartialEq, Eq, Hash)]
-struct OwnerKey {
-    pid: Option<u32>,
-    name: Option<Arc<str>>,
-    uid: Option<u32>,
-    user: Option<Arc<str>>,
-    cgroup: Option<Arc<str>>,
+    known: HashMap<Owner, OwnerId>,
 }
 
 impl Owners {
     fn number(&mut self, row: &Connection) -> OwnerId {
-        let (all, of_user, of_cgroup) = (self.by == By::Owner, self.by == By::User, self.by == By::Cgroup);
-        let key = OwnerKey {
-            pid: row.owner_pid.filter(|_| all),
-            name: row.owner_name.clone().filter(|_| all),
-            uid: row.owner_uid.filter(|_| all || of_user),
-            user: row.owner_user.clone().filter(|_| all || of_user),
-            cgroup: row.owner_cgroup.clone().filter(|_| all || of_cgroup),
+        let all = Owner::of(row);
+        let owner = match self.by {
+            By::User => Owner { uid: all.uid, user: all.user, ..Owner::default() },
+            By::Cgroup => Owner { cgroup: all.cgroup, ..Owner::default() },
+            _ => all,
         };
-        if let Some(known) = self.known.get(&key) {
+        if let Some(known) = self.known.get(&owner) {
             return *known;
         }
-        let text = |text: &Option<Arc<str>>| text.as_deref().map(str::to_owned);
-        let name = OwnerName {
-            pid: key.pid,
-            name: text(&key.name),
-            uid: key.uid,
-            user: text(&key.user),
-            cgroup: text(&key.cgroup),
-            ..OwnerName::default()
-        };
         let number = match () {
-            () if name == OwnerName::default() || self.names.len() >= MOST_OWNERS => OwnerId::UNKNOWN,
+            () if owner == Owner::default() || self.names.len() >= MOST_OWNERS => OwnerId::UNKNOWN,
             () => {
-                self.names.push(name);
+                self.names.push(owner.told());
                 OwnerId(self.names.len() as u32 - 1)
             }
         };
         if self.known.len() < MOST_OWNERS {
-            self.known.insert(key, number);
+            self.known.insert(owner, number);
         }
         number
     }

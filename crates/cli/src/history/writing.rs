@@ -10,6 +10,7 @@ use sock_diag::{Protocol, SocketState};
 use sockeye_core::{Closed, ClosedBy, DestinationId, Direction, Evidence, Group, Monitor, OwnerId, Report};
 use sockeye_recording::{Connection, Destination, Rows, Setting, Tick as TickRow, Time, Warning};
 
+use super::owner::Owner;
 use crate::by::{FormerOwner, OwnerName, former_owner};
 use crate::follow::{Follow, Tick};
 use crate::surroundings::Surroundings;
@@ -44,17 +45,8 @@ struct Towards {
 }
 
 /// Of one tick: the same few have most of the connections that end.
-type Owners = HashMap<(OwnerId, Option<u16>), Option<Owner>>;
-
-#[derive(Clone)]
-struct Owner {
-    pid: Option<u32>,
-    name: Option<Arc<str>>,
-    uid: Option<u32>,
-    user: Option<Arc<str>>,
-    cgroup: Option<Arc<str>>,
-    is_inferred: bool,
-}
+type Owners = HashMap<(OwnerId, Option<u16>), Option<(Owner, IsInferred)>>;
+type IsInferred = bool;
 
 impl Scribe {
     /// Of a watch that has taken its first sweep: what is there now was not opened since.
@@ -174,14 +166,15 @@ impl Scribe {
         }
     }
 
-    fn owner(&mut self, closed: &Closed, whose: &Whose, known: &mut Owners) -> Option<Owner> {
+    fn owner(&mut self, closed: &Closed, whose: &Whose, known: &mut Owners) -> Option<(Owner, IsInferred)> {
         let is_incoming = closed.direction == Direction::Incoming;
         let port = closed.local.filter(|_| is_incoming).map(|local| local.port());
         let owner = known.entry((closed.owner, port)).or_insert_with(|| {
             let FormerOwner { name: owner, is_inferred, .. } = former_owner(closed, whose)?;
             let OwnerName { pid, name: process, uid, user, cgroup, .. } = owner;
-            let mut keep = |text: Option<String>| text.map(|text| name(&mut self.names, &text));
-            Some(Owner { pid, name: keep(process), uid, user: keep(user), cgroup: keep(cgroup), is_inferred })
+            let [process, user, cgroup] =
+                [process, user, cgroup].map(|text| text.map(|text| name(&mut self.names, &text)));
+            Some((Owner { pid, name: process, uid, user, cgroup }, is_inferred))
         });
         owner.clone()
     }
@@ -257,18 +250,15 @@ fn tick_row(tick: &Tick<'_>, at: Time, netns: u64, events_lost: u64) -> TickRow 
     }
 }
 
-fn connection_row(closed: &Closed, span: [Time; 2], owner: Option<Owner>, netns: u64) -> Connection {
-    let [closed_earliest, closed_latest] = span;
+fn connection_row(
+    closed: &Closed,
+    [closed_earliest, closed_latest]: [Time; 2],
+    owner: Option<(Owner, IsInferred)>,
+    netns: u64,
+) -> Connection {
     let lifetime = closed.lifetime;
     let end = closed.end.unwrap_or_default();
-    let owner = owner.unwrap_or(Owner {
-        pid: None,
-        name: None,
-        uid: None,
-        user: None,
-        cgroup: None,
-        is_inferred: false,
-    });
+    let (owner, owner_inferred) = owner.unwrap_or_default();
     Connection {
         closed_earliest,
         closed_latest,
@@ -305,7 +295,7 @@ fn connection_row(closed: &Closed, span: [Time; 2], owner: Option<Owner>, netns:
         owner_uid: owner.uid,
         owner_user: owner.user,
         owner_cgroup: owner.cgroup,
-        owner_inferred: owner.is_inferred,
+        owner_inferred,
         sent_bytes: end.sent_bytes,
         received_bytes: closed.received_bytes(),
         retransmits: end.retransmits,

@@ -1,6 +1,7 @@
 //! The report as one HTML page that needs nothing else: no network, no script. Everything that comes from outside is
 //! escaped by maud; every chart has its numbers in a table as well.
 
+use crate::terminal::Harmless;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 use sockeye_core::{Bounded, Bucket, Moment, Percentiles};
 
@@ -347,14 +348,14 @@ fn notes(view: &ReportView<'_>) -> Markup {
             ul class="notes" {
                 @for remark in &view.remarks {
                     li {
-                        (remark.message)
+                        (Harmless(&remark.message))
                         small {
                             @if remark.count == 1 { "once, " (minute(remark.first)) " UTC" }
                             @else { (grouped(remark.count)) " times, from " (minute(remark.first)) " to " (minute(remark.last)) " UTC" }
                         }
                     }
                 }
-                @for note in view.notes { li { (note.message) } }
+                @for note in view.notes { li { (Harmless(&note.message)) } }
                 @if totals.events_lost > 0 {
                     li { (grouped(totals.events_lost)) " destroy events were lost: some brief connections may not be told." }
                 }

@@ -71,7 +71,7 @@ impl Screen {
     fn destinations(&mut self, view: &ReportView<'_>) {
         let Palette { heading, dim, reset, .. } = self.palette;
         let shown = &view.destinations[..view.top.min(view.destinations.len())];
-        if shown.is_empty() {
+        if view.destinations.is_empty() {
             self.line(&format!("  {dim}no outgoing connection used an ephemeral port{reset}"));
             self.line("");
             return;

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use super::*;
 use crate::Frames;
+use crate::journal::HEADER_BYTES;
 use crate::roll::roll;
 
 fn journal(root: &Path) -> PathBuf {
@@ -30,12 +31,13 @@ fn a_journal_cut_at_any_byte_tells_its_whole_frames() {
     let path = journal(dir.path());
     let file = fs::File::options().write(true).open(&path).unwrap();
     let all = expected(0..220);
+    let salt = u64::from_le_bytes(bytes[20..28].try_into().unwrap());
     for length in (bytes.len() - (1 << 16)..=bytes.len()).rev() {
         let whole = ends.iter().take_while(|end| **end <= length as u64).count();
         // From the last frame but one that is whole: those before it are read below.
         let from = whole.saturating_sub(2);
-        let start = if from == 0 { 24 } else { ends[from - 1] };
-        let mut frames = Frames::new(&bytes[start as usize..length], 0, start, length as u64);
+        let start = if from == 0 { HEADER_BYTES as u64 } else { ends[from - 1] };
+        let mut frames = Frames::new(&bytes[start as usize..length], salt, start, length as u64);
         let read: Vec<_> =
             std::iter::from_fn(|| frames.next_rows().unwrap()).flat_map(|rows| rows.ticks).collect();
         assert_eq!(read, all.ticks[from..whole], "cut at {length}");
@@ -99,7 +101,7 @@ fn a_frame_within_a_frame_is_not_read() {
 
 #[test]
 fn a_journal_without_a_whole_header_is_empty() {
-    for length in [0, 1, 23] {
+    for length in [0, 1, HEADER_BYTES - 1] {
         let dir = tempfile::tempdir().unwrap();
         let (bytes, _) = recorded(dir.path(), 2);
         fs::write(journal(dir.path()), &bytes[..length]).unwrap();
@@ -109,6 +111,26 @@ fn a_journal_without_a_whole_header_is_empty() {
         recorder.finish().unwrap();
         assert_eq!(read_all(dir.path()), expected(0..1));
     }
+}
+
+/// A journal that is not known as one is not deleted by who records next.
+#[test]
+fn a_journal_whose_header_is_damaged_is_set_aside() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut bytes, _) = recorded(dir.path(), 5);
+    bytes[3] ^= 1;
+    fs::write(journal(dir.path()), &bytes).unwrap();
+    let (mut recorder, resumed) = Recorder::open(dir.path(), Limits::default()).unwrap();
+    assert_eq!((resumed.rows, resumed.torn.tail_bytes), (0, bytes.len() as u64));
+    record(&mut recorder, 5..7);
+    recorder.finish().unwrap();
+    assert_eq!(read_all(dir.path()), expected(5..7));
+    let aside = dir.path().join("journal/0000000000.damaged");
+    assert_eq!(fs::read(&aside).unwrap(), bytes);
+    // Whoever mends it has it back.
+    bytes[3] ^= 1;
+    fs::write(dir.path().join("journal/0000000000.journal"), &bytes).unwrap();
+    assert_eq!(read_all(dir.path()), expected(0..7));
 }
 
 /// Every state that a roll can be left in: each reads the same, and the next recorder ends at the same.
@@ -145,9 +167,9 @@ fn a_roll_may_end_after_any_step() {
     }
 }
 
-/// What stands in the place of a file is an error, and is not waited for.
+/// What stands in the place of a file is told, and is not waited for.
 #[test]
-fn a_pipe_in_the_place_of_a_file_is_refused() {
+fn a_pipe_in_the_place_of_a_file_is_told() {
     let dir = tempfile::tempdir().unwrap();
     let mut recorder = open(dir.path(), Limits::default());
     record(&mut recorder, 0..3);
@@ -155,8 +177,12 @@ fn a_pipe_in_the_place_of_a_file_is_refused() {
     for file in ["ticks/0000000007.parquet", "journal/0000000008.journal"] {
         let path = dir.path().join(file);
         rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
-        let error = Recording::open(dir.path()).unwrap().span().unwrap_err();
-        assert_eq!(error.to_string(), format!("cannot open {}", path.display()));
+        assert!(Recording::open(dir.path()).unwrap().span().unwrap().is_some());
+        let (rows, reading) = read_period(dir.path(), ALL);
+        assert_eq!(rows, expected(0..3), "the others are read");
+        let told = &reading.unread[0];
+        assert_eq!((reading.unread.len(), told.file.as_str()), (1, file));
+        assert!(told.why.contains("it is no regular file"), "{told:?}");
         fs::remove_file(path).unwrap();
     }
 }
@@ -202,6 +228,19 @@ fn links_are_not_followed_to_what_is_written() {
     link("lock");
     assert!(Recorder::open(&root, Limits::default()).is_err());
     assert!(!elsewhere.exists());
+}
+
+/// Nor do links in the place of directories.
+#[test]
+fn links_in_the_place_of_directories_are_refused() {
+    for name in ["journal", "ticks"] {
+        let dir = tempfile::tempdir().unwrap();
+        let elsewhere = tempfile::tempdir().unwrap();
+        std::os::unix::fs::symlink(elsewhere.path(), dir.path().join(name)).unwrap();
+        let error = Recorder::open(dir.path(), Limits::default()).err().unwrap();
+        assert_eq!(error.to_string(), format!("cannot create {}", dir.path().join(name).display()));
+        assert_eq!(fs::read_dir(elsewhere.path()).unwrap().count(), 0);
+    }
 }
 
 /// Numbers that no recorder gave: other names are nobody's, and the last number there is does not come round to 0.

@@ -99,6 +99,31 @@ fn one_records_at_a_time() {
     open(dir.path(), Limits::default());
 }
 
+/// Whoever deletes the lock lets a second one in: the first leaves the recording to it.
+#[test]
+fn a_recorder_without_its_lock_ends() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut first = open(dir.path(), Limits::default());
+    record(&mut first, 0..3);
+    std::fs::remove_file(dir.path().join("lock")).unwrap();
+    let mut second = open(dir.path(), Limits::default());
+    record(&mut second, 3..5);
+    let error = first.finish().unwrap_err();
+    assert!(matches!(error, RecordingError::LostLock { .. }), "{error}");
+    second.finish().unwrap();
+    assert_eq!(read_all(dir.path()), expected(0..5));
+}
+
+#[test]
+fn only_its_group_may_look_into_a_recording() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().join("recording");
+    open(&root, Limits::default());
+    let mode = std::fs::metadata(&root).unwrap().permissions().mode();
+    assert_eq!(mode & 0o027, 0, "{mode:o}");
+}
+
 #[test]
 fn other_directories_and_newer_recordings_are_told_politely() {
     let dir = tempfile::tempdir().unwrap();
