@@ -348,6 +348,68 @@ fn what_a_hostile_recording_claims_is_shown_and_harms_nobody() {
     }
 }
 
+/// Connections of a few kinds that come again and again, so that there are sums of them, over two and a half hours.
+fn alike(number: u64) -> Connection {
+    let closed = 1_795_375_807_123 + number * 150;
+    let pick = |prime: u64, of: u64| (number * prime / 7 + number) % of;
+    let (lifetime, doubt) = [(0, 0), (7, 1), (255, 2), (700, 49), (701, 51), (9_999, 2), (86_400_000, 1_000)]
+        [pick(11, 7) as usize];
+    let [local, remote] = [[10, 0, 0, 7], [10, 0, 9, pick(13, 3) as u8]].map(|octets| Some(octets.into()));
+    Connection {
+        closed_earliest: Time(closed - pick(5, 2) * 60),
+        closed_latest: Time(closed),
+        opened_earliest: None,
+        opened_latest: Time(closed - 1),
+        lifetime_min_ms: lifetime,
+        lifetime_max_ms: (pick(17, 9) > 0).then_some(lifetime + doubt),
+        protocol: if pick(23, 50) > 0 { Protocol::Tcp } else { Protocol::Udp },
+        direction: [Direction::Outgoing, Direction::Outgoing, Direction::Incoming, Direction::Unknown]
+            [pick(29, 4) as usize],
+        local_address: local.filter(|_| pick(31, 500) > 0),
+        local_port: Some(40_000 + pick(37, 3) as u16).filter(|_| pick(41, 500) > 0),
+        remote_address: remote,
+        remote_port: Some(8_080 * pick(43, 2) as u16),
+        closed_by: [ClosedBy::Local, ClosedBy::Remote, ClosedBy::Reset][pick(47, 3) as usize],
+        owner_pid: Some(800 + pick(53, 2) as u32),
+        owner_name: (pick(59, 3) > 0).then(|| "haproxy".into()),
+        owner_user: None,
+        owner_cgroup: None,
+        sent_bytes: (pick(61, 3) > 0).then_some(pick(67, 5_000)),
+        received_bytes: Some(pick(71, 100)),
+        ..hostile(Time(closed)).connections.swap_remove(0)
+    }
+}
+
+#[test]
+fn a_long_period_is_told_the_same_from_sums_as_from_connections() {
+    let directory = TempDir::new().unwrap();
+    let limits = Limits { segment_ms: 1_800_000, ..Limits::default() };
+    let (mut writer, _) = Writer::open(directory.path(), limits).unwrap();
+    for second in 0..9_000 {
+        let mut rows = Rows {
+            connections: (second * 20 / 3..(second + 1) * 20 / 3).map(alike).collect(),
+            ..Rows::default()
+        };
+        writer.append(Time(1_795_375_807_123 + second * 1_000), &mut rows).unwrap();
+    }
+    writer.finish().unwrap();
+    let sums = directory.path().join("sums");
+    assert!(fs::read_dir(&sums).unwrap().count() >= 4);
+    let asked = [
+        "",
+        "--begin 2026-11-22T19:00:07Z",
+        "--by user --top 2",
+        "--begin 2026-11-22T19:30Z --end 2026-11-22T19:40Z",
+    ];
+    let told = || asked.map(|arguments| reported(directory.path(), arguments).unwrap());
+    let with = told();
+    assert_eq!(with[0]["totals"]["ended"], 60_000);
+    fs::remove_dir_all(sums).unwrap();
+    for ((with, without), arguments) in with.into_iter().zip(told()).zip(asked) {
+        assert_eq!(with, without, "{arguments}");
+    }
+}
+
 /// A time that no clock shows is damage.
 #[test]
 fn times_after_the_year_9999_are_left_out() {

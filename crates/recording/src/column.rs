@@ -13,7 +13,7 @@ use parquet::file::writer::SerializedColumnWriter;
 use parquet::schema::types::{Type, TypePtr};
 
 use crate::rows::Time;
-use crate::words::{ClosedBy, Direction, Evidence, Protocol};
+use crate::words::{ClosedBy, Direction, Evidence, Protocol, SumKind};
 
 /// What a value is in Parquet. `Stored` is one of the six physical types.
 pub(crate) trait Value: Clone {
@@ -387,4 +387,9 @@ texts! {
         |word| TextKey::Word(word.word()),
         |word| bytes(word.word()),
         |text| Some(Evidence::of(text));
+    SumKind:
+        SumKind::Unknown,
+        |word| TextKey::Word(word.word()),
+        |word| bytes(word.word()),
+        |text| Some(SumKind::of(text));
 }

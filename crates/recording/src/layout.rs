@@ -13,7 +13,7 @@ use rustix::fs::OFlags;
 use serde::{Deserialize, Serialize};
 
 use crate::error::RecordingError;
-use crate::rows::{Connection, Destination, Setting, Tick, Warning};
+use crate::rows::{Connection, Destination, Setting, Sum, Tick, Warning};
 use crate::table::Row;
 
 /// Version of layout, tables and frames. A sockeye reads what is of its version or an earlier one.
@@ -26,8 +26,8 @@ const JOURNAL: &str = "journal";
 const MOST_MARKER_BYTES: u64 = 4_096;
 
 /// Directories of Parquet files. Ticks are last: a segment is deleted in this order, and whoever sees its ticks sees all.
-pub(crate) const TABLES: [&str; 5] =
-    [Connection::TABLE, Destination::TABLE, Setting::TABLE, Warning::TABLE, Tick::TABLE];
+pub(crate) const TABLES: [&str; 6] =
+    [Sum::TABLE, Connection::TABLE, Destination::TABLE, Setting::TABLE, Warning::TABLE, Tick::TABLE];
 
 /// What the marker says.
 #[derive(Serialize, Deserialize)]

@@ -28,6 +28,8 @@ mod retention;
 #[cfg(feature = "files")]
 mod roll;
 #[cfg(feature = "files")]
+mod sums;
+#[cfg(feature = "files")]
 mod table;
 #[cfg(test)]
 #[cfg(feature = "files")]
@@ -40,5 +42,5 @@ pub use frame::{Framer, Frames, Torn, sealed};
 pub use recorder::{Limits, Recorder, Resumed};
 #[cfg(feature = "files")]
 pub use recording::{Progress, Reading, Recording, Sink, Unread};
-pub use rows::{Connection, Destination, Rows, Setting, Tick, Time, Warning};
-pub use words::{ClosedBy, Direction, Evidence, Protocol};
+pub use rows::{Connection, Destination, Rows, Setting, Sum, Tick, Time, Warning};
+pub use words::{ClosedBy, Direction, Evidence, Protocol, SumKind};

@@ -9,7 +9,7 @@ use crate::error::RecordingError;
 use crate::frame::Torn;
 use crate::journal;
 use crate::layout::{Layout, TABLES, open_file};
-use crate::rows::{Connection, Destination, Rows, Setting, Tick, Time, Warning};
+use crate::rows::{Connection, Destination, Rows, Setting, Sum, Tick, Time, Warning};
 use crate::table::{Row, TableReader};
 
 /// How often the directory is listed again because a segment began or was rolled meanwhile.
@@ -28,6 +28,15 @@ pub trait Sink {
     fn warnings(&mut self, rows: &[Warning]);
     /// Connections.
     fn connections(&mut self, rows: &[Connection]);
+    /// Sums, in place of the connections of a segment that was within the period with all its connections and has any. Only
+    /// for who [takes](Sink::takes_sums) them.
+    fn sums(&mut self, rows: &[Sum]) {
+        let _ = rows;
+    }
+    /// Whether sums are as good as connections.
+    fn takes_sums(&self) -> bool {
+        false
+    }
     /// Columns of connections that are looked at, if not all: others come as null, 0 or `unknown`.
     fn connection_columns(&self) -> Option<&[&'static str]> {
         None
@@ -158,10 +167,16 @@ impl Recording {
                     reading.unread.push(self.unread(&self.layout.journal(sequence), told(&error)));
                 }
                 Segment::Rolled(tables) => {
-                    for (table, bytes, file) in self.open_tables(sequence, &tables) {
-                        let read = file.map_err(|error| told(&error)).and_then(|file| {
-                            read_table(table, file, period, sink, &mut reading.rows)
-                                .map_err(|error| error.to_string())
+                    let tables = self.open_tables(sequence, &tables);
+                    let left_out = match sink.takes_sums() && have_sums(&tables, period) {
+                        true => Connection::TABLE,
+                        false => Sum::TABLE,
+                    };
+                    for (table, bytes, file) in tables {
+                        let read = file.map_err(|error| told(&error)).and_then(|file| match table {
+                            _ if table == left_out => Ok(()),
+                            _ => read_table(table, file, period, sink, &mut reading.rows)
+                                .map_err(|error| error.to_string()),
                         });
                         if let Err(why) = read {
                             reading.unread.push(self.unread(&self.layout.parquet(table, sequence), why));
@@ -279,9 +294,19 @@ fn told(error: &RecordingError) -> String {
     }
 }
 
+/// Whether there are sums of the connections of a segment, and all of these are within the period.
+fn have_sums(tables: &[OpenTable], [begin, end]: [Time; 2]) -> bool {
+    let open = |table: &str| {
+        let (_, _, file) = tables.iter().find(|(name, ..)| *name == table)?;
+        TableReader::open(file.as_ref().ok()?.try_clone().ok()?).ok()
+    };
+    let connections = open(Connection::TABLE).and_then(|reader| reader.span::<Connection>());
+    connections.is_some_and(|[first, last]| begin <= first && last < end) && open(Sum::TABLE).is_some()
+}
+
 /// The tables of a segment in the order they are handed on.
 const ORDER: [&str; TABLES.len()] =
-    [Setting::TABLE, Tick::TABLE, Destination::TABLE, Warning::TABLE, Connection::TABLE];
+    [Setting::TABLE, Tick::TABLE, Destination::TABLE, Warning::TABLE, Sum::TABLE, Connection::TABLE];
 
 fn read_table(
     table: &str,
@@ -296,6 +321,7 @@ fn read_table(
         Tick::TABLE => reader.read(period, None, rows, |batch| sink.ticks(batch)),
         Destination::TABLE => reader.read(period, None, rows, |batch| sink.destinations(batch)),
         Warning::TABLE => reader.read(period, None, rows, |batch| sink.warnings(batch)),
+        Sum::TABLE => reader.read([Time(0), Time(u64::MAX)], None, rows, |batch| sink.sums(batch)),
         _ => {
             let wanted = sink.connection_columns().map(<[_]>::to_vec);
             reader.read(period, wanted.as_deref(), rows, |batch| sink.connections(batch))

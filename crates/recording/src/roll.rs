@@ -10,7 +10,8 @@ use crate::error::RecordingError;
 use crate::frame::Torn;
 use crate::journal;
 use crate::layout::{Layout, TABLES, create_file, open_file, sync_directory};
-use crate::rows::{Connection, Destination, Rows, Setting, Tick, Warning};
+use crate::rows::{Connection, Destination, Rows, Setting, Sum, Tick, Warning};
+use crate::sums::Sums;
 use crate::table::{Row, TableWriter};
 
 /// What a journal held.
@@ -60,6 +61,8 @@ struct Tables {
     destinations: Pending<Destination>,
     settings: Pending<Setting>,
     warnings: Pending<Warning>,
+    sums: Pending<Sum>,
+    summing: Sums,
 }
 
 impl Tables {
@@ -70,10 +73,13 @@ impl Tables {
             destinations: Pending::new(layout, sequence),
             settings: Pending::new(layout, sequence),
             warnings: Pending::new(layout, sequence),
+            sums: Pending::new(layout, sequence),
+            summing: Sums::new(),
         }
     }
 
     fn push(&mut self, rows: &Rows) -> Result<(), RecordingError> {
+        rows.connections.iter().for_each(|row| self.summing.add(row));
         self.ticks.push(&rows.ticks)?;
         self.connections.push(&rows.connections)?;
         self.destinations.push(&rows.destinations)?;
@@ -81,12 +87,15 @@ impl Tables {
         self.warnings.push(&rows.warnings)
     }
 
-    fn finish(self) -> Result<(), RecordingError> {
+    fn finish(mut self) -> Result<(), RecordingError> {
+        // Sums last: what the others hold in memory is free by then.
         self.connections.finish()?;
         self.destinations.finish()?;
         self.settings.finish()?;
         self.warnings.finish()?;
-        self.ticks.finish()
+        self.ticks.finish()?;
+        self.summing.each(|sum| self.sums.push(&[sum]))?;
+        self.sums.finish()
     }
 }
 

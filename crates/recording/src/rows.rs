@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::words::{ClosedBy, Direction, Evidence, Protocol};
+use crate::words::{ClosedBy, Direction, Evidence, Protocol, SumKind};
 
 /// Declares a table: its row, and how each of its columns is written and read. What it generates holds no decisions.
 macro_rules! table {
@@ -338,6 +338,56 @@ table! {
         id: Arc<str>,
         /// What it said.
         message: Arc<str>,
+    }
+}
+
+table! {
+    /// Connections of one segment that are alike, added up when the segment is complete, if that makes far fewer rows: each
+    /// connection is counted once by time, once by end, once by owner, and once by port if it is outgoing. What they are not
+    /// told apart by is null. Never in a journal.
+    Sum in "sums", from earliest to latest {
+        /// They ended not before: by time the beginning of a stretch of [`Sum::STRETCH_MS`], else the segment's first bound.
+        earliest: Time,
+        /// Nor after.
+        latest: Time,
+        /// By what they are added up.
+        kind: SumKind,
+        /// Inode of the network namespace.
+        netns: u64,
+        /// By end.
+        protocol: Option<Protocol>,
+        /// By end.
+        direction: Option<Direction>,
+        /// By end.
+        local_address: Option<IpAddr>,
+        /// By end the listener's, by port their own.
+        local_port: Option<u16>,
+        /// By end, of outgoing ones.
+        remote_address: Option<IpAddr>,
+        /// By end, of outgoing ones.
+        remote_port: Option<u16>,
+        /// By owner.
+        closed_by: Option<ClosedBy>,
+        /// By owner.
+        owner_pid: Option<u32>,
+        /// By owner.
+        owner_name: Option<Arc<str>>,
+        /// By owner.
+        owner_uid: Option<u32>,
+        /// By owner.
+        owner_user: Option<Arc<str>>,
+        /// By owner.
+        owner_cgroup: Option<Arc<str>>,
+        /// They lived at least so long, milliseconds: 0.8 % less than the shortest of them, at the most. 0 by port.
+        lifetime_min_ms: u64,
+        /// At most so long: 0.8 % more than the longest, at the most. Null where nothing bounds it, and by port.
+        lifetime_max_ms: Option<u64>,
+        /// How many.
+        connections: u64,
+        /// By owner: payload bytes that the other sides acknowledged, of those that tell both; null where none does.
+        sent_bytes: Option<u64>,
+        /// By owner: payload bytes received, of the same.
+        received_bytes: Option<u64>,
     }
 }
 

@@ -55,7 +55,8 @@ pub(crate) fn next_column<'a>(
 
 /// A file that is being written.
 pub(crate) struct TableWriter<R: Row> {
-    file: SerializedFileWriter<File>,
+    file: File,
+    writer: SerializedFileWriter<File>,
     columns: R::Columns,
     pending: usize,
 }
@@ -63,8 +64,8 @@ pub(crate) struct TableWriter<R: Row> {
 impl<R: Row> TableWriter<R> {
     pub(crate) fn new(file: File) -> Result<TableWriter<R>> {
         let (schema, properties) = layout::<R>()?;
-        let file = SerializedFileWriter::new(file, schema, properties)?;
-        Ok(TableWriter { file, columns: R::Columns::default(), pending: 0 })
+        let writer = SerializedFileWriter::new(file.try_clone()?, schema, properties)?;
+        Ok(TableWriter { file, writer, columns: R::Columns::default(), pending: 0 })
     }
 
     pub(crate) fn push(&mut self, row: &R) -> Result<()> {
@@ -77,7 +78,7 @@ impl<R: Row> TableWriter<R> {
     }
 
     fn end_group(&mut self) -> Result<()> {
-        let mut group = self.file.next_row_group()?;
+        let mut group = self.writer.next_row_group()?;
         self.columns.write(&mut group)?;
         group.close()?;
         self.pending = 0;
@@ -89,7 +90,9 @@ impl<R: Row> TableWriter<R> {
         if self.pending > 0 {
             self.end_group()?;
         }
-        self.file.into_inner()
+        // The writer's own way to give back its file tells a full disk as a text.
+        self.writer.finish()?;
+        Ok(self.file)
     }
 }
 

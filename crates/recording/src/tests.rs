@@ -6,6 +6,7 @@ mod damage;
 mod disk;
 mod kills;
 mod round_trip;
+mod sums;
 
 use std::path::Path;
 

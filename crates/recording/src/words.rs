@@ -79,3 +79,17 @@ words! {
         Sweeps = "sweeps",
     }
 }
+
+words! {
+    /// By what connections are added up.
+    SumKind {
+        /// By when they ended.
+        Time = "time",
+        /// By destination or listener.
+        End = "end",
+        /// By owner, and who ended them.
+        Owner = "owner",
+        /// Outgoing ones, by their own port.
+        Port = "port",
+    }
+}

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use sockeye_recording::Connection;
+use sockeye_recording::{Connection, Sum};
 
 use crate::by::OwnerName;
 
@@ -16,18 +16,27 @@ pub(super) struct Owner {
     pub(super) cgroup: Option<Arc<str>>,
 }
 
-impl Owner {
-    /// Of a row that was read.
-    pub(super) fn of(row: &Connection) -> Owner {
-        Owner {
-            pid: row.owner_pid,
-            name: row.owner_name.clone(),
-            uid: row.owner_uid,
-            user: row.owner_user.clone(),
-            cgroup: row.owner_cgroup.clone(),
+/// Of a row that was read.
+macro_rules! of {
+    ($row:ident) => {
+        impl From<&$row> for Owner {
+            fn from(row: &$row) -> Owner {
+                Owner {
+                    pid: row.owner_pid,
+                    name: row.owner_name.clone(),
+                    uid: row.owner_uid,
+                    user: row.owner_user.clone(),
+                    cgroup: row.owner_cgroup.clone(),
+                }
+            }
         }
-    }
+    };
+}
 
+of!(Connection);
+of!(Sum);
+
+impl Owner {
     /// As formats show it.
     pub(super) fn told(&self) -> OwnerName {
         let text = |text: &Option<Arc<str>>| text.as_deref().map(str::to_owned);

@@ -9,7 +9,9 @@ use anyhow::{anyhow, bail};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use jiff::Timestamp;
 use sockeye_core::Moment;
-use sockeye_recording::{Connection, Destination, Progress, Recording, Setting, Sink, Tick, Time, Warning};
+use sockeye_recording::{
+    Connection, Destination, Progress, Recording, Setting, Sink, Sum, Tick, Time, Warning,
+};
 
 use super::reading::{COLUMNS, Folding};
 use crate::by::By;
@@ -61,7 +63,8 @@ impl Past {
                 bar.set_length(all);
                 bar.set_position(done);
             };
-            let reader = scope.spawn(move || recording.read(period, &mut Forward(batches), tell));
+            let mut forward = Forward { batches, takes_sums: folding.takes_sums() };
+            let reader = scope.spawn(move || recording.read(period, &mut forward, tell));
             folded.iter().for_each(|batch: Batch| batch.pour_into(&mut folding));
             reader.join()
         });
@@ -103,6 +106,7 @@ enum Batch {
     Destinations(Vec<Destination>),
     Warnings(Vec<Warning>),
     Connections(Vec<Connection>),
+    Sums(Vec<Sum>),
 }
 
 impl Batch {
@@ -113,16 +117,20 @@ impl Batch {
             Batch::Destinations(rows) => sink.destinations(&rows),
             Batch::Warnings(rows) => sink.warnings(&rows),
             Batch::Connections(rows) => sink.connections(&rows),
+            Batch::Sums(rows) => sink.sums(&rows),
         }
     }
 }
 
-struct Forward(SyncSender<Batch>);
+struct Forward {
+    batches: SyncSender<Batch>,
+    takes_sums: bool,
+}
 
 impl Forward {
     fn send(&self, batch: Batch) {
         // Nobody folds any more when that thread panicked: it says so itself.
-        let _ = self.0.send(batch);
+        let _ = self.batches.send(batch);
     }
 }
 
@@ -145,6 +153,14 @@ impl Sink for Forward {
 
     fn connections(&mut self, rows: &[Connection]) {
         self.send(Batch::Connections(rows.to_vec()));
+    }
+
+    fn sums(&mut self, rows: &[Sum]) {
+        self.send(Batch::Sums(rows.to_vec()));
+    }
+
+    fn takes_sums(&self) -> bool {
+        self.takes_sums
     }
 
     fn connection_columns(&self) -> Option<&[&'static str]> {

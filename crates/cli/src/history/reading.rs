@@ -1,6 +1,6 @@
 //! Rows of a recording as a period to report on.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 
 use foldhash::HashMap;
 use sock_diag::Protocol;
@@ -9,7 +9,8 @@ use sockeye_core::{
     PoolSample, PortRange, TickSample, When,
 };
 use sockeye_recording::{
-    Connection, Destination, Direction, Protocol as Word, Reading, Setting, Sink, Tick, Time, Warning,
+    Connection, Destination, Direction, Protocol as Word, Reading, Setting, Sink, Sum, SumKind, Tick, Time,
+    Warning,
 };
 
 use super::owner::Owner;
@@ -189,42 +190,112 @@ impl Sink for Folding {
 
     fn connections(&mut self, rows: &[Connection]) {
         for row in rows {
-            let owner = self.owners.number(row);
+            let owner = self.owners.number(row.into());
             self.period.closed(&closed_sample(row, owner));
         }
+    }
+
+    fn sums(&mut self, rows: &[Sum]) {
+        for row in rows {
+            let lifetime = lifetime(row.lifetime_min_ms, row.lifetime_max_ms);
+            let connections = row.connections.min(u32::MAX.into());
+            match row.kind {
+                SumKind::Time => self.period.closed_at(Moment(row.earliest.0), lifetime, connections),
+                SumKind::End => self.period.closed_in(End::from(row).group(), lifetime, connections),
+                SumKind::Owner => {
+                    let owner = self.owners.number(row.into());
+                    let bytes = [row.sent_bytes, row.received_bytes].map(|sum| sum.unwrap_or(0));
+                    let closed_by = closed_by(row.closed_by.unwrap_or_default());
+                    self.period.closed_of(owner, closed_by, lifetime, connections, bytes);
+                }
+                SumKind::Port => {
+                    if let Some(port) = row.local_port {
+                        self.period.closed_from(port, connections);
+                    }
+                }
+                SumKind::Unknown => {}
+            }
+        }
+    }
+
+    fn takes_sums(&self) -> bool {
+        self.period.keeps_whole(Sum::STRETCH_MS)
     }
 }
 
 fn closed_sample(row: &Connection, owner: OwnerId) -> ClosedSample {
-    let local = row.local_address.zip(row.local_port).map(|(address, port)| SocketAddr::new(address, port));
-    let remote =
-        row.remote_address.zip(row.remote_port).map(|(address, port)| SocketAddr::new(address, port));
-    let group = match (row.direction, local, remote) {
-        (Direction::Outgoing, Some(local), Some(remote)) if remote.port() != 0 => {
-            Group::Destination(destination_id(protocol(row.protocol), local.ip(), remote.ip(), remote.port()))
-        }
-        (Direction::Incoming, Some(local), _) => Group::Listener(local.port()),
-        _ => Group::Other,
-    };
     ClosedSample {
         at: When::between(Moment(row.closed_earliest.0), Moment(row.closed_latest.0)).middle(),
-        group,
-        local_port: row.local_port.filter(|_| matches!(group, Group::Destination(_))),
+        group: End::from(row).group(),
+        local_port: row.local_port.filter(|_| row.direction == Direction::Outgoing),
         owner,
-        lifetime: Lifetime {
-            min_ms: row.lifetime_min_ms.min(MOST),
-            max_ms: row.lifetime_max_ms.map(|ms| ms.min(MOST)),
-        },
-        closed_by: match row.closed_by {
-            sockeye_recording::ClosedBy::Local => ClosedBy::Local,
-            sockeye_recording::ClosedBy::Remote => ClosedBy::Remote,
-            sockeye_recording::ClosedBy::Reset => ClosedBy::Reset,
-            sockeye_recording::ClosedBy::Unknown => ClosedBy::Unknown,
-        },
+        lifetime: lifetime(row.lifetime_min_ms, row.lifetime_max_ms),
+        closed_by: closed_by(row.closed_by),
         bytes: row
             .sent_bytes
             .zip(row.received_bytes)
             .map(|(sent, received)| [sent, received].map(|bytes| bytes.min(MOST_BYTES))),
+    }
+}
+
+/// The ends of connections, as far as they tell which these belong together with.
+struct End {
+    protocol: Word,
+    direction: Direction,
+    local_address: Option<IpAddr>,
+    local_port: Option<u16>,
+    remote_address: Option<IpAddr>,
+    remote_port: Option<u16>,
+}
+
+impl From<&Connection> for End {
+    fn from(row: &Connection) -> End {
+        End {
+            protocol: row.protocol,
+            direction: row.direction,
+            local_address: row.local_address,
+            local_port: row.local_port,
+            remote_address: row.remote_address,
+            remote_port: row.remote_port,
+        }
+    }
+}
+
+impl From<&Sum> for End {
+    fn from(row: &Sum) -> End {
+        End {
+            protocol: row.protocol.unwrap_or_default(),
+            direction: row.direction.unwrap_or_default(),
+            local_address: row.local_address,
+            local_port: row.local_port,
+            remote_address: row.remote_address,
+            remote_port: row.remote_port,
+        }
+    }
+}
+
+impl End {
+    fn group(&self) -> Group {
+        match (self.direction, self.local_address, self.remote_address, self.remote_port, self.local_port) {
+            (Direction::Outgoing, Some(local), Some(remote), Some(port), _) if port != 0 => {
+                Group::Destination(destination_id(protocol(self.protocol), local, remote, port))
+            }
+            (Direction::Incoming, _, _, _, Some(port)) => Group::Listener(port),
+            _ => Group::Other,
+        }
+    }
+}
+
+fn lifetime(min_ms: u64, max_ms: Option<u64>) -> Lifetime {
+    Lifetime { min_ms: min_ms.min(MOST), max_ms: max_ms.map(|ms| ms.min(MOST)) }
+}
+
+fn closed_by(word: sockeye_recording::ClosedBy) -> ClosedBy {
+    match word {
+        sockeye_recording::ClosedBy::Local => ClosedBy::Local,
+        sockeye_recording::ClosedBy::Remote => ClosedBy::Remote,
+        sockeye_recording::ClosedBy::Reset => ClosedBy::Reset,
+        sockeye_recording::ClosedBy::Unknown => ClosedBy::Unknown,
     }
 }
 
@@ -253,8 +324,7 @@ struct Owners {
 }
 
 impl Owners {
-    fn number(&mut self, row: &Connection) -> OwnerId {
-        let all = Owner::of(row);
+    fn number(&mut self, all: Owner) -> OwnerId {
         let owner = match self.by {
             By::User => Owner { uid: all.uid, user: all.user, ..Owner::default() },
             By::Cgroup => Owner { cgroup: all.cgroup, ..Owner::default() },
@@ -274,5 +344,48 @@ impl Owners {
             self.known.insert(owner, number);
         }
         number
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sums_that_no_host_has_overflow_nothing() {
+        for netns in [0, u64::MAX] {
+            let mut folding = Folding::new(Time(0), Time(86_400_000), By::Owner);
+            let kinds = [SumKind::Time, SumKind::End, SumKind::Owner, SumKind::Port, SumKind::Unknown];
+            for kind in kinds.into_iter().flat_map(|kind| [kind; 100]) {
+                let sum = Sum {
+                    earliest: Time(5),
+                    latest: Time(0),
+                    kind,
+                    netns,
+                    protocol: None,
+                    direction: None,
+                    local_address: None,
+                    local_port: Some(0),
+                    remote_address: None,
+                    remote_port: Some(0),
+                    closed_by: None,
+                    owner_pid: None,
+                    owner_name: None,
+                    owner_uid: None,
+                    owner_user: None,
+                    owner_cgroup: None,
+                    lifetime_min_ms: u64::MAX,
+                    lifetime_max_ms: Some(0),
+                    connections: u64::MAX,
+                    sent_bytes: Some(u64::MAX),
+                    received_bytes: None,
+                };
+                folding.sums(&[sum]);
+            }
+            let period = folding.period();
+            assert_eq!(period.totals().ended, 100 * u64::from(u32::MAX));
+            assert_eq!(period.ports().of(0), u32::MAX);
+            assert!(period.lifetimes().total.completed_ms.is_some());
+        }
     }
 }

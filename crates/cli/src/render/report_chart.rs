@@ -97,7 +97,8 @@ impl Chart<'_> {
         let length = end.ms_since(begin).max(1);
         let step = step_of_time(length);
         let over_days = length > 86_400_000;
-        // The drawn axis reaches to the end of the last bucket.
+        // The drawn axis reaches from the begin of the first bucket to the end of the last.
+        let begin = self.period.buckets().first().map_or(begin, |bucket| bucket.begin);
         let drawn = self.period.buckets().len() as u64 * self.period.bucket_ms();
         let first = begin.0.div_ceil(step).saturating_mul(step);
         let marks = (0..).map(|i| Moment(first).plus_ms(i * step)).take_while(|at| *at < end).take(12);

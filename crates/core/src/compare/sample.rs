@@ -60,6 +60,7 @@ impl LifetimeSample {
 
     /// So many connections that ended within the same bounds: a bar of a histogram.
     pub fn record_many(&mut self, lifetime: Lifetime, connections: u64) {
+        let lifetime = Scale::BOUNDS.around(lifetime);
         let Some(max_ms) = lifetime.max_ms else {
             self.record_open(lifetime.min_ms, connections);
             return;
@@ -67,7 +68,6 @@ impl LifetimeSample {
         if connections == 0 {
             return;
         }
-        let max_ms = max_ms.max(lifetime.min_ms);
         let [least, most] = match max_ms - lifetime.min_ms {
             0..=CLOCKS_MS => [lifetime.min_ms.midpoint(max_ms); 2],
             _ => [lifetime.min_ms, max_ms],

@@ -165,10 +165,16 @@ impl Lifetimes {
 
     /// A connection of this group has ended.
     pub fn record(&mut self, group: Group, lifetime: Lifetime) {
-        self.total.record(lifetime);
+        self.record_many(group, lifetime, 1);
+    }
+
+    /// So many connections of this group, which lived between the same bounds, have ended.
+    pub fn record_many(&mut self, group: Group, lifetime: Lifetime, connections: u64) {
+        let connections = u32::try_from(connections).unwrap_or(u32::MAX);
+        self.total.record(lifetime, connections);
         let told_apart = self.groups.contains_key(&group) || self.groups.len() < MOST_GROUPS;
         let group = if told_apart { group } else { Group::Other };
-        self.groups.entry(group).or_insert_with(Tally::new).record(lifetime);
+        self.groups.entry(group).or_insert_with(Tally::new).record(lifetime, connections);
     }
 
     /// What is known so far; `open`: group and age, milliseconds, of every connection still open.
@@ -182,10 +188,10 @@ impl Lifetimes {
         let mut all = none_open();
         let mut by_group: BTreeMap<Group, Counts> = self.groups.keys().map(|g| (*g, none_open())).collect();
         for (group, age_ms) in open {
-            all.add(age_ms);
+            all.add(age_ms, 1);
             let told_apart = by_group.contains_key(&group) || by_group.len() < MOST_GROUPS;
             let group = if told_apart { group } else { Group::Other };
-            by_group.entry(group).or_insert_with(none_open).add(age_ms);
+            by_group.entry(group).or_insert_with(none_open).add(age_ms, 1);
         }
         let nothing_ended = Tally::new();
         let tally = |group| self.groups.get(group).unwrap_or(&nothing_ended);

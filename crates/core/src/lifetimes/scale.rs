@@ -1,6 +1,8 @@
 //! A logarithmic scale of bins over 0 ms – 24 h, as HdrHistogram has them: exact for small values, then bins of equal
 //! relative width.
 
+use crate::moment::Lifetime;
+
 /// The longest lifetime told apart from longer ones: 24 h.
 pub(crate) const LONGEST_MS: u64 = 86_400_000;
 
@@ -38,6 +40,16 @@ impl Scale {
         (bin - (octave << self.bits)) << octave
     }
 
+    /// The same lifetime with bounds at the ends of their bins: what follows from it does not depend on whether it was told
+    /// by itself or in the sum of its bin. Bounds the wrong way round are put right.
+    pub(crate) fn around(self, lifetime: Lifetime) -> Lifetime {
+        let end = |ms: u64| self.start(self.bin(ms) + 1) - 1;
+        Lifetime {
+            min_ms: self.start(self.bin(lifetime.min_ms)),
+            max_ms: lifetime.max_ms.map(|max_ms| end(max_ms.max(lifetime.min_ms))),
+        }
+    }
+
     /// The number of bins.
     pub(crate) fn len(self) -> usize {
         usize::from(self.bin(LONGEST_MS)) + 1
@@ -62,6 +74,17 @@ mod tests {
             if let Some(coarser) = scale.coarser() {
                 prop_assert_eq!(coarser.bin(start), coarser.bin(ms), "scales nest");
             }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn bounds_around_are_in_the_same_bins(min_ms in 0..=2 * LONGEST_MS, doubt in 0..=LONGEST_MS) {
+            let lifetime = Lifetime { min_ms, max_ms: Some(min_ms + doubt) };
+            let around = Scale::BOUNDS.around(lifetime);
+            prop_assert_eq!(Scale::BOUNDS.around(around), around);
+            let bins = |lifetime: Lifetime| [lifetime.min_ms, lifetime.max_ms.unwrap()].map(|ms| Scale::BOUNDS.bin(ms));
+            prop_assert_eq!(bins(lifetime), bins(around));
         }
     }
 

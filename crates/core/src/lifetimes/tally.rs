@@ -45,21 +45,21 @@ impl Tally {
         }
     }
 
-    pub(super) fn record(&mut self, lifetime: Lifetime) {
+    pub(super) fn record(&mut self, lifetime: Lifetime, connections: u32) {
+        let lifetime = Scale::BOUNDS.around(lifetime);
         let Some(max_ms) = lifetime.max_ms else {
-            self.older.add(lifetime.min_ms);
+            self.older.add(lifetime.min_ms, connections);
             return;
         };
-        let max_ms = max_ms.max(lifetime.min_ms);
-        self.least.add(lifetime.min_ms);
-        self.most.add(max_ms);
+        self.least.add(lifetime.min_ms, connections);
+        self.most.add(max_ms, connections);
         let pair = match max_ms - lifetime.min_ms {
             0..=CLOCKS_MS => [lifetime.min_ms.midpoint(max_ms); 2],
             _ => [lifetime.min_ms, max_ms],
         };
         let pair = pair.map(|ms| self.scale.bin(ms));
         let count = self.pairs.entry(pair).or_insert(0);
-        *count = count.saturating_add(1);
+        *count = count.saturating_add(connections);
         while self.pairs.len() > MOST_PAIRS {
             let Some(coarser) = self.scale.coarser() else { break };
             self.widen(coarser);
@@ -123,12 +123,12 @@ impl Counts {
         Counts { scale, bins: Vec::new() }
     }
 
-    pub(super) fn add(&mut self, ms: u64) {
+    pub(super) fn add(&mut self, ms: u64, connections: u32) {
         let bin = usize::from(self.scale.bin(ms));
         if bin >= self.bins.len() {
             self.bins.resize(bin + 1, 0);
         }
-        self.bins[bin] = self.bins[bin].saturating_add(1);
+        self.bins[bin] = self.bins[bin].saturating_add(connections);
     }
 
     fn total(&self) -> u64 {

@@ -70,8 +70,8 @@ impl Bucket {
         self.events_lost += tick.events_lost;
     }
 
-    pub(super) fn closed(&mut self, lifetime: Lifetime) {
-        self.lifetimes.record(lifetime);
+    pub(super) fn closed(&mut self, lifetime: Lifetime, connections: u64) {
+        self.lifetimes.record_many(lifetime, connections);
     }
 
     /// Per second of the time that ticks covered; None without any.

@@ -30,6 +30,9 @@ use remarks::Remarks;
 
 /// Buckets a period is cut into unless asked otherwise.
 const BUCKETS: usize = 240;
+/// Buckets that are longer than this are whole multiples of it, and begin at multiples of it since 1970: sums made over such
+/// stretches beforehand are each within one bucket.
+const STEP_MS: u64 = 15_000;
 
 /// What one tick of a watch told.
 #[derive(Clone, Copy, PartialEq, Debug, Default)]
@@ -206,6 +209,7 @@ pub struct Period {
     begin: Moment,
     end: Moment,
     bucket_ms: u64,
+    /// At least one. The first begins with the period or a little before it.
     buckets: Vec<Bucket>,
     totals: Totals,
     pool: Option<PoolSample>,
@@ -227,12 +231,20 @@ impl Period {
     /// The same cut into so many buckets at the most.
     pub fn cut(begin: Moment, end: Moment, buckets: usize) -> Period {
         let length = end.ms_since(begin).max(1);
-        let bucket_ms = length.div_ceil(buckets.max(1) as u64).max(1);
-        let count = length.div_ceil(bucket_ms) as usize;
-        let buckets = (0..count as u64).map(|i| Bucket::new(begin.plus_ms(i * bucket_ms))).collect();
+        let end = begin.plus_ms(length);
+        let most = buckets.max(1) as u64;
+        let mut bucket_ms = length.div_ceil(most);
+        let mut first = begin;
+        if bucket_ms > STEP_MS {
+            first = Moment(begin.0 / STEP_MS * STEP_MS);
+            bucket_ms = end.ms_since(first).div_ceil(most).next_multiple_of(STEP_MS);
+        }
+        let count = end.ms_since(first).div_ceil(bucket_ms);
+        let buckets: Vec<Bucket> = (0..count).map(|i| Bucket::new(first.plus_ms(i * bucket_ms))).collect();
+        let destinations = Destinations::new(buckets.len());
         Period {
             begin,
-            end: begin.plus_ms(length),
+            end,
             bucket_ms,
             buckets,
             totals: Totals::default(),
@@ -240,7 +252,7 @@ impl Period {
             pools_seen: 0,
             lifetimes: Lifetimes::new(),
             sample: LifetimeSample::new(),
-            destinations: Destinations::new(count),
+            destinations,
             owners: Owners::new(),
             ports: PortUses::new(),
             remarks: Remarks::new(),
@@ -286,23 +298,61 @@ impl Period {
 
     /// Takes a connection that has ended.
     pub fn closed(&mut self, closed: &ClosedSample) {
-        let Some(place) = self.place(closed.at) else { return };
-        self.buckets[place].closed(closed.lifetime);
-        self.lifetimes.record(closed.group, closed.lifetime);
-        self.sample.record(closed.lifetime);
-        self.owners.add(closed);
-        self.totals.ended += 1;
+        if self.place(closed.at).is_none() {
+            return;
+        }
+        self.closed_at(closed.at, closed.lifetime, 1);
+        self.closed_in(closed.group, closed.lifetime, 1);
+        self.closed_of(closed.owner, closed.closed_by, closed.lifetime, 1, closed.bytes.unwrap_or_default());
+        if let Some(port) = closed.local_port {
+            self.closed_from(port, 1);
+        }
+    }
+
+    /// Takes the first of four sums over the same connections that have ended, which together are as good as each of them
+    /// one by one: so many of this lifetime ended within the period and within the stretch that begins here, which is
+    /// [within one bucket](Period::keeps_whole). All four are wanted of each connection.
+    pub fn closed_at(&mut self, begin: Moment, lifetime: Lifetime, connections: u64) {
+        let Some(place) = self.place(begin.max(self.begin)) else { return };
+        self.buckets[place].closed(lifetime, connections);
+        self.sample.record_many(lifetime, connections);
+    }
+
+    /// The second: so many in this group.
+    pub fn closed_in(&mut self, group: Group, lifetime: Lifetime, connections: u64) {
+        self.lifetimes.record_many(group, lifetime, connections);
+    }
+
+    /// The third: so many of this owner, with the bytes they sent and received.
+    pub fn closed_of(
+        &mut self,
+        owner: OwnerId,
+        closed_by: ClosedBy,
+        lifetime: Lifetime,
+        connections: u64,
+        bytes: [u64; 2],
+    ) {
+        self.owners.add(owner, lifetime, connections, bytes);
+        self.totals.ended += connections;
         let by = &mut self.totals.ended_by;
-        *match closed.closed_by {
+        *match closed_by {
             ClosedBy::Local => &mut by.local,
             ClosedBy::Remote => &mut by.remote,
             ClosedBy::Reset => &mut by.reset,
             ClosedBy::Unknown => &mut by.unknown,
-        } += 1;
-        if let Some(port) = closed.local_port {
-            let count = &mut self.ports.counts[usize::from(port)];
-            *count = count.saturating_add(1);
-        }
+        } += connections;
+    }
+
+    /// The fourth: so many outgoing ones had this port.
+    pub fn closed_from(&mut self, local_port: u16, connections: u64) {
+        let count = &mut self.ports.counts[usize::from(local_port)];
+        *count = count.saturating_add(u32::try_from(connections).unwrap_or(u32::MAX));
+    }
+
+    /// Whether each stretch of so many milliseconds that begins at a multiple of its length is within one bucket.
+    pub fn keeps_whole(&self, ms: u64) -> bool {
+        let [first, ..] = &self.buckets[..] else { return false };
+        ms > 0 && self.bucket_ms.is_multiple_of(ms) && first.begin.0.is_multiple_of(ms)
     }
 
     /// Takes a warning of a tick: its name, and what it said.
@@ -322,7 +372,7 @@ impl Period {
         self.end
     }
 
-    /// How long a bucket is, milliseconds; the last one may reach beyond the period.
+    /// How long a bucket is, milliseconds. The first one may begin before the period, the last one reach beyond it.
     pub const fn bucket_ms(&self) -> u64 {
         self.bucket_ms
     }
@@ -377,7 +427,8 @@ impl Period {
             self.totals.outside += 1;
             return None;
         }
-        Some(((at.ms_since(self.begin) / self.bucket_ms) as usize).min(self.buckets.len() - 1))
+        let first = self.buckets.first()?.begin;
+        Some(((at.ms_since(first) / self.bucket_ms) as usize).min(self.buckets.len() - 1))
     }
 }
 

@@ -6,9 +6,8 @@ use hashbrown::HashMap;
 
 use crate::Percentiles;
 use crate::compare::LifetimeSample;
+use crate::moment::Lifetime;
 use crate::owner_id::OwnerId;
-
-use super::ClosedSample;
 
 /// Owners that are told apart in the end; twice as many while rows come.
 const MOST: usize = 512;
@@ -60,17 +59,15 @@ impl Owners {
         Owners::default()
     }
 
-    pub(super) fn add(&mut self, closed: &ClosedSample) {
-        let known = self.known.entry(closed.owner).or_insert_with(|| Known {
+    pub(super) fn add(&mut self, owner: OwnerId, lifetime: Lifetime, connections: u64, bytes: [u64; 2]) {
+        let known = self.known.entry(owner).or_insert_with(|| Known {
             ended: 0,
             bytes: [0; 2],
             lifetimes: LifetimeSample::of_pairs(MOST_PAIRS),
         });
-        known.ended += 1;
-        known.lifetimes.record(closed.lifetime);
-        if let Some(bytes) = closed.bytes {
-            (0..2).for_each(|way| known.bytes[way] = known.bytes[way].saturating_add(bytes[way]));
-        }
+        known.ended += connections;
+        known.lifetimes.record_many(lifetime, connections);
+        (0..2).for_each(|way| known.bytes[way] = known.bytes[way].saturating_add(bytes[way]));
         if self.known.len() > 2 * MOST {
             let mut order: Vec<_> =
                 self.known.iter().map(|(owner, known)| (Reverse(known.ended), *owner)).collect();

@@ -6,6 +6,7 @@ use proptest::prelude::*;
 use sock_diag::Protocol;
 
 use super::*;
+use crate::lifetimes::scale::Scale;
 
 fn towards(host: u8) -> DestinationId {
     DestinationId {
@@ -182,4 +183,51 @@ fn a_tick_is_told_in_its_bucket() {
     assert_eq!(period.pool(), Some((pool, false)));
     let remark = period.remarks()[0].clone();
     assert_eq!((remark.count, remark.message.as_str(), remark.first), (2, "two", Moment(1_500)));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn sums_are_as_good_as_connections(
+        begin in 0u64..1_000_000,
+        ends in proptest::collection::vec(
+            (0u64..9_000_000, 0u32..9, 0u64..90_000_000, proptest::option::of(0u64..2_000)), 0..200),
+    ) {
+        let cut = || Period::new(Moment(begin), Moment(begin + 9_000_000));
+        let (mut one_by_one, mut summed) = (cut(), cut());
+        prop_assert!(summed.keeps_whole(STEP_MS));
+        for (at, owner, min_ms, doubt_ms) in ends {
+            let one = closed(begin + at, owner, min_ms, doubt_ms);
+            one_by_one.closed(&one);
+            // As much as a stretch and a bin are told of it.
+            let lifetime = Scale::BOUNDS.around(one.lifetime);
+            let stretch = Moment(one.at.0 / STEP_MS * STEP_MS);
+            summed.closed_at(stretch, lifetime, 1);
+            summed.closed_in(one.group, lifetime, 1);
+            summed.closed_of(one.owner, one.closed_by, lifetime, 1, one.bytes.unwrap());
+            summed.closed_from(one.local_port.unwrap(), 1);
+        }
+        prop_assert_eq!(one_by_one.totals(), summed.totals());
+        prop_assert_eq!(one_by_one.lifetimes(), summed.lifetimes());
+        prop_assert_eq!(one_by_one.sample().rows(), summed.sample().rows());
+        for (one, other) in one_by_one.buckets().iter().zip(summed.buckets()) {
+            prop_assert_eq!(one.lifetimes().rows(), other.lifetimes().rows());
+        }
+        let owners = |period: &Period| -> Vec<_> {
+            period.owners().0.iter().map(|it| (it.owner, it.ended, it.bytes, it.percentiles())).collect()
+        };
+        prop_assert_eq!(owners(&one_by_one), owners(&summed));
+        prop_assert_eq!(&one_by_one.ports().counts, &summed.ports().counts);
+    }
+
+    #[test]
+    fn long_buckets_keep_stretches_whole(begin in 0u64..10_000_000, length in 0u64..1_000_000_000, buckets in 1usize..300) {
+        let period = Period::cut(Moment(begin), Moment(begin + length), buckets);
+        prop_assert!(period.buckets().len() <= buckets);
+        let (first, last) = (period.buckets()[0].begin, period.buckets().last().unwrap().begin);
+        prop_assert!(first <= period.begin() && period.begin() < first.plus_ms(period.bucket_ms()));
+        prop_assert!(last < period.end() && period.end() <= last.plus_ms(period.bucket_ms()));
+        prop_assert_eq!(period.keeps_whole(STEP_MS), period.bucket_ms() > STEP_MS || period.bucket_ms() == STEP_MS && begin % STEP_MS == 0);
+    }
 }
