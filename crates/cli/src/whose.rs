@@ -309,6 +309,29 @@ impl Whose {
             is_done = owners.seek_cgroups(&ids, budget);
         }
         self.work = owners.work(budget);
+        self.hand_out(keepers);
+        self.find_doorkeepers();
+        self.take_back(keepers);
+        !is_done || self.work.left > 0
+    }
+
+    /// Looks through these processes first: what they hold is known afterwards. Cost: 1 to 3 µs a descriptor.
+    pub(crate) fn look_into(
+        &mut self,
+        keepers: &mut (impl Keepers + ?Sized),
+        pids: impl IntoIterator<Item = u32>,
+    ) {
+        let Some(owners) = &mut self.owners else { return };
+        for pid in pids {
+            owners.read_process(pid);
+        }
+        self.hand_out(keepers);
+        self.find_doorkeepers();
+    }
+
+    /// Tells the keepers what was found.
+    fn hand_out(&mut self, keepers: &mut (impl Keepers + ?Sized)) {
+        let Some(owners) = &mut self.owners else { return };
         for (cookie, process) in owners.answers() {
             self.unfound += u64::from(process.is_none());
             // A listener is not followed: it is a door.
@@ -318,9 +341,6 @@ impl Whose {
                 keepers.own(cookie, number);
             }
         }
-        self.find_doorkeepers();
-        self.take_back(keepers);
-        !is_done || self.work.left > 0
     }
 
     /// Who holds this socket, of those that are in no account: listeners, and sockets of UDP once they were asked for. Who

@@ -31,6 +31,8 @@ const LAST_INTERVAL: Duration = Duration::from_millis(20);
 const SETTLING: Duration = Duration::from_secs(2);
 /// A look walks the host's whole table of connections, however few are ours.
 const CPU_BUDGET: f64 = 0.1;
+/// What may be spent besides, so that a command of a second is looked at as well.
+const FIRST_BUDGET: Duration = Duration::from_millis(200);
 
 /// Of a budget or a baseline.
 const MOST_BYTES: u64 = 4 << 20;
@@ -71,6 +73,8 @@ pub(crate) fn run(args: &RunArgs) -> anyhow::Result<u8> {
         Ok(child) => child,
         Err(reason) => return Ok(not_started(args, &reason)),
     };
+    scope.begin(child.pid());
+    follow.grant(FIRST_BUDGET);
     let mut tally = Tally::default();
     while !child.has_ended() {
         follow_once(&mut follow, &mut tally, &mut scope, Some(&child))?;
@@ -191,7 +195,7 @@ fn follow_once(
     let batch = follow.next_closed()?.context("the watch has ended before the command")?;
     let looked = follow.ticks() > before;
     if looked || !batch.is_empty() {
-        scope.refresh();
+        scope.refresh(follow);
     }
     for closed in batch.iter().filter(|closed| closed.protocol == Protocol::Tcp) {
         let Some(whose) = follow.whose() else { break };

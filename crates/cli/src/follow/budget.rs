@@ -26,6 +26,11 @@ impl Budget {
         Budget { share, credit_ms: 0.0, sweep_ms, at, spent_ms }
     }
 
+    /// As if nothing had been spent so far but so much been saved, milliseconds.
+    pub(crate) fn grant(&mut self, now: Moment, spent_ms: f64, saved_ms: f64) {
+        (self.at, self.spent_ms, self.credit_ms) = (now, spent_ms, saved_ms);
+    }
+
     /// Whether a sweep can be afforded now.
     pub(crate) fn allows_sweep(&mut self, now: Moment, spent_ms: f64) -> bool {
         self.settle(now, spent_ms);
@@ -80,6 +85,18 @@ mod tests {
             }
         }
         (spent - 50.0, sweeps)
+    }
+
+    #[test]
+    fn a_grant_makes_up_for_the_past() {
+        let mut budget = Budget::new(0.1, Moment(0), 0.0, 30.0);
+        assert!(!budget.allows_sweep(Moment(100), 500.0), "far beyond what was earned");
+        budget.grant(Moment(100), 500.0, 65.0);
+        for tick in 1..=2 {
+            assert!(budget.allows_sweep(Moment(100 + tick), 500.0 + 30.0 * (tick - 1) as f64));
+            budget.swept(Moment(100 + tick), 500.0 + 30.0 * tick as f64);
+        }
+        assert!(!budget.allows_sweep(Moment(103), 560.0), "it is spent");
     }
 
     #[test]

@@ -260,6 +260,14 @@ impl Follow {
         self.watched.whose.as_ref()
     }
 
+    /// Looks through these processes for the sockets that they hold, however long that takes.
+    pub(crate) fn look_into(&mut self, pids: impl IntoIterator<Item = u32>) {
+        let Watched { monitor, whose, .. } = &mut self.watched;
+        if let Some(whose) = whose {
+            whose.look_into(monitor, pids);
+        }
+    }
+
     /// Whose a socket of the last sweep is, as far as that is known: of all that are shown, also those that are in no account.
     pub(crate) fn owner(&mut self, record: &SocketRecord) -> Option<OwnerId> {
         let Watched { monitor, whose, .. } = &mut self.watched;

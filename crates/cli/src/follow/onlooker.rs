@@ -7,7 +7,7 @@ use std::time::Duration;
 use sock_diag::SocketRecord;
 use sockeye_core::Settings;
 
-use super::Follow;
+use super::{Follow, processor_ms};
 use crate::whose::Who;
 
 /// Sees the records of a sweep as the monitor does, in the same order. It must be quick: it stands between two records.
@@ -43,6 +43,16 @@ impl Follow {
     pub(crate) fn lift_budget(&mut self) {
         if let Some(live) = &mut self.live {
             live.budget = None;
+        }
+    }
+
+    /// As if nothing had been spent so far, and this much processor time been saved up.
+    pub(crate) fn grant(&mut self, saved: Duration) {
+        if let Some(live) = &mut self.live {
+            let now = live.now();
+            if let Some(budget) = &mut live.budget {
+                budget.grant(now, processor_ms(), saved.as_secs_f64() * 1_000.0);
+            }
         }
     }
 

@@ -99,12 +99,18 @@ impl Signals {
 
 /// A command that runs.
 pub(crate) struct Child {
+    pid: u32,
     herald: JoinHandle<(Exit, Instant)>,
     /// Said before the caller is called.
     has_ended: Arc<AtomicBool>,
 }
 
 impl Child {
+    /// Its number.
+    pub(crate) fn pid(&self) -> u32 {
+        self.pid
+    }
+
     /// How it ended, and when that was noticed.
     pub(crate) fn end(self) -> (Exit, Instant) {
         // The herald does not panic; whoever takes it away takes us with it.
@@ -162,7 +168,7 @@ pub(crate) fn start(
         let _ = kill(pid, Signal::SIGKILL);
         NotStarted::NotExecutable(error)
     })?;
-    Ok(Child { herald, has_ended })
+    Ok(Child { pid: pid.as_raw() as u32, herald, has_ended })
 }
 
 /// Passes signals on and waits, until the command has ended.

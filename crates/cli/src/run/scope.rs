@@ -12,7 +12,7 @@ use sockeye_gate::{Count, Scope as Kind};
 use sockeye_host::OwnCgroup;
 
 use super::descent::census;
-use crate::follow::{Follow, Onlooker};
+use crate::follow::{Follow, Onlooker, processor_ms};
 use crate::whose::{Who, Whose};
 
 /// Whose a socket is, as far as it can be told.
@@ -73,7 +73,7 @@ impl Scope {
         follow.look_on(Box::new(Watch(Arc::clone(&members))));
         let before = follow.monitor().live_cookies().collect();
         let mut scope = Scope { members: Some(members), cgroup, before };
-        scope.refresh();
+        scope.refresh(follow);
         scope
     }
 
@@ -91,12 +91,20 @@ impl Scope {
         self.cgroup.as_ref()
     }
 
+    /// The command is this process.
+    pub(crate) fn begin(&mut self, pid: u32) {
+        let Some(mut members) = self.members.as_deref().map(lock) else { return };
+        if let How::Processes(processes) = &mut members.how {
+            processes.begin(pid);
+        }
+    }
+
     /// Finds out what cgroups and processes there are now.
-    pub(crate) fn refresh(&mut self) {
+    pub(crate) fn refresh(&mut self, follow: &mut Follow) {
         let Some(mut members) = self.members.as_deref().map(lock) else { return };
         match &mut members.how {
             How::Cgroup { ids, .. } => ids.extend(self.cgroup.iter().flat_map(OwnCgroup::ids)),
-            How::Processes(processes) => processes.refresh(),
+            How::Processes(processes) => processes.refresh(follow),
         }
     }
 
@@ -321,30 +329,40 @@ fn is_below(cgroup: &[u8], top: &[u8]) -> bool {
 struct Processes {
     command: HashSet<u32>,
     others: HashSet<u32>,
+    /// Of the command, as of the last census.
+    living: HashSet<u32>,
     /// Users that the command's processes were seen to run as.
     users: HashSet<u32>,
-    /// Not before, so that looking takes a twentieth of the time at most.
-    next: Option<Instant>,
+    census: Pause,
+    reading: Pause,
 }
 
-/// A look at all processes costs so much less than the pause behind it.
-const PAUSE: u32 = 20;
-
 impl Processes {
-    fn refresh(&mut self) {
-        let began = Instant::now();
-        if self.next.is_some_and(|next| began < next) {
-            return;
-        }
-        let (command, others) = census();
-        for pid in &command {
-            if self.command.insert(*pid) {
-                self.users.extend(user(*pid).ok());
+    /// The command is this process.
+    fn begin(&mut self, pid: u32) {
+        self.command.insert(pid);
+        self.living.insert(pid);
+        self.users.extend(user(pid).ok());
+    }
+
+    fn refresh(&mut self, follow: &mut Follow) {
+        if let Some(began) = self.census.ended() {
+            let (command, others) = census();
+            for pid in &command {
+                if self.command.insert(*pid) {
+                    self.users.extend(user(*pid).ok());
+                }
             }
+            self.living = command;
+            self.others.extend(others);
+            self.users.insert(nix::unistd::getuid().as_raw());
+            self.census.begin(began);
         }
-        self.others.extend(others);
-        self.users.insert(nix::unistd::getuid().as_raw());
-        self.next = Some(Instant::now() + began.elapsed().max(Duration::from_micros(50)) * PAUSE);
+        // Whoever seeks the holders of all sockets comes to these too, but late where there are many others.
+        if let Some(began) = self.reading.ended() {
+            follow.look_into(self.living.iter().copied());
+            self.reading.begin(began);
+        }
     }
 
     fn of(&self, who: &Who<'_>) -> Belonging {
@@ -355,6 +373,25 @@ impl Processes {
             _ if who.uid.is_some_and(|uid| !self.users.contains(&uid)) => Belonging::Other,
             _ => Belonging::Perhaps,
         }
+    }
+}
+
+/// A pause after work, so long that the work takes a fortieth of the time at most. Of processor time: on a busy host work lasts
+/// longer, and who waits for his turn has earned no pause.
+#[derive(Default)]
+struct Pause(Option<Instant>);
+
+impl Pause {
+    const TIMES: u32 = 40;
+
+    /// Processor time by which the work begins, milliseconds; None before the pause is over.
+    fn ended(&self) -> Option<f64> {
+        self.0.is_none_or(|end| Instant::now() >= end).then(processor_ms)
+    }
+
+    fn begin(&mut self, began_ms: f64) {
+        let cost = Duration::from_secs_f64((processor_ms() - began_ms).clamp(0.05, 1_000.0) / 1_000.0);
+        self.0 = Some(Instant::now() + cost * Pause::TIMES);
     }
 }
 

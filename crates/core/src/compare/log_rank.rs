@@ -26,7 +26,8 @@ impl LogRank {
     pub(super) fn of(pooled: &Survival, sides: [Side<'_>; 2]) -> LogRank {
         let ended = [0, 1].map(|side: usize| pooled.spread(sides[side].spans));
         let mut at_risk = [0, 1].map(|side: usize| {
-            ended[side].iter().sum::<f64>() + sides[side].censored.iter().sum::<u64>() as f64
+            ended[side].iter().sum::<f64>()
+                + sides[side].censored.iter().map(|count| *count as f64).sum::<f64>()
         });
         let mut test = LogRank { excess: 0.0, variance: 0.0 };
         let mut scores = [0, 1].map(|_| Scores::default());

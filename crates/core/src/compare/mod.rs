@@ -155,7 +155,8 @@ pub fn compare_lifetimes(before: &LifetimeSample, after: &LifetimeSample) -> Lif
     let [(spans_before, censored_before), (spans_after, censored_after)] =
         [before, after].map(|sample| (sample.spans(scale), sample.censored_in(scale)));
     let together = joined(&spans_before, &spans_after);
-    let censored: Vec<u64> = censored_before.iter().zip(&censored_after).map(|(a, b)| a + b).collect();
+    let censored: Vec<u64> =
+        censored_before.iter().zip(&censored_after).map(|(a, b)| a.saturating_add(*b)).collect();
     let pooled = Survival::estimate(scale, &together, &censored);
     let test = LogRank::of(
         &pooled,

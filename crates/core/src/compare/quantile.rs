@@ -29,7 +29,7 @@ impl Curve {
         let estimate = Survival::estimate(scale, spans, censored);
         let ended = estimate.spread(spans);
         let missing = missing(estimate.masses(), spans);
-        let mut at_risk = ended.iter().sum::<f64>() + censored.iter().sum::<u64>() as f64;
+        let mut at_risk = ended.iter().sum::<f64>() + censored.iter().map(|count| *count as f64).sum::<f64>();
         let connections = at_risk;
         let (mut done, mut greenwood) = (0.0, 0.0);
         let points = ended.iter().enumerate().map(|(bin, ended)| {

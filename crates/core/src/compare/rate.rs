@@ -32,7 +32,7 @@ pub fn compare_rates(before: (&[u64], f64), after: (&[u64], f64)) -> RateCompari
     let sides = [before, after].map(|(counts, slice_s)| Side::of(counts, slice_s));
     let per_second = [before, after].map(|(counts, slice_s)| {
         let seconds = counts.len() as f64 * slice_s;
-        if seconds > 0.0 { counts.iter().sum::<u64>() as f64 / seconds } else { 0.0 }
+        if seconds > 0.0 { sum(counts) / seconds } else { 0.0 }
     });
     let [Some(before), Some(after)] = sides else {
         return RateComparison { per_second, ratio: None, p_value: None, verdict: Verdict::TooFew };
@@ -64,6 +64,11 @@ pub fn compare_rates(before: (&[u64], f64), after: (&[u64], f64)) -> RateCompari
     RateComparison { per_second, ratio, p_value: Some(p_value), verdict: Verdict::of(Some(p_value), change) }
 }
 
+/// Exact below 2^53, and no overflow beyond.
+fn sum(counts: &[u64]) -> f64 {
+    counts.iter().map(|count| *count as f64).sum()
+}
+
 /// The rates of one period's longer slices.
 struct Side {
     slices: f64,
@@ -75,10 +80,8 @@ impl Side {
     /// None for too few slices. The last few that fill no longer slice are left out of the test.
     fn of(counts: &[u64], slice_s: f64) -> Option<Side> {
         let each = (counts.len() / SLICES).max(1);
-        let long: Vec<f64> = counts
-            .chunks_exact(each)
-            .map(|chunk| chunk.iter().sum::<u64>() as f64 / (each as f64 * slice_s))
-            .collect();
+        let long: Vec<f64> =
+            counts.chunks_exact(each).map(|chunk| sum(chunk) / (each as f64 * slice_s)).collect();
         if long.len() < FEWEST || slice_s.is_nan() || slice_s <= 0.0 {
             return None;
         }

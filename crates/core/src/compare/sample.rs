@@ -96,12 +96,12 @@ impl LifetimeSample {
 
     /// Connections whose lifetime is known within bounds.
     pub fn completed(&self) -> u64 {
-        self.pairs.values().chain(&self.known).sum()
+        self.pairs.values().chain(&self.known).fold(0, |sum, count| sum.saturating_add(*count))
     }
 
     /// Connections of which only "longer than" is known.
     pub fn censored(&self) -> u64 {
-        self.censored.iter().sum()
+        self.censored.iter().fold(0, |sum, count| sum.saturating_add(*count))
     }
 
     /// What was recorded, as bins tell it, shortest first: recorded anew with [`record_many`](LifetimeSample::record_many) it
@@ -142,8 +142,9 @@ impl LifetimeSample {
         let plain = Survival::estimate(self.scale, &spans, &vec![0; self.scale.len()]);
         let [mut least, mut most] = [0, 1].map(|_| vec![0u64; self.scale.len()]);
         for ([first, last], count) in &self.all_in(self.scale) {
-            least[usize::from(*first)] += count;
-            most[usize::from(*last)] += count;
+            for count_of in [&mut least[usize::from(*first)], &mut most[usize::from(*last)]] {
+                *count_of = count_of.saturating_add(*count);
+            }
         }
         let [p50, p90, p99, p999] = Percentiles::SHARES.map(|share| {
             let rank = ((share * completed as f64).ceil() as u64).max(1);
@@ -177,9 +178,10 @@ impl LifetimeSample {
 
     /// The others, by bin.
     pub(super) fn censored_in(&self, scale: Scale) -> Vec<u64> {
-        let mut counts = vec![0; scale.len()];
+        let mut counts = vec![0_u64; scale.len()];
         for (bin, count) in self.censored.iter().enumerate() {
-            counts[usize::from(scale.bin(Scale::FINEST.start(bin as u16)))] += count;
+            let sum = &mut counts[usize::from(scale.bin(Scale::FINEST.start(bin as u16)))];
+            *sum = sum.saturating_add(*count);
         }
         counts
     }
@@ -216,7 +218,7 @@ fn add(counts: &mut Vec<u64>, bin: u16, connections: u64) {
 fn bin_of_rank(counts: &[u64], rank: u64) -> u16 {
     let mut sum = 0;
     let reached = counts.iter().position(|count| {
-        sum += count;
+        sum = u64::saturating_add(sum, *count);
         sum >= rank
     });
     reached.unwrap_or(counts.len() - 1) as u16

@@ -331,3 +331,19 @@ const WELCH: ([u64; 12], [u64; 10], f64) = (
     [121, 118, 140, 99, 133, 127, 115, 124, 138, 111],
     0.00015311021965107034,
 );
+
+/// What is compared may come from a file that somebody wrote by hand.
+#[test]
+fn counts_that_no_host_has_overflow_nothing() {
+    let mut huge = LifetimeSample::new();
+    for (min_ms, max_ms) in
+        [(5, Some(5)), (7, Some(7)), (100, Some(900)), (200, Some(5_000)), (5, None), (90, None)]
+    {
+        huge.record_many(Lifetime { min_ms, max_ms }, u64::MAX);
+    }
+    assert_eq!([huge.completed(), huge.censored()], [u64::MAX; 2]);
+    assert!(huge.percentiles().is_some());
+    assert!(compare_lifetimes(&huge, &huge).p_value.is_none_or(|p| p.is_finite()));
+    let rates = compare_rates((&[u64::MAX; 40], 1.0), (&[1; 40], 1.0));
+    assert!(rates.per_second[0].is_finite());
+}

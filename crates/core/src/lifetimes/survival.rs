@@ -111,7 +111,7 @@ impl Survival {
 
 /// The Kaplan–Meier estimate: the share that ends in each bin. What is censored in a bin was still at risk there.
 fn kaplan_meier(ended: &[f64], censored: &[u64]) -> Vec<f64> {
-    let mut at_risk = ended.iter().sum::<f64>() + censored.iter().sum::<u64>() as f64;
+    let mut at_risk = ended.iter().sum::<f64>() + censored.iter().map(|count| *count as f64).sum::<f64>();
     let mut surviving = 1.0;
     ended
         .iter()

@@ -204,14 +204,18 @@ impl Owners {
         self.processes.table.slots.sockets(pid).map(|(_, inode)| inode).collect()
     }
 
-    /// Reads every descriptor of one process. False when there is none, or it may not be looked into.
+    /// Reads every descriptor of one process: what of its sockets is [wanted](Owners::want) is answered. False when there is
+    /// none, or it may not be looked into. Cost: 1 to 3 µs a descriptor.
     pub fn read_process(&mut self, pid: u32) -> bool {
         let Some(mut reading) = self.processes.begin(pid, Depth::Every, None, 0) else { return false };
         let mut found = Vec::new();
         loop {
-            match self.processes.go_on(&mut reading, &mut found, 0) {
-                Step::Unfinished => found.clear(),
-                step => return step == Step::Finished,
+            let step = self.processes.go_on(&mut reading, &mut found, 0);
+            for inode in found.drain(..) {
+                self.search.met(inode, &mut self.processes);
+            }
+            if step != Step::Unfinished {
+                return step == Step::Finished;
             }
         }
     }

@@ -305,6 +305,11 @@ impl Search {
         self.seen(inode, self.passes, processes);
     }
 
+    /// A socket was seen in the hands of a process that was read without a search.
+    pub(super) fn met(&mut self, inode: u32, processes: &mut Processes) {
+        self.seen(inode, self.passes, processes);
+    }
+
     /// A socket was seen; it may be one that is sought.
     fn seen(&mut self, inode: u32, pass: u64, processes: &mut Processes) {
         let Some((cookie, origin)) = self.drop_want(inode) else { return };
