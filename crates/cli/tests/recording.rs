@@ -226,6 +226,15 @@ fn what_is_no_recording_is_told() {
     }
 }
 
+#[test]
+fn a_capture_that_cannot_be_read_makes_no_recording() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("history");
+    let said: Said = sockeye("record --replay nothere --output").arg(&path).output().unwrap().into();
+    assert_eq!(said.code, 2, "{said:?}");
+    assert!(said.stderr.contains("nothere") && !path.exists(), "{said:?}");
+}
+
 /// Rows that whoever can write the directory may have put there: the largest numbers, and texts that want to be obeyed.
 fn hostile(at: Time) -> Rows {
     let text = "\u{1b}[31m\n\u{202e}<script>";

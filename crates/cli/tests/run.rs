@@ -71,6 +71,7 @@ fn generate() {
         "leak" | "shut" => {
             let kept: Vec<_> = (0..number).map(|_| connect()).collect();
             kept.iter().for_each(&ask);
+            // How long they stay open is what the test asks for.
             thread::sleep(idle);
             match how {
                 "leak" => mem::forget(kept),
@@ -84,6 +85,7 @@ fn generate() {
                 drop(TcpStream::connect(("127.0.0.1", PORT + 1)).unwrap());
                 mem::forget(own.accept().unwrap());
             }
+            // As above.
             thread::sleep(idle);
         }
         "serve" => {
@@ -93,6 +95,7 @@ fn generate() {
                 let mut client = TcpStream::connect(("127.0.0.1", PORT + 1)).unwrap();
                 drop(own.accept().unwrap());
                 assert_eq!(client.read(&mut [0]).unwrap(), 0);
+                // The pace that the test asks for.
                 thread::sleep(idle);
             }
         }

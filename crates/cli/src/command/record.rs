@@ -26,10 +26,12 @@ pub(crate) fn run(args: &RecordArgs) -> anyhow::Result<()> {
         segment_bytes: whole.segment_bytes.min(args.max_size / SEGMENTS_KEPT),
         segment_ms: whole.segment_ms.min(args.keep.as_millis() as u64 / SEGMENTS_KEPT).max(1),
     };
-    let (mut recorder, resumed) = Recorder::open(&directory, limits)?;
-    // Only now: nothing is asked of the kernel for a recording that cannot be written.
     let pace = args.pace.pace(args.interval, None);
-    let mut follow = Follow::open_with_owners(&args.feed, &pace, Some(Facet::Process))?;
+    let open = || Follow::open_with_owners(&args.feed, &pace, Some(Facet::Process));
+    // A capture that cannot be read makes no recording; and of the kernel nothing is asked for one that cannot be written.
+    let replayed = args.feed.replay.is_some().then(open).transpose()?;
+    let (mut recorder, resumed) = Recorder::open(&directory, limits)?;
+    let mut follow = replayed.map_or_else(open, Ok)?;
     follow.keep_closed();
     tell_beginning(&directory, &resumed);
     let mut told = Told::default();

@@ -45,6 +45,7 @@ fn a_killed_recorder_loses_nothing_it_had_appended() {
         if kill % 10 != 0 {
             assert!(told.by_ref().any(|line| line.contains("resumed")), "it records");
         }
+        // Not a wait for anything: the moment of the kill is to be anywhere.
         std::thread::sleep(Duration::from_micros((random >> 33) % 15_000));
         child.kill().unwrap();
         let appended = told.filter_map(|line| line.strip_prefix("appended ")?.parse::<u64>().ok()).last();
