@@ -240,7 +240,8 @@ whole 95 % interval. Connections still open count, too. Opens per second of two
 reports are compared by how much they vary within each.
 
 Exit codes: 0 done; 1 something of --fail-on is so; 2 an error, a number that
---fail-on asks for and the files do not tell among them.
+--fail-on asks for and the files do not tell among them, or lifetimes of too few
+connections to compare.
 
 Examples:
   sockeye --json > before.json; …; sockeye --json > after.json

@@ -42,7 +42,10 @@ impl Range {
             }
         };
         match (start, end) {
-            (Some(start), Some(end)) if start > end => Err("the range ends before it starts".to_owned()),
+            (Some(start), Some(end)) if start > end => Err(match bounds.contains(':') {
+                true => "the range ends before it starts".to_owned(),
+                false => format!("no value is below 0: write ~:{end} for more than that"),
+            }),
             _ => Ok(Range { start, end, inside }),
         }
     }

@@ -77,6 +77,7 @@ fn thresholds_decide_the_code() {
         ("-w ports=@70:80", 1),
         ("-w close_wait=2,ports=99", 1),
         ("-w close-wait=3", 0),
+        ("-w close-wait=3,", 0),
         ("-w time_wait=~:0", 0),
         ("-w closes=10 -c closes=20", 0),
         // Of several the last counts.
@@ -111,9 +112,12 @@ fn the_line_names_the_destination_and_its_limit() {
 fn whatever_goes_wrong_is_unknown_and_says_why() {
     for (arguments, why) in [
         ("check -w occupancy", "write METRIC=RANGE"),
+        ("check -w ,", "write METRIC=RANGE"),
         ("check -w speed=5", "no metric is called speed; there are occupancy, headroom, ports"),
         ("check -c occupancy=much", "write 80% or 80 for more than that"),
         ("check -c ports=50%", "write 80 for more than that"),
+        ("check -w time_wait=-5", "no value is below 0: write ~:-5 for more than that"),
+        ("check -w time_wait=5:1", "the range ends before it starts"),
         ("check -w opens=5", "one look cannot count opens: add --for 5s"),
         ("check --nonsense", "unexpected argument '--nonsense'"),
         ("check -w", "a value is required for '--warning"),
@@ -128,6 +132,19 @@ fn whatever_goes_wrong_is_unknown_and_says_why() {
         assert_is_plugin_output(&said);
     }
     assert_eq!(run("check --help").code, 0);
+}
+
+#[test]
+fn of_a_pool_that_cannot_be_read_nothing_is_ok() {
+    let unreadable = hosts::unreadable();
+    for arguments in ["", "-w occupancy=99%", "-c headroom=1:", "-c ports=9,time_wait=5"] {
+        let said = check(&unreadable, arguments);
+        assert_eq!(said.code, 3, "{arguments}: {said:?}");
+        assert!(said.stdout.contains("not known (cannot read net.ipv4.ip_local_port_range)"), "{said:?}");
+    }
+    let said = check(&unreadable, "-c time_wait=5");
+    assert_eq!(said.code, 0, "{said:?}");
+    assert!(!said.stdout.contains("worst_occupancy"), "{said:?}");
 }
 
 #[test]

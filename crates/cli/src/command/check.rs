@@ -63,9 +63,9 @@ impl Metric {
 /// What was found out of one metric.
 struct Reading {
     metric: Metric,
-    /// None: not known from one look.
+    /// None: not known. As it is shown: what is said and what is judged is one number.
     value: Option<f64>,
-    /// Which destination, or what else to say of it.
+    /// Which destination, or what else to say of it; why it is not known.
     detail: Option<String>,
     /// For performance data: the most it can be.
     max: Option<f64>,
@@ -75,6 +75,9 @@ struct Reading {
 /// that are stuck.
 const DEFAULT_WARNING: [&str; 2] = ["occupancy=50%", "stuck=0"];
 const DEFAULT_CRITICAL: [&str; 1] = ["occupancy=80%"];
+
+/// Settings that tell how many ports there are.
+const POOL: [&str; 2] = ["net.ipv4.ip_local_port_range", "net.ipv4.ip_local_reserved_ports"];
 
 /// From sweep to sweep of a short watch.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -157,8 +160,10 @@ impl Thresholds {
             return Ok(Thresholds { warning, critical });
         }
         let each = |texts: &[String]| {
-            let words: Vec<String> =
-                texts.iter().flat_map(|text| text.split(',')).map(|word| word.trim().to_owned()).collect();
+            let words = texts.iter().flat_map(|text| text.split(',')).map(|word| word.trim().to_owned());
+            // A comma behind the last.
+            let words: Vec<String> = words.filter(|word| !word.is_empty()).collect();
+            ensure!(texts.is_empty() || !words.is_empty(), "write METRIC=RANGE, like occupancy=80%");
             read(&mut words.iter().map(String::as_str))
         };
         let thresholds = Thresholds { warning: each(&args.warning)?, critical: each(&args.critical)? };
@@ -234,30 +239,36 @@ fn readings(report: &Report, opens: Option<f64>, closes: f64) -> Vec<Reading> {
         })
         .collect();
     let reading = |metric, value, detail, max| Reading { metric, value, detail, max };
+    // What is counted against the pool is not known where the pool is assumed.
+    let assumed = report.warnings.iter().find_map(|warning| match warning {
+        Warning::SettingUnknown { setting, .. } if POOL.contains(setting) => {
+            Some(format!("cannot read {setting}"))
+        }
+        _ => None,
+    });
+    let of_pool = |metric, value, detail, max| match &assumed {
+        Some(why) => reading(metric, None, Some(why.clone()), None),
+        None => reading(metric, Some(value), detail, Some(max)),
+    };
     vec![
-        reading(
+        of_pool(
             Metric::Occupancy,
             // Not rounded up: 80.0% is said of nothing less.
-            Some(fullest.map_or(0.0, |one| (one.occupancy() * 1000.0).floor() / 10.0)),
+            fullest.map_or(0.0, |one| (one.occupancy() * 1000.0).floor() / 10.0),
             fullest.map(to),
-            Some(100.0),
+            100.0,
         ),
-        reading(
+        of_pool(
             Metric::Headroom,
-            Some(least.map_or(usable, |one| f64::from(one.headroom.min))),
+            least.map_or(usable, |one| f64::from(one.headroom.min)),
             least.map(to),
-            Some(usable),
+            usable,
         ),
-        reading(
-            Metric::Ports,
-            Some(busiest.map_or(0.0, |one| f64::from(one.in_use))),
-            busiest.map(to),
-            Some(usable),
-        ),
+        of_pool(Metric::Ports, busiest.map_or(0.0, |one| f64::from(one.in_use)), busiest.map(to), usable),
         reading(Metric::TimeWait, Some(in_state(SocketState::TimeWait)), None, None),
         reading(Metric::CloseWait, Some(in_state(SocketState::CloseWait)), None, None),
-        reading(Metric::Opens, opens, None, None),
-        reading(Metric::Closes, Some(closes), None, None),
+        reading(Metric::Opens, opens.map(rounded), None, None),
+        reading(Metric::Closes, Some(rounded(closes)), None, None),
         reading(
             Metric::Stuck,
             Some(stuck.iter().map(|stuck| u64::from(stuck.long)).sum::<u64>() as f64),
@@ -277,7 +288,8 @@ fn judge(thresholds: &Thresholds, readings: &[Reading], long: &[String]) -> anyh
             [&thresholds.critical, &thresholds.warning].map(|of| Thresholds::range(of, reading.metric));
         let [critical, warning] = ranges;
         let Some(value) = reading.value else {
-            ensure!(critical.is_none() && warning.is_none(), "{about}: not known");
+            let why = reading.detail.as_deref().unwrap_or("one look does not tell");
+            ensure!(critical.is_none() && warning.is_none(), "{about}: not known ({why})");
             continue;
         };
         let range = |range: Option<Range>| range.map(|range| range.to_string()).unwrap_or_default();
@@ -329,9 +341,13 @@ fn calm(thresholds: &Thresholds, readings: &[Reading]) -> String {
     readings.iter().filter(asked).filter_map(say).collect::<Vec<_>>().join(", ")
 }
 
+fn rounded(value: f64) -> f64 {
+    (value * 10.0).round() / 10.0
+}
+
 /// With one decimal where it has any.
 fn shown(value: f64) -> String {
-    let rounded = (value * 10.0).round() / 10.0;
+    let rounded = rounded(value);
     if rounded.fract() == 0.0 { format!("{rounded:.0}") } else { format!("{rounded:.1}") }
 }
 

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{Read as _, Write as _};
 use std::path::Path;
 
-use anyhow::{Context as _, ensure};
+use anyhow::{Context as _, bail, ensure};
 use sockeye_core::{Change, LifetimeComparison, RateComparison, Verdict, compare_lifetimes, compare_rates};
 
 use crate::args::{DiffArgs, ReportFormat};
@@ -179,8 +179,11 @@ impl Diff {
                     let told = lifetimes.as_ref().context(
                         "--fail-on lifetimes: the files tell no lifetimes; a report or `sockeye lifetimes --json` does",
                     )?;
-                    if told.verdict == Verdict::Changed(Change::Lower) {
-                        failed.push(told.to_string());
+                    match told.verdict {
+                        Verdict::Changed(Change::Lower) => failed.push(told.to_string()),
+                        // Nothing was compared: that is no pass.
+                        Verdict::TooFew => bail!("--fail-on lifetimes: {told}"),
+                        _ => {}
                     }
                 }
                 FailOn::Worse(figure, share) => {
@@ -271,6 +274,33 @@ mod tests {
         };
         assert_eq!((failed(500, 300), failed(300, 500), failed(300, 300)), (1, 0, 0));
         assert!(Diff::of(&run_of(1, 1), &run_of(1, 1), &[FailOn::ShorterLifetimes]).is_err());
+    }
+
+    #[test]
+    fn too_few_connections_are_no_pass() {
+        let few = saved(r#"{"schema":"sockeye.report/1","lifetimes":{"sample_ms":[[5,5,1]]}}"#);
+        let error = Diff::of(&few, &lives(300), &[FailOn::ShorterLifetimes]).err().unwrap().to_string();
+        assert!(error.contains("too few"), "{error}");
+        assert!(Diff::of(&few, &lives(300), &[]).unwrap().failed.is_empty());
+    }
+
+    #[test]
+    fn protocols_are_told_apart() {
+        let towards = |protocol: &str, live: u64| {
+            format!(
+                r#"{{"protocol":"{protocol}","local_address":"10.0.0.7","remote_address":"10.0.9.12","remote_port":53,"live":{live},"in_use":{live}}}"#
+            )
+        };
+        let snapshot = |tcp, udp| {
+            saved(&format!(
+                r#"{{"schema":"sockeye.snapshot/1","destinations":[{},{}]}}"#,
+                towards("tcp", tcp),
+                towards("udp", udp)
+            ))
+        };
+        let diff = Diff::of(&snapshot(1, 2), &snapshot(1, 5), &[]).unwrap();
+        let rows: Vec<_> = diff.destinations.iter().map(|row| (&*row.name, row.after.ports)).collect();
+        assert_eq!(rows, [("10.0.0.7 → 10.0.9.12:53 (UDP)", 5)]);
     }
 
     #[test]

@@ -193,7 +193,12 @@ fn destinations(kind: Kind, value: &Value) -> BTreeMap<String, Towards> {
             continue;
         };
         let number = |key| count(row.get(key)).unwrap_or(0);
-        let towards = known.entry(format!("{local} → {}", SocketAddr::new(remote, port))).or_default();
+        let protocol = match row.get("protocol").and_then(Value::as_str) {
+            Some("udp") => " (UDP)",
+            _ => "",
+        };
+        let name = format!("{local} → {}{protocol}", SocketAddr::new(remote, port));
+        let towards = known.entry(name).or_default();
         towards.ports += number(ports);
         towards.connections += number(connections);
     }
