@@ -97,5 +97,9 @@ fn failed(error: &anyhow::Error) -> ExitCode {
     for line in text.lines() {
         let _ = writeln!(std::io::stderr(), "{}", terminal::Harmless(line));
     }
+    // The C library's words: by now it is a text of any of our libraries.
+    if text.contains("Too many open files") {
+        let _ = writeln!(std::io::stderr(), "sockeye: `ulimit -n 1024` allows it enough of them");
+    }
     ExitCode::from(FAILED)
 }

@@ -360,6 +360,7 @@ fn with_too_few_descriptors_there_are_notes_and_with_fewer_an_error() {
         confined::leave_descriptors(&mut command, 1);
         let error = refused(command);
         assert_eq!(error.matches("Too many open files").count(), 1, "{error}");
+        assert!(error.contains("ulimit -n 1024"), "{error}");
     });
 }
 

@@ -6,6 +6,7 @@ use std::ops::RangeInclusive;
 use serde::{Deserialize, Serialize};
 
 use crate::account::Account;
+use crate::budget::line_of;
 use crate::limit::{Measure, Unit};
 use crate::place::Place;
 use crate::verdict::{Finding, Outcome, evidence, grade};
@@ -125,11 +126,14 @@ fn allowance(text: &str) -> Result<Allowance, String> {
 }
 
 /// A baseline's text that cannot be read.
-#[derive(Debug, thiserror::Error)]
+#[derive(PartialEq, Eq, Debug, thiserror::Error)]
 pub enum BaselineError {
-    /// It is no such file.
+    /// It is no such file; where, and what is wrong with it.
     #[error("it is no baseline: {0}")]
-    Unreadable(#[from] toml::de::Error),
+    Unreadable(String),
+    /// It is what another option writes.
+    #[error("it is JSON, as --export-json writes it")]
+    Json,
     /// A newer version wrote it.
     #[error(
         "it has format {0}, and this version reads up to {FORMAT}: use a newer sockeye, or save it again"
@@ -207,11 +211,19 @@ impl Baseline {
     /// # Errors
     /// What is wrong with it.
     pub fn parse(text: &str) -> Result<Baseline, BaselineError> {
-        let Version { format } = toml::from_str(text)?;
+        if text.trim_start().starts_with('{') {
+            return Err(BaselineError::Json);
+        }
+        // Without the line itself: a file may be of one.
+        let told = |error: toml::de::Error| {
+            let line = line_of(text, error.span().map_or(0, |span| span.start));
+            BaselineError::Unreadable(format!("line {line}: {}", error.message()))
+        };
+        let Version { format } = toml::from_str(text).map_err(told)?;
         if format > FORMAT {
             return Err(BaselineError::Newer(format));
         }
-        let file: File = toml::from_str(text)?;
+        let file: File = toml::from_str(text).map_err(told)?;
         let place = |one: &Opens| one.to.parse().map_err(|_| BaselineError::Destination(one.to.clone()));
         let opens = file.destination.iter().map(|one| Ok((place(one)?, one.opens)));
         Ok(Baseline {
@@ -398,6 +410,18 @@ mod tests {
             verdict.compare(&account(&[(80, opens * 6 / 5)]), &baseline, &Tolerance::default());
             assert_eq!(verdict.broken().count(), 2, "{opens}: of the run, and of the destination");
         }
+    }
+
+    #[test]
+    fn what_is_no_baseline_is_told_in_a_line() {
+        let why = |text: &str| Baseline::parse(text).unwrap_err().to_string();
+        assert_eq!(why("\n {\"schema\":\"sockeye.run/1\"}"), "it is JSON, as --export-json writes it");
+        assert_eq!(
+            why("format = 1\nopens = 'x'\n"),
+            "it is no baseline: line 2: invalid type: string \"x\", expected u64"
+        );
+        assert_eq!(why("# nothing"), "it is no baseline: line 1: missing field `format`");
+        assert!(why("format = 9").contains("use a newer sockeye"));
     }
 
     #[test]

@@ -127,7 +127,7 @@ fn error_at(text: &str, from: usize, key: &str, message: &str) -> BudgetError {
 }
 
 /// Which line a byte is in, from 1.
-fn line_of(text: &str, at: usize) -> usize {
+pub(crate) fn line_of(text: &str, at: usize) -> usize {
     1 + text.bytes().take(at).filter(|byte| *byte == b'\n').count()
 }
 

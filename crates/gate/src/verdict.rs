@@ -148,7 +148,7 @@ fn line(one: &DestinationAccount) -> String {
     for (number, what) in [
         (one.time_wait_left, "left in TIME_WAIT"),
         (one.leaked.max, "not closed"),
-        (one.peak_ports.min, "ports at once"),
+        (one.peak_ports.min, if one.peak_ports.min == 1 { "port at once" } else { "ports at once" }),
     ] {
         if number > 0 {
             line += &format!(", {} {what}", count(number));

@@ -4,7 +4,7 @@ use quick_xml::Writer;
 use quick_xml::events::{BytesDecl, BytesEnd, BytesStart, BytesText, Event};
 use sockeye_gate::{Account, Finding, Outcome, Verdict};
 
-use super::run_table::sentence;
+use super::run_table::{name, sentence};
 use crate::terminal::Harmless;
 
 /// The whole file.
@@ -16,7 +16,7 @@ pub(crate) fn render(account: &Account, verdict: &Verdict, command: &[String]) -
     let skipped =
         verdict.findings.iter().filter(|finding| finding.outcome == Outcome::NotKnown).count().to_string();
     let seconds = format!("{:.3}", account.duration_ms as f64 / 1e3);
-    let name = Harmless(&command.join(" ")).to_string();
+    let name = Harmless(&name(command)).to_string();
     let mut suites = BytesStart::new("testsuites");
     suites.push_attribute(("name", "sockeye run"));
     xml.write_event(Event::Start(suites))?;
@@ -98,6 +98,17 @@ mod tests {
             Leak { kind: LeakKind::Open, remote: None, owner: text.to_owned(), count: 1, is_certain: true };
         let account = Account { leaks: vec![leak], notes: vec![text.to_owned()], ..Account::default() };
         (account, Verdict { findings: vec![finding] })
+    }
+
+    #[test]
+    fn a_command_line_without_end_is_no_name() {
+        let (account, verdict) = hostile("x");
+        let command = ["ä".repeat(50_000)];
+        let xml = render(&account, &verdict, &command).unwrap();
+        let markdown = run_markdown::render(&account, &verdict, &command, Exit::Code(0));
+        for shown in [xml, markdown] {
+            assert!(shown.contains("äää…") && shown.len() < 10_000, "{} bytes", shown.len());
+        }
     }
 
     proptest! {

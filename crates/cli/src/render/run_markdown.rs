@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use sockeye_gate::{Account, Outcome, Verdict};
 
-use super::run_table::{count, how, number, sentence, span};
+use super::run_table::{count, how, name, number, sentence, span};
 use crate::run::child::Exit;
 use crate::terminal::Harmless;
 
@@ -15,7 +15,7 @@ const MOST_ROWS: usize = 20;
 pub(crate) fn render(account: &Account, verdict: &Verdict, command: &[String], exit: Exit) -> String {
     let mut text = String::new();
     let mark = if verdict.passes() { "✅ passed" } else { "❌ failed" };
-    let _ = writeln!(text, "### Connections of {}: {mark}\n", escaped(&command.join(" ")));
+    let _ = writeln!(text, "### Connections of {}: {mark}\n", escaped(&name(command)));
     let _ = writeln!(
         text,
         "{} in {:.2} s: {} connections opened, {} accepted, {} at once at most, {} left in TIME_WAIT, {} not closed.\n",

@@ -70,6 +70,16 @@ pub(crate) fn render(
     text
 }
 
+/// The command as a name for a report: what generates commands writes lines of thousands of characters.
+pub(super) fn name(command: &[String]) -> String {
+    const MOST_CHARACTERS: usize = 200;
+    let line = command.join(" ");
+    match line.char_indices().nth(MOST_CHARACTERS) {
+        None => line,
+        Some((end, _)) => format!("{}…", &line[..end]),
+    }
+}
+
 /// How the command ended.
 pub(super) fn how(exit: Exit) -> String {
     match exit {
