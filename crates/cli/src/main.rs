@@ -92,14 +92,14 @@ fn passed(passed: bool) -> u8 {
 
 /// Says why.
 fn failed(error: &anyhow::Error) -> ExitCode {
+    let mut text = format!("sockeye: {error:#}");
+    // The C library's words: of any of our libraries.
+    if text.contains("Too many open files") {
+        text.push_str("; `ulimit -n 1024` allows enough of them");
+    }
     // Paths and names in it may be anything. Lines stay lines: a filter has its mistake marked below.
-    let text = format!("sockeye: {error:#}");
     for line in text.lines() {
         let _ = writeln!(std::io::stderr(), "{}", terminal::Harmless(line));
-    }
-    // The C library's words: by now it is a text of any of our libraries.
-    if text.contains("Too many open files") {
-        let _ = writeln!(std::io::stderr(), "sockeye: `ulimit -n 1024` allows it enough of them");
     }
     ExitCode::from(FAILED)
 }
