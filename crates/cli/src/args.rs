@@ -23,6 +23,7 @@ use crate::help::{
     CHECK_HELP, CLOSES_HELP, DIFF_HELP, HEADROOM_HELP, LIFETIMES_HELP, PORTS_HELP, RECORD_HELP, REPORT_HELP,
     RUN_HELP, SNAPSHOT_HELP, SOCKETS_HELP, TOP_HELP, WATCH_HELP,
 };
+use crate::instant::Instant;
 use crate::quantity::{duration, interval, share};
 
 /// The command line.
@@ -516,6 +517,9 @@ pub(crate) struct LifetimesArgs {
 }
 
 #[derive(Args, Debug, Clone)]
+#[command(mut_arg("replay", |arg| arg.value_name("FILE|DIR").help(
+    "Read a capture instead of the kernel, or step through a recording, the directory that `sockeye record` has written"
+)))]
 pub(crate) struct TopArgs {
     /// From tick to tick: seconds, or with a unit (500ms, 10s, 5m); + and - change it while it runs
     #[arg(value_name = "INTERVAL", default_value = "1s", value_parser = interval)]
@@ -524,6 +528,9 @@ pub(crate) struct TopArgs {
     pub(crate) pace: PaceArgs,
     #[command(flatten)]
     pub(crate) feed: FeedArgs,
+    /// Of a recording, begin at this time (UTC): 2026-11-23 16:05, 16:05, -2h; else it begins with the first tick
+    #[arg(long, value_name = "TIME", value_parser = Instant::parse, allow_hyphen_values = true, requires = "replay")]
+    pub(crate) begin: Option<Instant>,
     #[command(flatten)]
     pub(crate) fleet: FleetArgs,
     /// What it shows first; every screen has a key

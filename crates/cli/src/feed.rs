@@ -453,7 +453,7 @@ fn folder_of(path: &Path) -> &Path {
 fn open_replay(path: &Path) -> anyhow::Result<(Replay<File>, Surroundings)> {
     anyhow::ensure!(
         !path.join("sockeye-recording.json").exists(),
-        "it is no capture but a recording: `sockeye report` reads it"
+        "it is no capture but a recording: `sockeye report` reads it, `sockeye top --replay` steps through it"
     );
     // Asked before it is opened: opening a FIFO waits for someone who writes to it.
     anyhow::ensure!(fs::metadata(path)?.is_file(), "a capture must be a regular file: it is read twice");

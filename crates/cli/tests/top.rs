@@ -390,6 +390,76 @@ fn a_namespace_is_looked_into_among_all_of_them() {
     assert!(terminal.is_given_back());
 }
 
+/// `sockeye record`, killed on drop.
+struct Recorder(Child);
+
+impl Drop for Recorder {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// A recording that is being written is gone through, and every screen of it is there.
+#[test]
+fn a_recording_is_stepped_through_while_it_is_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("history");
+    let directory = path.to_str().unwrap();
+    let mut recorder = sockeye(&["record", "-o", directory, "--interval", "100ms"]);
+    let mut recorder = Recorder(recorder.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap());
+    let args = ["top", "--replay", directory];
+    wait_until("a tick", LIMIT, || {
+        let report = sockeye(&["report", directory, "--json"]).stderr(Stdio::null()).output().unwrap();
+        report.status.success()
+    });
+    let mut terminal = Terminal::start(&args, 120, true);
+    terminal.comes_to_show("tick 1 of");
+    // On from the last, new ones are looked for: there may be none yet.
+    wait_until("the second tick", LIMIT, || {
+        terminal.forget();
+        terminal.typed(b"^t\x0c");
+        within(Duration::from_millis(200), || terminal.text().contains("tick 2 of").then_some(())).is_some()
+    });
+    for (key, shown) in [
+        ("2", "connection"),
+        ("3", "how many ports"),
+        ("4", "COMPLETED"),
+        ("5", "does not hold listeners"),
+        ("6", "does not hold single sockets"),
+        ("1", "tick 2 of"),
+        ("?", "closest"),
+    ] {
+        terminal.typed(key.as_bytes());
+        terminal.comes_to_show(shown);
+    }
+    // It plays as it is written.
+    terminal.typed(b"?$ ");
+    terminal.comes_to_show("\u{25b6}");
+    let last = |terminal: &Terminal| {
+        let text = terminal.text();
+        let number = text.rsplit_once("tick ")?.1.split_once(" of")?.0.replace(',', "");
+        number.parse::<u64>().ok()
+    };
+    let seen = wait_for("the last tick", LIMIT, || last(&terminal));
+    wait_until("later ticks", LIMIT, || {
+        terminal.forget();
+        terminal.typed(b"\x0c");
+        within(Duration::from_millis(500), || last(&terminal).filter(|now| *now > seen + 5)).is_some()
+    });
+    kill(Pid::from_raw(recorder.0.id() as i32), Signal::SIGTERM).unwrap();
+    assert!(recorder.0.wait().unwrap().success());
+    // And is there when it was rolled.
+    terminal.typed(b" ^");
+    terminal.comes_to_show("tick 1 of");
+    terminal.typed(b"bnow\r");
+    terminal.comes_to_show("stands");
+    terminal.typed(b"q");
+    assert_eq!(terminal.ends(), Some(0));
+    assert!(terminal.is_given_back());
+    assert_eq!(is_harmless(&terminal.written.lock().unwrap().bytes), Ok(()));
+}
+
 /// From a key to the first of the whole frame that it asks for, of every screen in turn, while sweeps go on all the time.
 #[test]
 fn keys_are_answered_while_a_sweep_runs() {

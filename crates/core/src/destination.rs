@@ -59,6 +59,30 @@ pub struct Destination {
 }
 
 impl Destination {
+    /// One of which only these numbers are known, as a recording tells it. Headroom beyond what is usable is none.
+    pub fn recorded(
+        id: DestinationId,
+        traffic: Traffic,
+        in_use: u32,
+        [min, max]: [u32; 2],
+        usable: u32,
+        rates: Rates,
+    ) -> Destination {
+        let max = max.min(usable);
+        Destination {
+            id,
+            traffic,
+            in_use,
+            in_use_preferred: 0,
+            suspects_in_use: 0,
+            headroom: Headroom { min: min.min(max), max, ..Headroom::default() },
+            usable,
+            rates: Some(rates),
+            forecast: None,
+            ages_start: 0,
+        }
+    }
+
     /// How full it is, 0–1: 1 − headroom.max / usable, so at least so full. 1 when no port is usable at all.
     pub fn occupancy(&self) -> f64 {
         if self.usable == 0 { 1.0 } else { 1.0 - f64::from(self.headroom.max) / f64::from(self.usable) }

@@ -46,7 +46,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut appending = 0.0;
     let mut rows = Rows::default();
     for second in 0..(hours * 3_600.0) as u64 {
-        let at = day.tick(second, &mut rows);
+        let at = day.tick(second, recorder.begins_segment(), &mut rows);
         connections += rows.connections.len() as u64;
         let appended = Instant::now();
         recorder.append(at, &mut rows)?;
@@ -72,10 +72,10 @@ impl Day {
         Day { dice: Dice(7), names, cookie: 1, live: [LIVE / DESTINATIONS; DESTINATIONS as usize] }
     }
 
-    fn tick(&mut self, second: u64, rows: &mut Rows) -> Time {
+    fn tick(&mut self, second: u64, begins_segment: bool, rows: &mut Rows) -> Time {
         let at = Time(BEGIN_MS + second * 1_000 + 3);
         rows.clear();
-        if second == 0 {
+        if begins_segment {
             rows.settings.push(Setting {
                 time: at,
                 netns: 4_026_531_840,

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
-use std::io::{BufReader, Read as _};
+use std::io::{BufReader, Read};
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
@@ -94,19 +94,23 @@ pub(crate) fn read(
 ) -> Result<Frames<BufReader<File>>, RecordingError> {
     let end = file.metadata().map_err(RecordingError::io("look at", path))?.len();
     let mut file = BufReader::with_capacity(1 << 16, file);
-    let mut start = Vec::new();
-    file.by_ref()
-        .take(HEADER_BYTES as u64)
-        .read_to_end(&mut start)
-        .map_err(RecordingError::io("read", path))?;
-    let Some((format, salt)) = read_header(&start, sequence) else {
+    Ok(match salt(path, &mut file, sequence)? {
+        Some(salt) => Frames::new(file, salt, HEADER_BYTES as u64, end),
         // All of it is told as unread.
-        return Ok(Frames::none(file, end));
-    };
-    if format > FORMAT {
-        return Err(RecordingError::Newer { path: path.to_owned(), format });
+        None => Frames::none(file, end),
+    })
+}
+
+/// What the frames of a journal are known by, as its header tells it; `from` stands at the first of them then. None of one
+/// without a whole header.
+pub(crate) fn salt(path: &Path, mut from: impl Read, sequence: u64) -> Result<Option<u64>, RecordingError> {
+    let mut start = Vec::new();
+    let header = from.by_ref().take(HEADER_BYTES as u64).read_to_end(&mut start);
+    header.map_err(RecordingError::io("read", path))?;
+    match read_header(&start, sequence) {
+        Some((format, _)) if format > FORMAT => Err(RecordingError::Newer { path: path.to_owned(), format }),
+        header => Ok(header.map(|(_, salt)| salt)),
     }
-    Ok(Frames::new(file, salt, HEADER_BYTES as u64, end))
 }
 
 /// Version and salt.

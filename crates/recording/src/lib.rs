@@ -12,6 +12,8 @@ mod words;
 
 // Frames and rows alone are little: what fuzzes them builds no Parquet.
 #[cfg(feature = "files")]
+mod browser;
+#[cfg(feature = "files")]
 mod column;
 #[cfg(feature = "files")]
 mod error;
@@ -35,6 +37,8 @@ mod table;
 #[cfg(feature = "files")]
 mod tests;
 
+#[cfg(feature = "files")]
+pub use browser::{Browser, Stretch, Table};
 #[cfg(feature = "files")]
 pub use error::RecordingError;
 pub use frame::{Framer, Frames, Torn, sealed};

@@ -74,12 +74,12 @@ pub struct Unread {
 
 /// A recording.
 pub struct Recording {
-    layout: Layout,
+    pub(crate) layout: Layout,
 }
 
 /// What a segment is made of. Journals are few and open, so that none is rolled away; a year of Parquet files would be more
 /// than a process may have open.
-enum Segment {
+pub(crate) enum Segment {
     Journal(Result<File, RecordingError>),
     /// In these tables, with the bytes of each.
     Rolled(Vec<(&'static str, u64)>),
@@ -218,7 +218,7 @@ impl Recording {
 
     /// The segments that make up the recording now, in order: each is either a journal or Parquet, whatever is rolled from
     /// here on.
-    fn segments(&self, tables: &[&'static str]) -> Result<BTreeMap<u64, Segment>, RecordingError> {
+    pub(crate) fn segments(&self, tables: &[&'static str]) -> Result<BTreeMap<u64, Segment>, RecordingError> {
         let mut listings = 0;
         loop {
             listings += 1;
@@ -259,7 +259,7 @@ impl Recording {
         Ok(segments)
     }
 
-    fn unread(&self, path: &Path, why: String) -> Unread {
+    pub(crate) fn unread(&self, path: &Path, why: String) -> Unread {
         let file = path.strip_prefix(self.layout.root()).unwrap_or(path);
         Unread { file: file.display().to_string(), why }
     }
@@ -287,7 +287,7 @@ impl Recording {
 type OpenTable = (&'static str, u64, Result<File, RecordingError>);
 
 /// With its cause.
-fn told(error: &RecordingError) -> String {
+pub(crate) fn told(error: &RecordingError) -> String {
     match std::error::Error::source(error) {
         Some(cause) => format!("{error}: {cause}"),
         None => error.to_string(),
@@ -308,7 +308,7 @@ fn have_sums(tables: &[OpenTable], [begin, end]: [Time; 2]) -> bool {
 const ORDER: [&str; TABLES.len()] =
     [Setting::TABLE, Tick::TABLE, Destination::TABLE, Warning::TABLE, Sum::TABLE, Connection::TABLE];
 
-fn read_table(
+pub(crate) fn read_table(
     table: &str,
     file: File,
     period: [Time; 2],
@@ -329,7 +329,7 @@ fn read_table(
     }
 }
 
-fn cut(rows: &mut Rows, [begin, end]: [Time; 2]) {
+pub(crate) fn cut(rows: &mut Rows, [begin, end]: [Time; 2]) {
     fn within<R: Row>(rows: &mut Vec<R>, begin: Time, end: Time) {
         rows.retain(|row| (begin..end).contains(&row.at()));
     }

@@ -134,6 +134,11 @@ impl TableReader {
             .reduce(|[from, to], [first, last]| [from.min(first), to.max(last)])
     }
 
+    /// How many rows it has, as it says itself.
+    pub(crate) fn rows(&self) -> u64 {
+        u64::try_from(self.file.metadata().file_metadata().num_rows()).unwrap_or(0)
+    }
+
     fn group_span<R: Row>(&self, group: usize) -> Option<[Time; 2]> {
         let metadata = self.file.metadata().row_group(group);
         let bound = |name: &str, of: fn(&Statistics) -> Option<i64>| {

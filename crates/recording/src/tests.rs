@@ -2,6 +2,7 @@
 
 #![allow(clippy::print_stdout, reason = "a child tells the test that started it")]
 
+mod browsing;
 mod damage;
 mod disk;
 mod kills;

@@ -23,6 +23,7 @@ use crate::top::input::{Decoder, Input};
 use crate::top::keys::{self, Effect, Shown};
 use crate::top::look::Look;
 use crate::top::past::{Past, State};
+use crate::top::player;
 use crate::top::theme::Theme;
 use crate::top::tty::{self, Tty};
 use crate::top::view::{Choice, Overlay, View};
@@ -41,15 +42,25 @@ pub(crate) fn run(args: &TopArgs) -> anyhow::Result<()> {
         io::stdout().is_terminal(),
         "top needs a terminal: for a file or a pipe take `sockeye watch` (a line per interval) or `sockeye --json` (one look)"
     );
+    // A capture is a file.
+    let recording = args.feed.replay.clone().filter(|path| path.is_dir());
+    ensure!(
+        recording.is_some() || args.begin.is_none(),
+        "--begin is for a recording: --replay DIR, which `sockeye record` has written"
+    );
     let wanted = Arc::new(Wanted::new(args.interval));
     let (past, woken) = Past::new().context("opening a pipe")?;
     let past = Arc::new(past);
     let signals = Signals::listen().context("listening to signals")?;
     let follower = {
         let (args, wanted, past) = (args.clone(), Arc::clone(&wanted), Arc::clone(&past));
+        let recording = recording.clone();
         let follow = move || {
             let _told = TellsOfPanic(&past);
-            follower::follow(&args, &wanted, &past);
+            match recording {
+                Some(directory) => player::play(&directory, args.begin, &wanted, &past),
+                None => follower::follow(&args, &wanted, &past),
+            }
         };
         Builder::new().name("follower".to_owned()).spawn(follow).context("starting a thread")?
     };
@@ -63,6 +74,9 @@ pub(crate) fn run(args: &TopArgs) -> anyhow::Result<()> {
     view.begin_by(args.by);
     if args.fleet.all_netns {
         view.begin_with_all();
+    }
+    if recording.is_some() {
+        view.begin_with_recording();
     }
     let wants = view.wants();
     wanted.set(wants.clone(), false);
@@ -138,7 +152,9 @@ impl ScreenThread {
             }
             if self.tty.is_ready() {
                 if let Some(answer) = self.past.take_answer() {
-                    self.view.follow(self.wanted.now().namespace);
+                    if !self.view.is_recording {
+                        self.view.follow(self.wanted.now().namespace);
+                    }
                     self.view.message = Some(answer);
                     self.wants.namespace.clone_from(&self.view.namespace);
                 }
@@ -236,6 +252,10 @@ impl ScreenThread {
             Some(Effect::Quit) => return Ok(Some(Ended::Wished)),
             Some(Effect::Suspend) => self.suspend()?,
             Some(Effect::Repaint) => self.tty.forget(),
+            Some(Effect::ListNamespaces) if self.view.is_recording => {
+                let told = "a recording is gone through tick by tick, whatever namespace each is of";
+                self.view.message = Some(told.to_owned());
+            }
             Some(Effect::ListNamespaces) if self.is_bound => {
                 self.view.message = Some("a capture is of one namespace".to_owned());
             }
@@ -245,6 +265,7 @@ impl ScreenThread {
                     chosen: 0,
                 });
             }
+            Some(Effect::Go(to)) => self.wanted.go(to),
             Some(Effect::Tick) | None => {}
         }
         Ok(None)
@@ -306,7 +327,7 @@ fn over(state: &State, looks: &[Arc<Look>]) -> Option<Ended> {
     match state {
         State::Failed(_) => Some(Ended::Over),
         State::Over => looks.last().is_none_or(|look| !look.place.is_replay).then_some(Ended::Over),
-        State::Opening | State::Following => None,
+        State::Opening | State::Following | State::Recorded { .. } => None,
     }
 }
 

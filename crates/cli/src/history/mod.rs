@@ -2,7 +2,7 @@
 
 mod owner;
 pub(crate) mod past;
-mod reading;
+pub(crate) mod reading;
 pub(crate) mod writing;
 
 use std::env;

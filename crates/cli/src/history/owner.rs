@@ -8,7 +8,7 @@ use crate::by::OwnerName;
 
 /// None is what is not known. Texts are shared by the rows that have them.
 #[derive(Clone, PartialEq, Eq, Hash, Default)]
-pub(super) struct Owner {
+pub(crate) struct Owner {
     pub(super) pid: Option<u32>,
     pub(super) name: Option<Arc<str>>,
     pub(super) uid: Option<u32>,

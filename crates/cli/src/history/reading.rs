@@ -21,10 +21,10 @@ use crate::sweep::Note;
 /// Owners that are told apart; more share one row.
 const MOST_OWNERS: usize = 1 << 20;
 /// A tick that is so much later than its interval says has a gap before it.
-const LATE_MS: u64 = 2_000;
+pub(crate) const LATE_MS: u64 = 2_000;
 /// More of anything within a tick, or of milliseconds, no host has. What a file claims beyond it counts as this, so that sums
 /// of what is claimed do not come round to little.
-const MOST: u64 = 1 << 40;
+pub(crate) const MOST: u64 = 1 << 40;
 /// More bytes no connection carries.
 const MOST_BYTES: u64 = 1 << 50;
 
@@ -65,7 +65,7 @@ impl Folding {
         Folding {
             period: Period::new(Moment(begin.0), Moment(end.0)),
             origin: Origin::default(),
-            owners: Owners { by, names: vec![OwnerName::default()], known: HashMap::default() },
+            owners: Owners::new(by),
             namespaces: Vec::new(),
             last_tick: None,
             gaps: 0,
@@ -223,7 +223,7 @@ impl Sink for Folding {
     }
 }
 
-fn closed_sample(row: &Connection, owner: OwnerId) -> ClosedSample {
+pub(crate) fn closed_sample(row: &Connection, owner: OwnerId) -> ClosedSample {
     ClosedSample {
         at: When::between(Moment(row.closed_earliest.0), Moment(row.closed_latest.0)).middle(),
         group: End::from(row).group(),
@@ -300,15 +300,15 @@ fn closed_by(word: sockeye_recording::ClosedBy) -> ClosedBy {
 }
 
 /// Between 0 and 1: anything else in a file is no share.
-fn share(ratio: Option<f64>) -> Option<f64> {
+pub(crate) fn share(ratio: Option<f64>) -> Option<f64> {
     ratio.filter(|ratio| (0.0..=1.0).contains(ratio))
 }
 
-fn destination_id(protocol: Protocol, local: IpAddr, remote: IpAddr, port: u16) -> DestinationId {
+pub(crate) fn destination_id(protocol: Protocol, local: IpAddr, remote: IpAddr, port: u16) -> DestinationId {
     DestinationId { protocol, local_address: local, remote_address: remote, remote_port: port }
 }
 
-fn protocol(word: Word) -> Protocol {
+pub(crate) fn protocol(word: Word) -> Protocol {
     match word {
         Word::Tcp => Protocol::Tcp,
         Word::Udp => Protocol::Udp,
@@ -317,14 +317,18 @@ fn protocol(word: Word) -> Protocol {
 }
 
 /// Owners by their numbers; 0 is who is not known.
-struct Owners {
+pub(crate) struct Owners {
     by: By,
-    names: Vec<OwnerName>,
+    pub(crate) names: Vec<OwnerName>,
     known: HashMap<Owner, OwnerId>,
 }
 
 impl Owners {
-    fn number(&mut self, all: Owner) -> OwnerId {
+    pub(crate) fn new(by: By) -> Owners {
+        Owners { by, names: vec![OwnerName::default()], known: HashMap::default() }
+    }
+
+    pub(crate) fn number(&mut self, all: Owner) -> OwnerId {
         let owner = match self.by {
             By::User => Owner { uid: all.uid, user: all.user, ..Owner::default() },
             By::Cgroup => Owner { cgroup: all.cgroup, ..Owner::default() },

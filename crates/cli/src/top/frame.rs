@@ -10,7 +10,7 @@ use sockeye_core::Churn;
 use super::filter::NamesAtHand;
 use super::grid::Drawn;
 use super::keys::{Hit, Shown};
-use super::look::Look;
+use super::look::{Look, Recorded};
 use super::past::State;
 use super::pen::{Pen, columns, wrapped};
 use super::screens::{
@@ -18,6 +18,7 @@ use super::screens::{
 };
 use super::theme::Theme;
 use super::view::{Overlay, Screen, View};
+use crate::render::exhaustion::span;
 use crate::render::snapshot_screen::{grouped, three_digits};
 use crate::terminal::Harmless;
 
@@ -78,6 +79,7 @@ pub(crate) fn draw(scene: &Scene<'_>, buffer: &mut Buffer) -> Shown {
         None => {
             let told = match scene.state {
                 State::Failed(why) => format!("it failed: {}", Harmless(why)),
+                _ if scene.view.is_recording => "reading the recording …".to_owned(),
                 _ => "reading the sockets …".to_owned(),
             };
             Pen::at(buffer, body, 1).skip(2).put_cut(&told, scene.theme.dim);
@@ -132,6 +134,7 @@ fn title(scene: &Scene<'_>, area: Rect, buffer: &mut Buffer) {
     let Some(look) = scene.look() else { return };
     let view = scene.view;
     let pace = match (look.place.is_replay, view.speed) {
+        _ if view.is_recording => "recorded".to_owned(),
         (false, _) => format!("every {}", interval(view.interval.as_millis() as u64)),
         (true, speed) if speed.is_infinite() => "replay, without waits".to_owned(),
         (true, speed) => format!("replay ×{speed}"),
@@ -143,18 +146,26 @@ fn title(scene: &Scene<'_>, area: Rect, buffer: &mut Buffer) {
             (format!("‖ {} ago", interval(ago)), theme.warn)
         }
         (Some(_), _) => ("‖ paused".to_owned(), theme.warn),
+        _ if view.is_recording && !view.plays => ("‖ stands".to_owned(), theme.warn),
+        _ if view.is_recording && view.speed.is_infinite() => ("▶ plays".to_owned(), theme.good),
+        _ if view.is_recording => (format!("▶ ×{}", view.speed), theme.good),
         (None, State::Over) => ("■ the end".to_owned(), theme.warn),
         (None, State::Failed(_)) => ("■ failed".to_owned(), theme.bad),
         (None, _) => ("● live".to_owned(), theme.good),
     };
-    let clock = look.at.strftime("%H:%M:%S UTC").to_string();
+    let format = if view.is_recording { "%Y-%m-%d %H:%M:%S UTC" } else { "%H:%M:%S UTC" };
+    let clock = look.at.strftime(format).to_string();
     let right = columns(&clock) + columns(&pace) + columns(&state) + 7;
     let place = &look.place;
-    let mut left = format!("  {}", Harmless(&place.host_name));
-    if !place.namespace.is_empty() {
-        left += &format!(" · netns {}", Harmless(&place.namespace));
+    let mut left = String::new();
+    // A recording may tell nothing of one of them.
+    for (what, name) in
+        [("", &place.host_name), ("netns ", &place.namespace), ("Linux ", &place.kernel_release)]
+    {
+        if !name.is_empty() {
+            left += &format!("{}{what}{}", if left.is_empty() { "  " } else { " · " }, Harmless(name));
+        }
     }
-    left += &format!(" · Linux {}", Harmless(&place.kernel_release));
     let room = usize::from(pen.room().saturating_sub(right));
     pen.put(&super::pen::cut(&left, room), theme.text);
     let from = pen.x().max(area.right().saturating_sub(right));
@@ -192,7 +203,6 @@ fn tabs(scene: &Scene<'_>, area: Rect, buffer: &mut Buffer, shown: &mut Shown) {
 fn sums(look: &Look, theme: &Theme, area: Rect, buffer: &mut Buffer) {
     let mut pen = Pen::at(buffer, area, 2);
     let [opens, closes] = rates(&look.churn);
-    let waiting = look.sockets.in_state(sock_diag::Protocol::Tcp, sock_diag::SocketState::TimeWait);
     let mut put = |label: &str, value: &str| {
         if pen.room() > columns(label) + columns(value) + 2 {
             pen.put(" ", theme.text)
@@ -205,12 +215,18 @@ fn sums(look: &Look, theme: &Theme, area: Rect, buffer: &mut Buffer) {
     put("opens", &format!("{}/s", three_digits(opens)));
     put("closes", &format!("{}/s", three_digits(closes)));
     put("live", &grouped(look.churn.tcp.live()));
-    put("time-wait", &grouped(waiting));
+    put("time-wait", &grouped(look.time_wait));
+    if let Some(Recorded { exhausted_in_s: Some(seconds), .. }) = look.recorded {
+        put("first exhausted in", &span(seconds));
+    }
     let pool = &look.pool;
     put("usable ports", &format!("{} of {}", grouped(pool.usable), grouped(pool.range.count())));
     put("out", &grouped(look.outgoing.sockets()));
-    put("in", &grouped(look.incoming.sockets()));
-    put("udp ports", &format!("{} of {}", grouped(pool.udp_in_use), grouped(pool.udp_usable)));
+    // What comes in, and UDP's ports, are not recorded.
+    if look.recorded.is_none() {
+        put("in", &grouped(look.incoming.sockets()));
+        put("udp ports", &format!("{} of {}", grouped(pool.udp_in_use), grouped(pool.udp_usable)));
+    }
 }
 
 /// Opens and closes per second of the last interval.
@@ -244,6 +260,9 @@ fn cost(scene: &Scene<'_>, line: Rect, buffer: &mut Buffer) {
             pen.put(gap, theme.dim).put(text, style);
         }
     };
+    if let State::Recorded { of } = scene.state {
+        put(&format!("tick {} of {}", grouped(look.number), grouped(*of)), theme.heading);
+    }
     if let Some(sweep) = cost.sweep {
         let mut told =
             format!("{} sockets in {} ms", grouped(sweep.records), three_digits(sweep.duration_ms));
@@ -254,6 +273,13 @@ fn cost(scene: &Scene<'_>, line: Rect, buffer: &mut Buffer) {
     }
     if let Some(share) = cost.cpu_share {
         put(&format!("cpu {:.1}%", share * 100.0), if share > 0.2 { theme.warn } else { theme.dim });
+    }
+    if let Some(recorded) = &look.recorded {
+        seen(recorded.coverage, theme, &mut put);
+        if recorded.events_lost > 0 {
+            put(&format!("! {} events lost", grouped(recorded.events_lost)), theme.warn);
+        }
+        return;
     }
     if look.fleet.is_none() {
         events(look, theme, &mut put);
@@ -271,7 +297,12 @@ fn events(look: &Look, theme: &Theme, put: &mut impl FnMut(&str, Style)) {
         (true, 0) => put("0 events lost", theme.dim),
         (true, lost) => put(&format!("! {} events lost", grouped(lost)), theme.warn),
     }
-    match look.churn.coverage.ratio() {
+    seen(look.churn.coverage.ratio(), theme, put);
+}
+
+/// How much was seen of what the kernel counted.
+fn seen(ratio: Option<f64>, theme: &Theme, put: &mut impl FnMut(&str, Style)) {
+    match ratio {
         // Downwards: 100.0 is said of nothing less.
         Some(ratio) => {
             let style = if ratio < 0.99 { theme.warn } else { theme.dim };
@@ -296,6 +327,13 @@ fn keys(scene: &Scene<'_>, line: Rect, buffer: &mut Buffer, shown: &Shown) {
         };
         return;
     }
+    if let (Some(text), None) = (&view.time, &view.message) {
+        pen.put(" go to ", theme.key)
+            .put_cut(&Harmless(text).to_string(), theme.heading)
+            .put(" ", theme.chosen);
+        pen.put_cut("  16:05 of this day, 2026-11-23 16:05 or -2h, UTC; Esc does not", theme.dim);
+        return;
+    }
     if let Some(message) = &view.message {
         pen.put(" ", theme.text).put_cut(&Harmless(message).to_string(), theme.warn);
         return;
@@ -317,13 +355,19 @@ fn keys(scene: &Scene<'_>, line: Rect, buffer: &mut Buffer, shown: &Shown) {
         (false, Screen::Owners) => put("b", "group by"),
         _ => {}
     }
-    if view.screen.has_filter() && view.focus.is_none() {
+    if view.has_filter() && view.focus.is_none() {
         put("/", "filter");
     }
     if is_table {
         put("< > r", "sort");
     }
     match view.stands_at {
+        _ if view.is_recording => {
+            put("Space", if view.plays { "stop" } else { "play" });
+            put("← →", "step");
+            put("m x o", "minutes, hour");
+            put("@", "time");
+        }
         None => put("Space", "pause"),
         Some(_) => {
             put("Space", "go on");
@@ -333,7 +377,9 @@ fn keys(scene: &Scene<'_>, line: Rect, buffer: &mut Buffer, shown: &Shown) {
     put("q", "quit");
     put("+ -", if shown.is_replay { "speed" } else { "interval" });
     put("w", "notes");
-    put("n", "namespace");
+    if !view.is_recording {
+        put("n", "namespace");
+    }
 }
 
 /// All remarks, in full.
@@ -341,7 +387,7 @@ fn notes(scene: &Scene<'_>, scrolled: usize, body: Rect, buffer: &mut Buffer) ->
     let room = usize::from(body.width.saturating_sub(6));
     let mut lines = Vec::new();
     for remark in scene.look().map(|look| look.remarks.as_slice()).unwrap_or_default() {
-        lines.push((remark.id.replace('_', " "), scene.theme.heading));
+        lines.push((Harmless(&remark.id.replace('_', " ")).to_string(), scene.theme.heading));
         let text = Harmless(&remark.text).to_string();
         lines.extend(wrapped(&text, room).into_iter().map(|line| (format!("  {line}"), scene.theme.text)));
     }

@@ -7,12 +7,17 @@ use sockeye_core::DestinationId;
 
 use super::filter::NamesAtHand;
 use super::input::{Input, LONGEST_TEXT};
-use super::view::{Overlay, Screen, View};
+use super::view::{Overlay, OwnersBy, Screen, View};
+use super::wanted::Move;
+use crate::instant::Instant;
 
 /// Intervals that + and - step through.
 const INTERVALS_MS: [u64; 9] = [100, 200, 500, 1_000, 2_000, 5_000, 10_000, 30_000, 60_000];
 /// How fast a replay can go, times its own pace.
 const SPEEDS: [f64; 7] = [0.25, 0.5, 1.0, 2.0, 10.0, 60.0, f64::INFINITY];
+
+/// Longer texts are no time.
+const LONGEST_TIME: usize = 64;
 
 /// Something on the screen that a click means.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -66,6 +71,8 @@ pub(crate) enum Effect {
     Tick,
     /// Which namespaces there are.
     ListNamespaces,
+    /// Another tick of a recording.
+    Go(Move),
 }
 
 /// The view after a key.
@@ -85,16 +92,63 @@ pub(crate) fn apply(view: &View, input: &Input, shown: &Shown) -> (View, Option<
             type_filter(&mut view, input, shown);
             None
         }
+        _ if view.time.is_some() => type_time(&mut view, input),
         _ if view.overlay.is_some() => {
             look_over(&mut view, input, shown);
             None
         }
+        _ if view.is_recording => go_through(&mut view, input).or_else(|| choose(&mut view, input, shown)),
         _ => choose(&mut view, input, shown),
     };
     if *view.table() != before {
         view.pinned = None;
     }
     (view, effect)
+}
+
+/// A key that is about the time of a recording.
+fn go_through(view: &mut View, input: &Input) -> Option<Effect> {
+    let to = match input {
+        Input::Left | Input::Char('[' | 'T') => Move::Ticks(-1),
+        Input::Right | Input::Char(']' | 't') => Move::Ticks(1),
+        Input::Char('{') => Move::Ticks(-10),
+        Input::Char('}') => Move::Ticks(10),
+        Input::Char('M') => Move::Seconds(-60),
+        Input::Char('m') => Move::Seconds(60),
+        Input::Char('X') => Move::Seconds(-600),
+        Input::Char('x') => Move::Seconds(600),
+        Input::Char('O') => Move::Seconds(-3_600),
+        Input::Char('o') => Move::Seconds(3_600),
+        Input::Char('^') => Move::First,
+        Input::Char('$') => Move::Last,
+        _ => return None,
+    };
+    // Whoever steps wants to look at it.
+    view.plays &= !matches!(to, Move::Ticks(_));
+    Some(Effect::Go(to))
+}
+
+/// A key while a time is typed.
+fn type_time(view: &mut View, input: &Input) -> Option<Effect> {
+    let mut text = view.time.take()?;
+    match input {
+        Input::Escape => return None,
+        Input::Enter if text.trim().is_empty() => return None,
+        Input::Enter => match Instant::parse(&text) {
+            Ok(instant) => return Some(Effect::Go(Move::To(instant))),
+            // It stays, to be mended.
+            Err(why) => view.message = Some(why),
+        },
+        Input::Char(c) => text.push(*c),
+        Input::Pasted(pasted) => text.push_str(pasted),
+        Input::Backspace => {
+            text.pop();
+        }
+        Input::Control('u') => text.clear(),
+        _ => {}
+    }
+    view.time = Some(text.chars().take(LONGEST_TIME).collect());
+    None
 }
 
 /// A key while nothing is in front of the screen.
@@ -110,13 +164,16 @@ fn choose(view: &mut View, input: &Input, shown: &Shown) -> Option<Effect> {
         }
         Input::Tab => go_to(view, beside(view, 1)),
         Input::BackTab => go_to(view, beside(view, view.screens().len() - 1)),
-        Input::Char('/') if view.screen.has_filter() => {
+        Input::Char('/') if view.has_filter() => {
             // Of all of them, not of the one that is looked at.
             view.focus = None;
             view.typing = Some(view.filter().clone());
         }
         Input::Char('/') => {
-            let told = "destinations (1), owners (2), listeners (5) and sockets (6) can be filtered";
+            let told = match view.is_recording {
+                true => "destinations (1) and owners (2) can be filtered",
+                false => "destinations (1), owners (2), listeners (5) and sockets (6) can be filtered",
+            };
             view.message = Some(told.to_owned());
         }
         Input::Escape | Input::Backspace => go_back(view),
@@ -124,8 +181,15 @@ fn choose(view: &mut View, input: &Input, shown: &Shown) -> Option<Effect> {
         Input::Enter => view.focus = view.focus.or(shown.chosen),
         Input::Char('<' | ',') => sort_beside(view, shown, false),
         Input::Char('>' | '.') => sort_beside(view, shown, true),
-        Input::Char('b') if view.screen == Screen::Owners => view.owners_by = view.owners_by.next(),
+        Input::Char('b') if view.screen == Screen::Owners => {
+            view.owners_by = view.owners_by.next();
+            if view.is_recording && view.owners_by == OwnersBy::PortOrigin {
+                view.owners_by = view.owners_by.next();
+            }
+        }
+        Input::Char('b' | '@') if view.is_recording => view.time = Some(String::new()),
         Input::Char('r') => view.table_mut().descending ^= true,
+        Input::Char(' ' | 'p') if view.is_recording => view.plays ^= true,
         Input::Char(' ' | 'p') => {
             view.stands_at = if view.stands_at.is_some() { None } else { Some(shown.number) };
         }

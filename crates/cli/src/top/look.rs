@@ -1,5 +1,6 @@
 //! What one tick told, owned and bounded: all that is drawn of it.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -7,7 +8,7 @@ use std::sync::Arc;
 use sock_diag::{Protocol, SocketRecord, SocketState};
 use sockeye_core::{
     Churn, Curve, Destination, DestinationId, LifetimeReport, Moment, PortMap, PortRange, Rates, Report,
-    SocketCounts, Traffic,
+    Traffic,
 };
 
 use crate::account::Account;
@@ -16,7 +17,7 @@ use crate::follow::SweepCost;
 use crate::sweep::Note;
 
 /// More destinations than anybody scrolls through; the rest is told as a sum.
-const MOST_DESTINATIONS: usize = 4_096;
+pub(crate) const MOST_DESTINATIONS: usize = 4_096;
 
 /// Where all of it was seen.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -26,7 +27,7 @@ pub(crate) struct Place {
     /// As it is shown: its name, or else its inode.
     pub(crate) namespace: String,
     pub(crate) inode: Option<u64>,
-    /// A capture is looked at.
+    /// A capture or a recording is looked at.
     pub(crate) is_replay: bool,
     /// Names of interfaces by index.
     pub(crate) interfaces: BTreeMap<u32, String>,
@@ -159,13 +160,14 @@ pub(crate) struct NamespaceRow {
 /// Something an operator should know.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Remark {
-    pub(crate) id: &'static str,
+    /// Made harmless by whoever shows it: a recording's are what a file says.
+    pub(crate) id: Cow<'static, str>,
     pub(crate) text: String,
 }
 
 impl Remark {
     fn of(note: &Note) -> Remark {
-        Remark { id: note.id, text: note.message.clone() }
+        Remark { id: note.id.into(), text: note.message.clone() }
     }
 }
 
@@ -204,7 +206,8 @@ pub(crate) struct Look {
     pub(crate) at: jiff::Timestamp,
     pub(crate) churn: Churn,
     pub(crate) pool: PoolNumbers,
-    pub(crate) sockets: SocketCounts,
+    /// TCP sockets in TIME_WAIT.
+    pub(crate) time_wait: u32,
     pub(crate) outgoing: Traffic,
     pub(crate) incoming: Traffic,
     /// In the order of their ids.
@@ -227,6 +230,21 @@ pub(crate) struct Look {
     pub(crate) ports: Option<Arc<PortMap>>,
     pub(crate) list: Option<Arc<SocketList>>,
     pub(crate) detail: Option<Arc<Detail>>,
+    /// Only of a tick of a recording, which holds less than what is seen live.
+    pub(crate) recorded: Option<Recorded>,
+}
+
+/// What a recording tells of a tick beside what is told live, too.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Recorded {
+    /// When the first destination runs out if nothing changes, seconds.
+    pub(crate) exhausted_in_s: Option<f64>,
+    /// Connections seen of those the kernel counted since the recorder began, 0–1.
+    pub(crate) coverage: Option<f64>,
+    /// Destroy events lost within the tick.
+    pub(crate) events_lost: u64,
+    /// Connections that ended between these are what owners and lifetimes are of; None: they were not looked at.
+    pub(crate) ended: Option<[jiff::Timestamp; 2]>,
 }
 
 impl Look {
@@ -247,8 +265,10 @@ impl Look {
         let mut listeners: Vec<ListenerRow> = listeners.collect();
         listeners.sort_unstable_by_key(|listener| listener.port);
         let notes = notes.iter().map(Remark::of);
-        let warnings =
-            report.warnings.iter().map(|warning| Remark { id: warning.id(), text: warning.to_string() });
+        let warnings = report
+            .warnings
+            .iter()
+            .map(|warning| Remark { id: warning.id().into(), text: warning.to_string() });
         Look {
             number,
             place: Arc::default(),
@@ -263,7 +283,7 @@ impl Look {
                 udp_in_use: report.udp.in_use,
                 udp_usable: report.udp.usable,
             },
-            sockets: report.sockets,
+            time_wait: report.sockets.in_state(Protocol::Tcp, SocketState::TimeWait),
             outgoing: report.outgoing,
             incoming: report.incoming,
             destinations,
@@ -279,6 +299,7 @@ impl Look {
             ports: None,
             list: None,
             detail: None,
+            recorded: None,
         }
     }
 
@@ -298,7 +319,7 @@ impl Look {
             at: tick.at,
             churn: Churn { at, swept_at: at, interval_ms, ..Churn::default() },
             pool: NO_POOL,
-            sockets: SocketCounts::default(),
+            time_wait: 0,
             outgoing: Traffic::default(),
             incoming: Traffic::default(),
             destinations: Vec::new(),
@@ -314,6 +335,7 @@ impl Look {
             ports: None,
             list: None,
             detail: None,
+            recorded: None,
         }
     }
 

@@ -22,6 +22,10 @@ pub(crate) enum State {
     Following,
     /// It was asked for so long, or the capture is at its end.
     Over,
+    /// It stands at a tick of a recording that has so many.
+    Recorded {
+        of: u64,
+    },
     /// It ended by an error.
     Failed(String),
 }
@@ -70,6 +74,16 @@ impl Past {
         }
         kept.state = State::Following;
         drop(kept);
+        self.wake();
+    }
+
+    /// These instead of all looks before: the last one is the tick of a recording that is looked at.
+    pub(crate) fn show(&self, looks: VecDeque<Arc<Look>>, of: u64) {
+        let mut kept = self.lock();
+        let before = std::mem::replace(&mut kept.looks, looks);
+        kept.state = State::Recorded { of };
+        drop(kept);
+        drop(before);
         self.wake();
     }
 

@@ -3,27 +3,38 @@
 use insta::assert_snapshot;
 use ratatui_core::buffer::Buffer;
 use ratatui_core::layout::Rect;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::example;
 use super::frame::{Scene, draw};
 use super::input::Input;
 use super::keys::{Effect, Shown, apply};
+use super::look::Look;
 use super::past::State;
 use super::theme::Theme;
 use super::view::{Choice, Overlay, Screen, View};
 
-const SIZES: [(u16, u16); 3] = [(80, 24), (120, 40), (250, 70)];
+pub(super) const SIZES: [(u16, u16); 3] = [(80, 24), (120, 40), (250, 70)];
 
-fn text(buffer: &Buffer) -> String {
+pub(super) fn text(buffer: &Buffer) -> String {
     let area = buffer.area;
     let line = |y| (0..area.width).map(|x| buffer[(x, y)].symbol()).collect::<String>().trim_end().to_owned();
     (0..area.height).map(line).collect::<Vec<_>>().join("\n")
 }
 
-fn drawn(view: &View, (width, height): (u16, u16), theme: &Theme) -> (Buffer, Shown) {
-    let looks = example::looks();
-    let scene = Scene { looks: &looks, state: &State::Following, view, theme };
+fn drawn(view: &View, size: (u16, u16), theme: &Theme) -> (Buffer, Shown) {
+    drawn_of(&example::looks(), &State::Following, view, size, theme)
+}
+
+pub(super) fn drawn_of(
+    looks: &[Arc<Look>],
+    state: &State,
+    view: &View,
+    (width, height): (u16, u16),
+    theme: &Theme,
+) -> (Buffer, Shown) {
+    let scene = Scene { looks, state, view, theme };
     let mut buffer = Buffer::empty(Rect::new(0, 0, width, height));
     let shown = draw(&scene, &mut buffer);
     (buffer, shown)
@@ -125,13 +136,13 @@ fn hostile_names_are_harmless_on_every_screen() {
     let owner = super::look::OwnerRow { label: name(), user: name(), group: name(), ..Default::default() };
     look.owners = Some(vec![owner]);
     look.users = vec![Some(HOSTILE.into()); look.destinations.len()];
-    look.remarks = vec![super::look::Remark { id: "owners_unknown", text: name() }];
+    look.remarks = vec![super::look::Remark { id: name().into(), text: name() }];
     let place = super::look::Place { host_name: name(), namespace: name(), ..Default::default() };
-    look.place = std::sync::Arc::new(place);
+    look.place = Arc::new(place);
     let mut list = super::look::SocketList::clone(look.list.as_ref().unwrap());
     list.owners = vec![Some(HOSTILE.into()); list.records.len()];
-    look.list = Some(std::sync::Arc::new(list));
-    let looks = [std::sync::Arc::new(look)];
+    look.list = Some(Arc::new(list));
+    let looks = [Arc::new(look)];
     let choice = Choice { label: name(), namespace: Some(name()) };
     let overlays = [
         None,

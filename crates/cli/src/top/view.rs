@@ -132,6 +132,12 @@ pub(crate) struct View {
     pub(crate) stands_at: Option<u64>,
     pub(crate) interval: Duration,
     pub(crate) speed: f64,
+    /// A recording is gone through; what is shown of it is always its newest look.
+    pub(crate) is_recording: bool,
+    /// It plays.
+    pub(crate) plays: bool,
+    /// The time to go to is being typed.
+    pub(crate) time: Option<String>,
     /// The namespace that is followed; None: where the command began, or all of them.
     pub(crate) namespace: Option<String>,
     /// All namespaces are followed while none is chosen.
@@ -161,6 +167,9 @@ impl View {
             stands_at: None,
             interval,
             speed: 1.0,
+            is_recording: false,
+            plays: false,
+            time: None,
             namespace: None,
             is_fleet: false,
             message: None,
@@ -186,6 +195,12 @@ impl View {
         (self.is_fleet, self.screen) = (true, Screen::Namespaces);
     }
 
+    /// A recording is gone through. Of owners it tells what ended.
+    pub(crate) fn begin_with_recording(&mut self) {
+        self.is_recording = true;
+        self.tables[Screen::Owners.index()] = owners::ORDER_RECORDED;
+    }
+
     /// Another namespace is looked at, its newest tick.
     pub(crate) fn follow(&mut self, namespace: Option<String>) {
         self.namespace = namespace;
@@ -205,6 +220,12 @@ impl View {
             (true, _) => &Screen::ALL,
             (false, _) => &Screen::ALL[..Screen::OF_ONE],
         }
+    }
+
+    /// Whether the rows of the screen can be filtered: a recording has neither listeners nor sockets.
+    pub(crate) fn has_filter(&self) -> bool {
+        self.screen.has_filter()
+            && !(self.is_recording && matches!(self.screen, Screen::Listeners | Screen::Sockets))
     }
 
     pub(crate) fn table(&self) -> &Table {
@@ -229,7 +250,8 @@ impl View {
         Wants {
             interval: self.interval,
             speed: self.speed,
-            paused: self.stands_at.is_some(),
+            paused: if self.is_recording { !self.plays } else { self.stands_at.is_some() },
+            owners: self.is_recording && self.screen == Screen::Owners,
             ports: self.screen == Screen::Ports,
             lifetimes: self.screen == Screen::Lifetimes || self.focus.is_some(),
             users: self.screen == Screen::Destinations,

@@ -1,12 +1,15 @@
 //! What the screen wants of the follower: nothing is gathered that nobody looks at.
 
+use std::collections::VecDeque;
 use std::io::Write as _;
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sock_diag::filter::Filter;
 use sockeye_core::DestinationId;
+
+use crate::instant;
 
 /// What sockets are listed by.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -39,6 +42,8 @@ pub(crate) struct Wants {
     pub(crate) speed: f64,
     /// A replay stands still.
     pub(crate) paused: bool,
+    /// Whose the connections were that ended, of a recording.
+    pub(crate) owners: bool,
     pub(crate) ports: bool,
     pub(crate) lifetimes: bool,
     /// Who has the sockets of each destination.
@@ -51,8 +56,34 @@ pub(crate) struct Wants {
     pub(crate) ends: bool,
 }
 
+/// To another tick of a recording.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Move {
+    /// So many ticks on, or back.
+    Ticks(i64),
+    /// So many seconds on, or back.
+    Seconds(i64),
+    First,
+    Last,
+    To(instant::Instant),
+}
+
+/// More moves than anybody means to wait for.
+const MOST_MOVES: usize = 1_000;
+
+/// What whoever goes through a recording has to do next.
+#[derive(PartialEq, Debug)]
+pub(crate) enum Next {
+    Move(Move),
+    /// Other things are wanted.
+    Wants,
+    /// It is time.
+    Due,
+}
+
 struct Shared {
     wants: Wants,
+    moves: VecDeque<Move>,
     /// Wakes a follower out of the wait for its next tick.
     caller: Option<UnixStream>,
 }
@@ -69,6 +100,7 @@ impl Wanted {
             interval,
             speed: 1.0,
             paused: false,
+            owners: false,
             ports: false,
             lifetimes: false,
             users: false,
@@ -77,7 +109,10 @@ impl Wanted {
             namespace: None,
             ends: false,
         };
-        Wanted { shared: Mutex::new(Shared { wants, caller: None }), changed: Condvar::new() }
+        Wanted {
+            shared: Mutex::new(Shared { wants, moves: VecDeque::new(), caller: None }),
+            changed: Condvar::new(),
+        }
     }
 
     /// What is wanted now.
@@ -101,6 +136,38 @@ impl Wanted {
         self.lock().caller = caller;
     }
 
+    /// To another tick, behind those moves that were not made yet.
+    pub(crate) fn go(&self, to: Move) {
+        let mut shared = self.lock();
+        if shared.moves.len() < MOST_MOVES {
+            shared.moves.push_back(to);
+        }
+        drop(shared);
+        self.changed.notify_all();
+    }
+
+    /// Waits until there is a move to make, until other things are wanted than these, or until it is time.
+    pub(crate) fn next(&self, than: &Wants, due: Option<Instant>) -> Next {
+        let mut shared = self.lock();
+        loop {
+            if shared.wants != *than {
+                return Next::Wants;
+            }
+            if let Some(next) = shared.moves.pop_front() {
+                return Next::Move(next);
+            }
+            let left = due.map(|due| due.saturating_duration_since(Instant::now()));
+            shared = match left {
+                Some(Duration::ZERO) => return Next::Due,
+                Some(left) => match self.changed.wait_timeout(shared, left) {
+                    Ok((shared, _)) => shared,
+                    Err(poisoned) => poisoned.into_inner().0,
+                },
+                None => self.changed.wait(shared).unwrap_or_else(PoisonError::into_inner),
+            };
+        }
+    }
+
     /// Waits so long in a replay's own time, faster or slower as is wanted, and while it is to stand still.
     pub(crate) fn wait(&self, own: Duration) {
         const STEP: Duration = Duration::from_millis(50);
@@ -113,7 +180,7 @@ impl Wanted {
             }
             let (paused, speed) = (wants.paused, wants.speed);
             let real = if paused { STEP } else { left.div_f64(speed.max(0.001)).min(STEP) };
-            let waited = std::time::Instant::now();
+            let waited = Instant::now();
             shared = match self.changed.wait_timeout(shared, real) {
                 Ok((shared, _)) => shared,
                 Err(poisoned) => poisoned.into_inner().0,
@@ -133,7 +200,6 @@ impl Wanted {
 mod tests {
     use std::io::Read as _;
     use std::thread;
-    use std::time::Instant;
 
     use super::*;
 

@@ -65,6 +65,11 @@ impl Rows for Destinations<'_> {
         &COLUMNS
     }
 
+    /// A recording tells neither forecasts nor owners of sockets.
+    fn has(&self, column: usize) -> bool {
+        self.look.recorded.is_none() || !matches!(column, 9 | 10)
+    }
+
     fn count(&self) -> usize {
         self.rows.len()
     }

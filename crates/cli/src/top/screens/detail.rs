@@ -49,7 +49,10 @@ pub(crate) fn draw(scene: &Scene<'_>, look: &Look, id: &DestinationId, area: Rec
     let detail = look.detail.as_deref().filter(|detail| detail.id == *id);
     let numbers = numbers(look, destination, detail, theme);
     let half = if area.width >= WIDE { below.width / 2 } else { below.width };
-    let account = account(detail, usize::from(half.saturating_sub(4)), theme);
+    let account = match look.recorded {
+        Some(_) => vec![vec![("a recording does not hold where its ports went".to_owned(), theme.dim)]],
+        None => account(detail, usize::from(half.saturating_sub(4)), theme),
+    };
     let beside = numbers.len().max(account.len()) as u16 + 1;
     let chart_lines = below.height.saturating_sub(beside + 1).clamp(3, MOST_CHART);
     let numbers_height = (numbers.len() as u16).min(below.height);
@@ -103,14 +106,19 @@ fn numbers(look: &Look, destination: &Destination, detail: Option<&Detail>, them
             theme.text,
         ),
         line("headroom", format!("{} more connect() succeed now", headroom(destination)), theme.text),
-        line(
-            "exhausted",
-            exhausted(destination),
-            if destination.is_exhausted() { theme.bad } else { theme.text },
-        ),
+        match look.recorded {
+            // A recording does not tell when.
+            Some(_) if !destination.is_exhausted() => Vec::new(),
+            _ => line(
+                "exhausted",
+                exhausted(destination),
+                if destination.is_exhausted() { theme.bad } else { theme.text },
+            ),
+        },
         line("opens", windows(rates.opens), theme.text),
         line("closes", windows(rates.closes), theme.text),
     ];
+    lines.retain(|line| !line.is_empty());
     if let Some(forecast) = &destination.forecast {
         let rate = |rate: Option<f64>| {
             rate.map_or_else(|| "—".to_owned(), |rate| format!("{}/s", three_digits(rate)))
@@ -129,7 +137,11 @@ fn numbers(look: &Look, destination: &Destination, detail: Option<&Detail>, them
     });
     if let Some(told) = group.and_then(|group| group.completed_ms) {
         let [p50, p90, p99, _] = told.each().map(|bounded| duration(bounded.ms));
-        lines.push(line("lifetimes", format!("p50 {p50} · p90 {p90} · p99 {p99}"), theme.text));
+        let when = match &look.recorded {
+            Some(_) => format!(" · ended {}", super::listing::ended(look)),
+            None => String::new(),
+        };
+        lines.push(line("lifetimes", format!("p50 {p50} · p90 {p90} · p99 {p99}{when}"), theme.text));
     }
     for (index, (owner, sockets)) in detail.iter().flat_map(|detail| &detail.owners).enumerate() {
         let told = format!("{} sockets of {}", grouped(*sockets), Harmless(owner));

@@ -40,6 +40,23 @@ const KEYS: [(&str, &str); 20] = [
     ("?", "this help"),
 ];
 
+/// Of a recording.
+const RECORDING: [(&str, &str); 7] = [
+    ("Space, p", "play, and stand still"),
+    ("← →, T t", "a tick back, a tick on; { and } ten of them"),
+    ("M m, X x, O o", "a minute, ten minutes, an hour back and on: to the tick that is closest"),
+    ("^ $", "the first tick, and the last; on from the last, new ones are looked for"),
+    (
+        "b, @",
+        "go to a time: 16:05 (of this day), 2026-11-23 16:05, -2h; by owners b groups them, @ goes to a time",
+    ),
+    ("+ -", "faster or slower; gaps are not waited for"),
+    (
+        "what is told",
+        "what a recording holds: of owners and lifetimes what ended in the minute before, whole ticks of it",
+    ),
+];
+
 /// What the line above the keys tells.
 const COST: [(&str, &str); 6] = [
     (
@@ -77,7 +94,13 @@ pub(crate) fn draw(scene: &Scene<'_>, scrolled: usize, body: Rect, buffer: &mut 
             lines.push((format!("{name:<width$}  {line}"), theme.text));
         }
     };
-    KEYS.iter().for_each(|(key, meaning)| put(key, 22, meaning));
+    if scene.view.is_recording {
+        RECORDING.iter().for_each(|(key, meaning)| put(key, 22, meaning));
+        put("", 22, "");
+    }
+    let of_time = |key: &str| matches!(key, "Space, p" | "← →" | "+ -" | "R" | "n" | "7" | "b");
+    let keys = KEYS.iter().filter(|(key, _)| !scene.view.is_recording || !of_time(key));
+    keys.for_each(|(key, meaning)| put(key, 22, meaning));
     let columns = columns(scene.view.screen);
     put("", 22, "");
     COST.iter().for_each(|(word, meaning)| put(word, 22, meaning));

@@ -4,6 +4,7 @@ use ratatui_core::buffer::Buffer;
 use ratatui_core::layout::Rect;
 use sockeye_core::{Bar, Group, GroupLifetimes, LifetimeReport};
 
+use super::listing;
 use crate::by::{By, named};
 use crate::render::lifetimes_table::{duration, label};
 use crate::render::snapshot_screen::grouped;
@@ -38,11 +39,15 @@ fn name(group: &GroupLifetimes) -> String {
     named(group.group.unwrap_or(Group::Other), By::Destination, None).1
 }
 
-struct Groups<'a>(Vec<&'a GroupLifetimes>);
+struct Groups<'a> {
+    rows: Vec<&'a GroupLifetimes>,
+    /// What was open is not known, nor what follows from it.
+    is_recorded: bool,
+}
 
 impl Groups<'_> {
     fn percentile(&self, row: usize, column: usize) -> Option<u64> {
-        let group = self.0[row];
+        let group = self.rows[row];
         match column {
             6 => group.kaplan_meier_ms[0],
             _ => group.completed_ms.map(|told| told.each()[column - 3].ms),
@@ -55,21 +60,25 @@ impl Rows for Groups<'_> {
         &COLUMNS
     }
 
+    fn has(&self, column: usize) -> bool {
+        !self.is_recorded || !matches!(column, 2 | 6)
+    }
+
     fn count(&self) -> usize {
-        self.0.len()
+        self.rows.len()
     }
 
     fn key(&self, row: usize, column: usize) -> Key {
         match column {
-            0 => Key::Text(name(self.0[row])),
-            1 => Key::Number(self.0[row].completed as f64),
-            2 => Key::Number(self.0[row].open as f64),
+            0 => Key::Text(name(self.rows[row])),
+            1 => Key::Number(self.rows[row].completed as f64),
+            2 => Key::Number(self.rows[row].open as f64),
             _ => Key::Number(self.percentile(row, column).map_or(f64::INFINITY, |ms| ms as f64)),
         }
     }
 
     fn cell(&self, row: usize, column: usize, _: u16, theme: &Theme) -> Cell {
-        let group = self.0[row];
+        let group = self.rows[row];
         let text = match column {
             0 => name(group),
             1 => grouped(group.completed),
@@ -83,15 +92,24 @@ impl Rows for Groups<'_> {
 /// Draws all of it; the groups are a table.
 pub(crate) fn draw(scene: &Scene<'_>, look: &Look, area: Rect, buffer: &mut Buffer) -> Drawn {
     let theme = scene.theme;
+    let is_recorded = look.recorded.is_some();
     let Some(report) = &look.lifetimes else {
-        Pen::at(buffer, area, 1).skip(2).put_cut("lifetimes are not known yet", theme.dim);
+        let told = if is_recorded { "reading what ended …" } else { "lifetimes are not known yet" };
+        Pen::at(buffer, area, 1).skip(2).put_cut(told, theme.dim);
         return Drawn::default();
     };
     let total = &report.total;
     let mut pen = Pen::at(buffer, area, 0);
-    pen.skip(1).put(&grouped(total.completed), theme.heading).put(" completed · ", theme.text);
-    pen.put(&grouped(total.open), theme.heading).put(" open · ", theme.text);
-    pen.put(&grouped(total.older), theme.heading).put_cut(" older than the watch have ended", theme.text);
+    if is_recorded {
+        let told = format!(" connections ended {}", listing::ended(look));
+        pen.skip(1).put(&grouped(total.connections()), theme.heading).put(&told, theme.text);
+        let older = format!(", {} of them older than the recording", grouped(total.older));
+        pen.put_cut(if total.older > 0 { &older } else { "" }, theme.text);
+    } else {
+        pen.skip(1).put(&grouped(total.completed), theme.heading).put(" completed · ", theme.text);
+        pen.put(&grouped(total.open), theme.heading).put(" open · ", theme.text);
+        pen.put(&grouped(total.older), theme.heading).put_cut(" older than the watch have ended", theme.text);
+    }
     let left = area.height.saturating_sub(1);
     let below = Rect { y: area.y + area.height - left, height: left, ..area };
     let (upper, lower) = match area.width >= WIDE {
@@ -112,7 +130,7 @@ pub(crate) fn draw(scene: &Scene<'_>, look: &Look, area: Rect, buffer: &mut Buff
         }
     };
     histogram(total, theme, upper, buffer);
-    let groups = Groups(report.groups.iter().collect());
+    let groups = Groups { rows: report.groups.iter().collect(), is_recorded };
     let inner = Rect { x: lower.x + 1.min(lower.width), width: lower.width.saturating_sub(2), ..lower };
     grid::draw(&groups, scene.view.table(), inner, theme, buffer)
 }
@@ -149,13 +167,15 @@ fn merged(bars: &[Bar], lines: usize) -> Vec<Bar> {
 fn percentiles(scene: &Scene<'_>, report: &LifetimeReport, area: Rect, buffer: &mut Buffer) {
     let theme = scene.theme;
     let names = ["p50", "p90", "p99", "p99.9"];
-    let room = usize::from(area.width.saturating_sub(46));
+    // Of a recording, what was open is not known, and only one tick's ends are read.
+    let is_recorded = scene.look().is_some_and(|look| look.recorded.is_some());
+    let room = if is_recorded { 0 } else { usize::from(area.width.saturating_sub(46)) };
     Pen::at(buffer, area, 0).put(
         &format!(
             "{:>8}{:>12}{:>12}   {}",
             "",
             "COMPLETED",
-            "ALL (K–M)",
+            if is_recorded { "" } else { "ALL (K–M)" },
             if room > 14 { "OVER TIME" } else { "" }
         ),
         theme.heading,
@@ -177,7 +197,11 @@ fn percentiles(scene: &Scene<'_>, report: &LifetimeReport, area: Rect, buffer: &
         Pen::at(buffer, area, index as u16 + 1)
             .put(&format!("{name:>8}"), theme.heading)
             .put(
-                &format!("{:>12}{:>12}   ", known(of(report)), known(report.total.kaplan_meier_ms[index])),
+                &format!(
+                    "{:>12}{:>12}   ",
+                    known(of(report)),
+                    if is_recorded { String::new() } else { known(report.total.kaplan_meier_ms[index]) }
+                ),
                 theme.text,
             )
             .put(if room > 14 { &line } else { "" }, theme.dim)

@@ -101,6 +101,10 @@ impl Rows for Listeners<'_> {
 
 /// Draws the table.
 pub(crate) fn draw(scene: &Scene<'_>, look: &Look, area: Rect, buffer: &mut Buffer) -> Drawn {
+    if look.recorded.is_some() {
+        let told = "a recording does not hold listeners; 4 tells what came to them and ended";
+        return listing::nothing(told, scene, area, buffer);
+    }
     if look.listeners.is_empty() {
         return listing::nothing("nobody listens", scene, area, buffer);
     }

@@ -7,6 +7,7 @@ use crate::render::snapshot_screen::grouped;
 use crate::top::filter::Typed;
 use crate::top::frame::Scene;
 use crate::top::grid::{self, Cell, Drawn, Rows};
+use crate::top::look::Look;
 use crate::top::pen::{Pen, sparkline};
 use crate::top::theme::Theme;
 use crate::top::view::Table;
@@ -42,6 +43,14 @@ pub(super) fn draw(
 pub(super) fn nothing(told: &str, scene: &Scene<'_>, area: Rect, buffer: &mut Buffer) -> Drawn {
     Pen::at(buffer, area, 1).skip(2).put_cut(told, scene.theme.dim);
     Drawn::default()
+}
+
+/// `16:04:09–16:05:09`: when connections ended that a recording tells of.
+pub(super) fn ended(look: &Look) -> String {
+    match look.recorded.as_ref().and_then(|recorded| recorded.ended) {
+        Some([from, to]) => format!("{}–{}", from.strftime("%H:%M:%S"), to.strftime("%H:%M:%S")),
+        None => "before this tick".to_owned(),
+    }
 }
 
 /// `filter: dport = 443 · 2 of 17`, when there is a filter.

@@ -19,6 +19,9 @@ use crate::top::view::{OwnersBy, Table};
 /// Most sockets first.
 pub(crate) const FIRST_ORDER: Table = Table::by(4, true);
 
+/// Of a recording: whose connections ended most often.
+pub(crate) const ORDER_RECORDED: Table = Table::by(7, true);
+
 pub(crate) const COLUMNS: [Column; 10] = [
     Column::name("OWNER", "the process that holds the sockets, or held them while they lived"),
     Column::number("PID", 1, "its process id"),
@@ -42,6 +45,8 @@ const MOST_GATHERED: usize = 20_000;
 struct Owners<'a> {
     rows: &'a [OwnerRow],
     by: OwnersBy,
+    /// Only what ended is known.
+    is_recorded: bool,
     /// As they were, look by look, the newest last; in the order of their places.
     before: Vec<Cow<'a, [OwnerRow]>>,
 }
@@ -53,7 +58,8 @@ impl Rows for Owners<'_> {
 
     fn has(&self, column: usize) -> bool {
         // Of several processes there is no number to tell.
-        self.by == OwnersBy::Process || !matches!(column, 1..=3)
+        (self.by == OwnersBy::Process || !matches!(column, 1..=3))
+            && (!self.is_recorded || matches!(column, 0..=3 | 7))
     }
 
     fn count(&self) -> usize {
@@ -140,7 +146,18 @@ fn shown<'a>(look: &'a Look, filter: &Typed, by: OwnersBy) -> Cow<'a, [OwnerRow]
 /// Draws the table.
 pub(crate) fn draw(scene: &Scene<'_>, look: &Look, area: Rect, buffer: &mut Buffer) -> Drawn {
     let all = match &look.owners {
+        None if look.recorded.is_some() => {
+            return listing::nothing("reading whose connections ended …", scene, area, buffer);
+        }
         None => return listing::nothing("owners are not resolved here", scene, area, buffer),
+        Some(_) if look.recorded.is_some() && scene.view.owners_by == OwnersBy::PortOrigin => {
+            let told = "a recording does not hold how connections got their ports; b groups by who had them";
+            return listing::nothing(told, scene, area, buffer);
+        }
+        Some(rows) if rows.is_empty() && look.recorded.is_some() => {
+            let told = format!("no connection ended {}", listing::ended(look));
+            return listing::nothing(&told, scene, area, buffer);
+        }
         Some(rows) if rows.is_empty() => {
             return listing::nothing("no socket has an owner that is known", scene, area, buffer);
         }
@@ -158,9 +175,21 @@ pub(crate) fn draw(scene: &Scene<'_>, look: &Look, area: Rect, buffer: &mut Buff
         Some(told) if by != OwnersBy::PortOrigin => format!("{by_what} · {told}"),
         _ => by_what.to_owned(),
     };
+    let told = match &look.recorded {
+        Some(_) => format!("connections that ended {}, {told}", listing::ended(look)),
+        None => told,
+    };
+    let is_recorded = look.recorded.is_some();
     let looks = scene.until_shown();
     let most = (MOST_GATHERED / all.len().max(1)).max(1);
     let looks = &looks[looks.len().saturating_sub(most.min(area.width.into()))..];
     let before = looks.iter().map(|look| shown(look, filter, by)).collect();
-    listing::draw(&Owners { rows: &rows, by, before }, scene.view.table(), Some(&told), scene, area, buffer)
+    listing::draw(
+        &Owners { rows: &rows, by, is_recorded, before },
+        scene.view.table(),
+        Some(&told),
+        scene,
+        area,
+        buffer,
+    )
 }

@@ -24,6 +24,7 @@ pub(crate) fn draw(scene: &Scene<'_>, look: &Look, area: Rect, buffer: &mut Buff
     let theme = scene.theme;
     let Some(map) = &look.ports else {
         let told = match scene.view.stands_at {
+            _ if look.recorded.is_some() => "a recording holds how many ports were in use (1), not which",
             Some(_) => "the ports were not looked at at that tick",
             None => "ports are looked at from the next sweep on …",
         };

@@ -110,6 +110,10 @@ fn timer(record: &SocketRecord) -> String {
 
 /// Draws the table, below what it shows of how many.
 pub(crate) fn draw(scene: &Scene<'_>, look: &Look, area: Rect, buffer: &mut Buffer) -> Drawn {
+    if look.recorded.is_some() {
+        let told = "a recording does not hold single sockets; a capture (--capture) does";
+        return listing::nothing(told, scene, area, buffer);
+    }
     let Some(list) = &look.list else {
         let told = match scene.view.stands_at {
             Some(_) => "sockets were not listed at that tick",
