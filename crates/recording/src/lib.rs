@@ -45,6 +45,6 @@ pub use frame::{Framer, Frames, Torn, sealed};
 #[cfg(feature = "files")]
 pub use recorder::{Limits, Recorder, Resumed};
 #[cfg(feature = "files")]
-pub use recording::{Progress, Reading, Recording, Sink, Unread};
+pub use recording::{Progress, Reading, Recording, Sink, Span, Unread};
 pub use rows::{Connection, Destination, Rows, Setting, Sum, Tick, Time, Warning};
 pub use words::{ClosedBy, Direction, Evidence, Protocol, SumKind};

@@ -72,6 +72,37 @@ pub struct Unread {
     pub why: String,
 }
 
+/// The time a recording is of.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Span {
+    /// Its first row: a tick, or the first bound of a connection's end.
+    pub first: Time,
+    /// Its last row.
+    pub last: Time,
+    /// From tick to tick in the mean, milliseconds, of the segment in which that is longest; 0 where none has two.
+    pub interval_ms: u64,
+}
+
+/// Rows of a segment, by their times.
+#[derive(Default)]
+struct Ends {
+    ends: Option<[Time; 2]>,
+    rows: u64,
+}
+
+impl Ends {
+    fn extend(&mut self, ends: Option<[Time; 2]>, rows: u64) {
+        let Some([first, last]) = ends else { return };
+        self.ends = Some(self.ends.map_or([first, last], |[from, to]| [from.min(first), to.max(last)]));
+        self.rows = self.rows.saturating_add(rows);
+    }
+
+    fn mean_interval_ms(&self) -> u64 {
+        let length = self.ends.map_or(0, |[first, last]| last.0.saturating_sub(first.0));
+        length.checked_div(self.rows.saturating_sub(1)).unwrap_or(0)
+    }
+}
+
 /// A recording.
 pub struct Recording {
     pub(crate) layout: Layout,
@@ -104,26 +135,25 @@ impl Recording {
         Ok(Recording { layout: Layout::open(root)? })
     }
 
-    /// When its first row was and when its last: ticks, and ends of connections at their bounds. None of an empty recording.
-    /// Cost: the footers of these tables' files, and the journal.
+    /// What time it is of. None of an empty recording. Cost: the footers of ticks' and connections' files, and the journal.
     ///
     /// # Errors
     /// What system calls answer. Damaged files are left out.
-    pub fn span(&self) -> Result<Option<[Time; 2]>, RecordingError> {
-        let mut span: Option<[Time; 2]> = None;
-        let mut extend = |[first, last]: [Time; 2]| {
-            span = Some(span.map_or([first, last], |[from, to]| [from.min(first), to.max(last)]));
-        };
+    pub fn span(&self) -> Result<Option<Span>, RecordingError> {
+        let mut all: Option<[Time; 2]> = None;
+        let mut interval_ms = 0;
         for (sequence, segment) in self.segments(&[Tick::TABLE, Connection::TABLE])? {
+            let (mut ticks, mut connections) = (Ends::default(), Ends::default());
             match segment {
                 Segment::Rolled(tables) => {
                     for (table, _, file) in self.open_tables(sequence, &tables) {
-                        let reader = file.ok().and_then(|file| TableReader::open(file).ok());
-                        let ends = reader.and_then(|reader| match table {
-                            Tick::TABLE => reader.span::<Tick>(),
-                            _ => reader.span::<Connection>(),
-                        });
-                        ends.into_iter().for_each(&mut extend);
+                        let Some(reader) = file.ok().and_then(|file| TableReader::open(file).ok()) else {
+                            continue;
+                        };
+                        match table {
+                            Tick::TABLE => ticks.extend(reader.span::<Tick>(), reader.rows()),
+                            _ => connections.extend(reader.span::<Connection>(), reader.rows()),
+                        }
                     }
                 }
                 Segment::Journal(Err(_)) => {}
@@ -131,13 +161,17 @@ impl Recording {
                     let path = self.layout.journal(sequence);
                     let mut frames = journal::read(&path, file, sequence)?;
                     while let Some(rows) = frames.next_rows().map_err(RecordingError::io("read", &path))? {
-                        rows.ticks.iter().map(Row::span).for_each(&mut extend);
-                        rows.connections.iter().map(Row::span).for_each(&mut extend);
+                        rows.ticks.iter().for_each(|tick| ticks.extend(Some(tick.span()), 1));
+                        rows.connections.iter().for_each(|row| connections.extend(Some(row.span()), 1));
                     }
                 }
             }
+            interval_ms = interval_ms.max(ticks.mean_interval_ms());
+            for [first, last] in ticks.ends.into_iter().chain(connections.ends) {
+                all = Some(all.map_or([first, last], |[from, to]| [from.min(first), to.max(last)]));
+            }
         }
-        Ok(span)
+        Ok(all.map(|[first, last]| Span { first, last, interval_ms }))
     }
 
     /// Hands on all rows from `begin` to `end` (exclusive), and all settings of before that: they may hold. A connection is

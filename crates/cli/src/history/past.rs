@@ -51,11 +51,11 @@ impl Past {
     /// No recording, one of a later version, or nothing in it of that time.
     pub(crate) fn read(directory: &Path, asked: &Asked) -> anyhow::Result<Past> {
         let recording = Recording::open(directory)?;
-        let Some([first, last]) = recording.span()? else {
+        let Some(span) = recording.span()? else {
             bail!("there is no tick in {} that can be read", directory.display());
         };
-        let period @ [begin, end] = period(asked, first, last)?;
-        let mut folding = Folding::new(begin, end, asked.by);
+        let period @ [begin, end] = period(asked, span.first, span.last)?;
+        let mut folding = Folding::new([begin, end], span.interval_ms, asked.by);
         let bar = bar();
         let reading = thread::scope(|scope| {
             let (batches, folded) = sync_channel(MOST_WAITING);

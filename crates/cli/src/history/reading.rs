@@ -60,10 +60,10 @@ pub(crate) struct Folding {
 }
 
 impl Folding {
-    /// Of the time from `begin` to `end`, with owners told apart by this facet of them.
-    pub(crate) fn new(begin: Time, end: Time, by: By) -> Folding {
+    /// Of the time from `begin` to `end`, in which ticks are so far apart, with owners told apart by this facet of them.
+    pub(crate) fn new([begin, end]: [Time; 2], interval_ms: u64, by: By) -> Folding {
         Folding {
-            period: Period::new(Moment(begin.0), Moment(end.0)),
+            period: Period::of_ticks(Moment(begin.0), Moment(end.0), interval_ms),
             origin: Origin::default(),
             owners: Owners::new(by),
             namespaces: Vec::new(),
@@ -358,7 +358,7 @@ mod tests {
     #[test]
     fn sums_that_no_host_has_overflow_nothing() {
         for netns in [0, u64::MAX] {
-            let mut folding = Folding::new(Time(0), Time(86_400_000), By::Owner);
+            let mut folding = Folding::new([Time(0), Time(86_400_000)], 1_000, By::Owner);
             let kinds = [SumKind::Time, SumKind::End, SumKind::Owner, SumKind::Port, SumKind::Unknown];
             for kind in kinds.into_iter().flat_map(|kind| [kind; 100]) {
                 let sum = Sum {

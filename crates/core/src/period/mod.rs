@@ -228,6 +228,12 @@ impl Period {
         Period::cut(begin, end, BUCKETS)
     }
 
+    /// The same where ticks are so far apart: a bucket has two at least, so that none in between seems to have no tick.
+    pub fn of_ticks(begin: Moment, end: Moment, interval_ms: u64) -> Period {
+        let ticks = end.ms_since(begin) / interval_ms.max(1);
+        Period::cut(begin, end, usize::try_from(ticks / 2).unwrap_or(BUCKETS).clamp(1, BUCKETS))
+    }
+
     /// The same cut into so many buckets at the most.
     pub fn cut(begin: Moment, end: Moment, buckets: usize) -> Period {
         let length = end.ms_since(begin).max(1);

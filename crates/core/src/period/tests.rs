@@ -231,3 +231,17 @@ proptest! {
         prop_assert_eq!(period.keeps_whole(STEP_MS), period.bucket_ms() > STEP_MS || period.bucket_ms() == STEP_MS && begin % STEP_MS == 0);
     }
 }
+
+#[test]
+fn a_short_period_has_no_bucket_between_its_ticks() {
+    for (ticks, interval_ms) in
+        [(1, 1_000), (2, 1_000), (28, 1_000), (500, 1_000), (90_000, 1_000), (30, 60_000)]
+    {
+        let begin = 1_795_375_807_123;
+        let at = |tick: u64| Moment(begin + (tick + 1) * interval_ms + [0, 3, 9][tick as usize % 3]);
+        let mut period = Period::of_ticks(Moment(begin), at(ticks - 1).plus_ms(1), interval_ms);
+        (0..ticks)
+            .for_each(|tick| period.tick(&TickSample { at: at(tick), interval_ms, ..TickSample::default() }));
+        assert!(period.buckets().iter().all(|bucket| bucket.ticks > 0), "{ticks} ticks");
+    }
+}

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::rows::example;
-use crate::{ClosedBy, Direction, Evidence, Protocol, RecordingError};
+use crate::{ClosedBy, Direction, Evidence, Protocol, RecordingError, Span};
 
 #[test]
 fn journal_and_parquet_tell_the_same() {
@@ -25,7 +25,8 @@ fn journal_and_parquet_tell_the_same() {
     assert!(segments > 10, "{segments} segments of 4 KiB");
     assert_eq!(read_all(dir.path()), expected(0..300));
     let span = Recording::open(dir.path()).unwrap().span().unwrap();
-    assert_eq!(span, Some([Time(time(0).0 - 400), time(299)]));
+    let wanted = Span { first: Time(time(0).0 - 400), last: time(299), interval_ms: 1_000 };
+    assert_eq!(span, Some(wanted));
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::*;
 use crate::rows::example;
 use crate::table::Row as _;
-use crate::{Direction, Sum, SumKind};
+use crate::{Direction, Span, Sum, SumKind};
 
 /// Keeps sums, and counts what came besides.
 #[derive(Default)]
@@ -128,7 +128,7 @@ fn a_period_that_cuts_a_segment_gets_its_connections() {
     let dir = tempfile::tempdir().unwrap();
     let connections: Vec<_> = (0..4_000).map(alike).collect();
     recorded(dir.path(), &connections);
-    let [first, last] = Recording::open(dir.path()).unwrap().span().unwrap().unwrap();
+    let Span { first, last, .. } = Recording::open(dir.path()).unwrap().span().unwrap().unwrap();
     let besides = |from: u64, to: u64| summed(dir.path(), [Time(from), Time(to)]).connections;
     assert_eq!(besides(first.0, last.0 + 1), 0);
     assert_eq!(besides(first.0 + 1, last.0 + 1), 4_000, "the middles of the first are later");
