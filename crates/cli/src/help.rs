@@ -275,6 +275,7 @@ Ends with SIGINT or SIGTERM. Exit codes: 0 done, 2 wrong usage or an error.";
 pub(crate) const REPORT_HELP: &str = "\
 Times are UTC: a date and time, a time of day (the latest such), or an age. What
 was not recorded is no zero: it is left out, and a note says for how long.
+`sockeye top --replay DIR` steps through the ticks one by one.
 
 Examples:
   sockeye report
@@ -332,8 +333,19 @@ Keys (? shows them all, with what the columns mean):
   n              another network namespace
   q              quit
 
+A recording (--replay DIR, written by `sockeye record`) stands at its first tick,
+or at --begin. It has neither single sockets, nor listeners, nor which ports were
+in use; owners and lifetimes are of what ended in the minute before the tick. It
+may still be written. Other keys:
+  Space + -      play and stop, faster and slower
+  Left Right     a tick back, a tick on (also T t)
+  M m X x O o    a minute, ten minutes, an hour back and on
+  ^ $            the first tick, and the last
+  b @            go to a time: 16:05, '2026-11-23 16:05', -2h (all UTC)
+
 Examples:
   sockeye top
   sockeye top 5 --cpu-budget 2%
   sockeye top -N web
-  sockeye top --replay incident.sockeye    the past, at its own pace";
+  sockeye top --replay incident.sockeye    the past, at its own pace
+  sockeye top --replay /var/lib/sockeye --begin 16:05";

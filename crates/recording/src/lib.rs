@@ -47,4 +47,6 @@ pub use recorder::{Limits, Recorder, Resumed};
 #[cfg(feature = "files")]
 pub use recording::{Progress, Reading, Recording, Sink, Span, Unread};
 pub use rows::{Connection, Destination, Rows, Setting, Sum, Tick, Time, Warning};
+#[cfg(feature = "files")]
+pub use table::expects_panic;
 pub use words::{ClosedBy, Direction, Evidence, Protocol, SumKind};

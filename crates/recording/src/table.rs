@@ -1,5 +1,6 @@
 //! A table: rows of one kind as a Parquet file, written and read a row group at a time.
 
+use std::cell::Cell;
 use std::fs::File;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -204,9 +205,36 @@ impl TableReader {
     }
 }
 
+thread_local! {
+    static EXPECTS_PANIC: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether a panic of this thread would be one of the library over a damaged file, which is told as any other damage: no hook
+/// needs to say a word of it.
+pub fn expects_panic() -> bool {
+    EXPECTS_PANIC.get()
+}
+
 /// The library panics on some damaged files: the caller is told, as of any other damage.
 fn guarded<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
+    let before = EXPECTS_PANIC.replace(true);
     // What it leaves half done is not used again.
-    std::panic::catch_unwind(AssertUnwindSafe(work))
-        .unwrap_or_else(|_| Err(ParquetError::General("the file is damaged".to_owned())))
+    let done = std::panic::catch_unwind(AssertUnwindSafe(work));
+    EXPECTS_PANIC.set(before);
+    done.unwrap_or_else(|_| Err(ParquetError::General("the file is damaged".to_owned())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_of_the_library_is_an_error_and_expected() {
+        let answer = guarded::<()>(|| {
+            assert!(expects_panic());
+            panic!("as on a damaged file");
+        });
+        assert!(answer.is_err() && !expects_panic());
+        assert!(guarded(|| Ok(expects_panic())).unwrap() && !expects_panic());
+    }
 }

@@ -295,6 +295,28 @@ fn what_is_damaged_is_noted_and_the_rest_is_shown() {
     assert_eq!((last.destinations.len(), last.at), (2, timestamp(199)));
 }
 
+/// Whatever bytes are changed, there is a look or an error, and it comes to an end.
+#[test]
+fn changed_bytes_are_no_panic() {
+    let directory = tempfile::tempdir().unwrap();
+    recording(directory.path(), 30);
+    for table in ["ticks", "destinations", "connections", "settings", "warnings"] {
+        let path = directory.path().join(format!("{table}/0000000000.parquet"));
+        let Ok(whole) = fs::read(&path) else { continue };
+        for at in (0..whole.len()).step_by(whole.len() / 60 + 1) {
+            let mut damaged = whole.clone();
+            damaged[at] ^= 1 << (at % 8);
+            fs::write(&path, &damaged).unwrap();
+            let mut reel = Reel::open(directory.path()).unwrap();
+            if let Some(spot) = reel.last().unwrap() {
+                let ended = reel.ended(spot).unwrap();
+                assert!(reel.looks(spot, ended.as_ref()).unwrap().len() <= 30, "{table}, byte {at}");
+            }
+        }
+        fs::write(&path, &whole).unwrap();
+    }
+}
+
 #[test]
 fn a_recorder_that_goes_on_is_followed() {
     let directory = tempfile::tempdir().unwrap();
