@@ -30,7 +30,7 @@ use remarks::Remarks;
 
 /// Buckets a period is cut into unless asked otherwise.
 const BUCKETS: usize = 240;
-/// Buckets that are longer than this are whole multiples of it, and begin at multiples of it since 1970: sums made over such
+/// Buckets that are as long as this are whole multiples of it, and begin at multiples of it since 1970: sums made over such
 /// stretches beforehand are each within one bucket.
 const STEP_MS: u64 = 15_000;
 
@@ -241,7 +241,7 @@ impl Period {
         let most = buckets.max(1) as u64;
         let mut bucket_ms = length.div_ceil(most);
         let mut first = begin;
-        if bucket_ms > STEP_MS {
+        if bucket_ms >= STEP_MS {
             first = Moment(begin.0 / STEP_MS * STEP_MS);
             bucket_ms = end.ms_since(first).div_ceil(most).next_multiple_of(STEP_MS);
         }
