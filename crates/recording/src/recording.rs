@@ -207,11 +207,12 @@ impl Recording {
                         false => Sum::TABLE,
                     };
                     for (table, bytes, file) in tables {
-                        let read = file.map_err(|error| told(&error)).and_then(|file| match table {
+                        let read = match file {
                             _ if table == left_out => Ok(()),
-                            _ => read_table(table, file, period, sink, &mut reading.rows)
+                            Err(error) => Err(told(&error)),
+                            Ok(file) => read_table(table, file, period, sink, &mut reading.rows)
                                 .map_err(|error| error.to_string()),
-                        });
+                        };
                         if let Err(why) = read {
                             reading.unread.push(self.unread(&self.layout.parquet(table, sequence), why));
                         }
@@ -328,14 +329,18 @@ pub(crate) fn told(error: &RecordingError) -> String {
     }
 }
 
-/// Whether there are sums of the connections of a segment, and all of these are within the period.
+/// Whether there are sums of just the connections of a segment, and all of these are within the period.
 fn have_sums(tables: &[OpenTable], [begin, end]: [Time; 2]) -> bool {
     let open = |table: &str| {
         let (_, _, file) = tables.iter().find(|(name, ..)| *name == table)?;
         TableReader::open(file.as_ref().ok()?.try_clone().ok()?).ok()
     };
     let connections = open(Connection::TABLE).and_then(|reader| reader.span::<Connection>());
-    connections.is_some_and(|[first, last]| begin <= first && last < end) && open(Sum::TABLE).is_some()
+    let sums = open(Sum::TABLE).and_then(|reader| reader.span::<Sum>());
+    let (Some([first, last]), Some([from, to])) = (connections, sums) else { return false };
+    // Those of another segment, which somebody has put there, are of another time.
+    let reaches = |one: Time, other: Time| other.0.checked_sub(one.0).is_some_and(|by| by < Sum::STRETCH_MS);
+    begin <= first && last < end && reaches(from, first) && reaches(last, to)
 }
 
 /// The tables of a segment in the order they are handed on.

@@ -98,7 +98,10 @@ impl Folding {
             notes.push(Note { id: "recording_damaged", message });
         }
         for unread in &reading.unread {
-            let message = format!("{} cannot be read to its end: {}", unread.file, unread.why);
+            let mut message = format!("{} cannot be read to its end: {}", unread.file, unread.why.trim_end());
+            if unread.file.starts_with("sums/") {
+                message.push_str("; delete it, and connections are read in its place");
+            }
             notes.push(Note { id: "recording_damaged", message });
         }
         if self.namespaces.len() > 1 {

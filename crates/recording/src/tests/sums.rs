@@ -158,7 +158,16 @@ fn a_recording_without_sums_is_whole() {
     assert_eq!(summed(dir.path(), ALL).connections, 4_000);
     std::fs::remove_dir_all(dir.path().join("sums")).unwrap();
     assert_eq!(summed(dir.path(), ALL).connections, 4_000);
-    // Nor do sums stand for connections that were deleted.
+    // Nor do sums stand for connections of another time, or for such as were deleted.
+    let later = tempfile::tempdir().unwrap();
+    let delayed = |row: &Connection| {
+        let at = row.closed_latest.0 + 100_000;
+        Connection { closed_earliest: Time(at - 10), closed_latest: Time(at), ..row.clone() }
+    };
+    recorded(later.path(), &connections.iter().map(delayed).collect::<Vec<_>>());
+    assert_eq!(summed(later.path(), ALL).connections, 0);
+    std::fs::write(later.path().join("sums/0000000000.parquet"), &bytes).unwrap();
+    assert_eq!(summed(later.path(), ALL).connections, 4_000);
     std::fs::create_dir(dir.path().join("sums")).unwrap();
     std::fs::write(&path, &bytes).unwrap();
     std::fs::remove_file(dir.path().join("connections/0000000000.parquet")).unwrap();
