@@ -508,8 +508,33 @@ fn signals_are_passed_on() {
     deaf.args(["-c", "trap '' CHLD; exec \"$@\"", "sh", env!("CARGO_BIN_EXE_sockeye"), "run", "--isolate"]);
     let said: Said = deaf.args(["--", "sh", "-c", "exit 3"]).stdin(Stdio::null()).output().unwrap().into();
     assert_eq!(said.code, 3, "{said:?}");
-    let (said, _) = run("lose 1", "", Some("kill -9 $$"));
-    assert_eq!(said.code, 128 + 9, "{said:?}");
+    // Without a trap: a shell that sets one lets the signal through by itself.
+    for (signal, code) in [("KILL", 128 + 9), ("TERM", 128 + 15), ("INT", 128 + 2), ("USR1", 128 + 10)] {
+        let (said, _) = run("lose 1", "", Some(&format!("kill -{signal} $$")));
+        assert_eq!(said.code, code, "{signal}: {said:?}");
+    }
+}
+
+#[test]
+fn a_command_is_ended_by_the_first_signal_when_its_time_is_up() {
+    for isolate in ["", "--isolate"] {
+        let mut command = sockeye(&format!("run {isolate} --timeout 200ms --kill-after 1h -- sleep 3600"));
+        let mut child =
+            command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let status = within(LIMIT, || child.try_wait().unwrap()).expect("SIGTERM reaches the command");
+        assert_eq!(status.code(), Some(124), "{isolate}");
+    }
+}
+
+#[test]
+fn a_misspelled_option_is_no_command() {
+    let said = |words: &str| -> Said { sockeye(words).stdin(Stdio::null()).output().unwrap().into() };
+    let wrong = said("run --max-open 5 -- true");
+    assert_eq!(wrong.code, 2, "{wrong:?}");
+    assert!(wrong.stderr.contains("unexpected argument '--max-open'"), "{wrong:?}");
+    // What follows the command is its own, with -- and without.
+    assert_eq!(said("run --isolate test -n --max-opens").code, 0);
+    assert_eq!(said("run --isolate -- -nonesuch").code, 127);
 }
 
 #[test]

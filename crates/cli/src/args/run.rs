@@ -53,7 +53,7 @@ pub(crate) struct RunArgs {
     #[command(flatten)]
     pub(crate) color: ColorArgs,
     /// The command and its arguments, best after --
-    #[arg(value_name = "CMD", required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+    #[arg(value_name = "CMD", required = true, trailing_var_arg = true)]
     pub(crate) command: Vec<OsString>,
 }
 

@@ -15,7 +15,7 @@ use anyhow::Context as _;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::prctl::set_child_subreaper;
-use nix::sys::signal::{SigSet, Signal, kill};
+use nix::sys::signal::{SigSet, SigmaskHow, Signal, kill};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
@@ -80,7 +80,11 @@ pub(crate) enum NotStarted {
 }
 
 /// Signals are held back from here on, for [`start`] to pass them on. To be called before any thread is started.
-pub(crate) struct Signals(SignalFd);
+pub(crate) struct Signals {
+    told: SignalFd,
+    /// What was held back before: the command inherits that, not ours, or no SIGTERM would end it.
+    before: SigSet,
+}
 
 impl Signals {
     /// # Errors
@@ -88,12 +92,13 @@ impl Signals {
     pub(crate) fn hold() -> anyhow::Result<Signals> {
         let mut set: SigSet = PASSED_ON.into_iter().collect();
         set.add(Signal::SIGCHLD);
-        set.thread_block().context("holding signals back")?;
+        let before = set.thread_swap_mask(SigmaskHow::SIG_BLOCK).context("holding signals back")?;
         // Whoever started us may ignore the ends of children, which then are told to nobody. Any handler undoes that; this
         // one never runs, as the signal is held back.
         flag::register(SIGCHLD, Arc::default()).context("hearing of the command's end")?;
         set_child_subreaper(true).context("becoming the reaper of the command's children")?;
-        Ok(Signals(SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC).context("reading signals")?))
+        let told = SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC).context("reading signals")?;
+        Ok(Signals { told, before })
     }
 }
 
@@ -136,9 +141,12 @@ pub(crate) fn start(
 ) -> Result<Child, NotStarted> {
     let (name, arguments) =
         words.split_first().ok_or(NotStarted::NotFound(io::ErrorKind::NotFound.into()))?;
-    // The standard library gives the child an empty signal mask.
+    let Signals { told, before } = signals;
     let mut command = Command::new(name);
     command.args(arguments);
+    let release = move || before.thread_set_mask().map_err(io::Error::from);
+    // SAFETY: between fork and exec it makes one system call, over a value of its own.
+    unsafe { command.pre_exec(release) };
     if let Some(cgroup) = cgroup {
         let door = cgroup.door().try_clone_to_owned().map_err(NotStarted::NotExecutable)?;
         let enter = move || match nix::unistd::write(&door, b"0") {
@@ -156,7 +164,7 @@ pub(crate) fn start(
     let has_ended = Arc::new(AtomicBool::new(false));
     let says_so = Arc::clone(&has_ended);
     let herald = thread::Builder::new().name("herald".to_owned()).spawn(move || {
-        let exit = attend(pid, patience, &signals.0);
+        let exit = attend(pid, patience, &told);
         let ended = Instant::now();
         says_so.store(true, Ordering::SeqCst);
         // Nobody listens any more when the watch has failed.
