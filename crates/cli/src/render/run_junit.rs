@@ -101,6 +101,21 @@ mod tests {
     }
 
     #[test]
+    fn a_command_that_failed_did_not_pass() {
+        let account = Account::default();
+        let heading = |verdict: &Verdict, exit| {
+            let text = run_markdown::render(&account, verdict, &["test".to_owned()], exit);
+            text.lines().next().unwrap_or_default().to_owned()
+        };
+        let kept = Verdict::default();
+        assert_eq!(heading(&kept, Exit::Code(0)), "### Connections of test: ✅ passed");
+        for exit in [Exit::Code(7), Exit::Signal(15), Exit::TimedOut] {
+            assert!(heading(&kept, exit).ends_with("of a command that failed"));
+        }
+        assert!(heading(&hostile("x").1, Exit::Code(0)).ends_with("❌ failed"));
+    }
+
+    #[test]
     fn a_command_line_without_end_is_no_name() {
         let (account, verdict) = hostile("x");
         let command = ["ä".repeat(50_000)];
