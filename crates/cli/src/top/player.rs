@@ -173,6 +173,10 @@ impl Player {
     }
 
     fn go(&mut self, to_where: Move, past: &Past) -> Result<(), RecordingError> {
+        if self.reel.when(self.spot)?.is_none() {
+            // Its time was over.
+            self.look_again()?;
+        }
         let Some((now, _)) = self.reel.when(self.spot)? else { return Ok(()) };
         self.spot = match to_where {
             Move::Ticks(ticks) => {
